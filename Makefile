@@ -1,0 +1,46 @@
+# One command each. Everything happens in .venv and .insights; nothing is installed outside.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo ui test check lint types imports lock clean
+
+setup: $(STAMP)  ## Make the virtual environment and install the locked dependencies.
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## Run the pipeline on the local org, from an empty one to pushed scores; ends by itself.
+	$(BIN)/python -m demo
+
+ui: setup  ## Dagster's UI and daemon with the local org, sensor and schedule on; Ctrl-C ends everything.
+	$(BIN)/python -m demo.ui
+
+test: setup  ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: lint types imports test  ## Everything that CI runs.
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+lock:  ## Resolve the dependencies again (needs uv).
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-strip-extras \
+		--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--upgrade --output-file requirements.lock
+
+clean:  ## Forget the demo's state; the virtual environment stays.
+	rm -rf .insights

@@ -1,0 +1,80 @@
+"""The digest of a record's important fields, and the hash field that keeps one for each market (D1).
+
+`Mintigo_hash__c` holds a version character, then for each market that the record was scored with
+a dot, the market's four-character tag and twenty hexadecimal digits: 251 characters for ten markets.
+A digest only detects change. It is taken over typed values (`core.fields.arrow_type`), so that REST
+and Bulk agree on it, and over nothing else: neither the market's version nor its outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+VERSION: Final = "1"
+DIGEST_BYTES: Final = 10
+ENTRY_LENGTH: Final = 1 + 4 + 2 * DIGEST_BYTES
+
+
+def normalised(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""Return `column` as text in which equal values read alike; null reads as "".
+
+    Text is trimmed as Salesforce trims it at save, CRLF and CR become LF, NUL is dropped (API notes 3.1, 8).
+    """
+    kind = column.type
+    if pa.types.is_string(kind):
+        if pc.any(pc.match_substring_regex(column, "[\r\x00]")).as_py():
+            column = pc.replace_substring(column, "\x00", "")
+            column = pc.replace_substring(column, "\r\n", "\n")
+            column = pc.replace_substring(column, "\r", "\n")
+        text = pc.ascii_trim_whitespace(column)
+    elif pa.types.is_floating(kind):
+        text = pc.cast(pc.add(column, 0.0), pa.string())
+    elif pa.types.is_boolean(kind):
+        text = pc.cast(pc.fill_null(column, False), pa.string())
+    elif pa.types.is_timestamp(kind):
+        text = pc.cast(pc.cast(column, pa.int64()), pa.string())
+    else:
+        text = pc.cast(column, pa.string())
+    return pc.fill_null(text, "")
+
+
+def digests(table: pa.Table, fields: Sequence[str]) -> pa.Array:
+    """Return one digest a row (20 hexadecimal digits) over the columns `fields`, in that order.
+
+    Each value is preceded by its length, so that no two different rows read the same.
+    """
+    parts: list[pa.ChunkedArray] = []
+    for field in fields:
+        text = normalised(table.column(field))
+        parts += [pc.cast(pc.binary_length(text), pa.string()), text]
+    if not parts:
+        rows: list[str] = [""] * table.num_rows
+    elif table.num_rows == 0:
+        rows = []
+    else:
+        rows = pc.binary_join_element_wise(*parts, ":").to_pylist()
+    return pa.array(
+        [hashlib.blake2b(row.encode(), digest_size=DIGEST_BYTES).hexdigest() for row in rows],
+        pa.string(),
+    )
+
+
+def stored_digests(hashes: pa.ChunkedArray, tag: str) -> pa.ChunkedArray:
+    """Return the digest that each hash field keeps for the market with `tag`; null where it keeps none."""
+    pattern = rf"^{VERSION}(?:\..{{{ENTRY_LENGTH - 1}}})*?\.{re.escape(tag)}(?P<digest>[0-9a-f]{{{2 * DIGEST_BYTES}}})"
+    return pc.struct_field(pc.extract_regex(hashes, pattern), "digest")
+
+
+def hash_field(entries: Mapping[str, pa.Array]) -> pa.Array:
+    """Return the hash field's values from `entries` (tag to digests; null = not a candidate), one a row."""
+    parts = [
+        pc.fill_null(pc.binary_join_element_wise(f".{tag}", entries[tag], ""), "")
+        for tag in sorted(entries)
+    ]
+    return pc.binary_join_element_wise(VERSION, *parts, "")

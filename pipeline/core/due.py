@@ -1,0 +1,132 @@
+"""Which records are due, and why (R14 to R17)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.digest import digests, hash_field, stored_digests
+from pipeline.core.integration import HASH_FIELD
+from pipeline.core.setup import ObjectSetup
+
+
+class Reason(StrEnum):
+    """Why a record waits, in the order in which rows are claimed (D6)."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    NEVER_SCORED = "never_scored"
+    STALE = "stale"
+    REDO = "redo"
+
+
+class Lane(StrEnum):
+    """The two lanes of a day: new and changed records, and all the rest (R20)."""
+
+    CHANGES = "changes"
+    REFRESH = "refresh"
+
+
+LANES: Final[Mapping[Reason, Lane]] = {
+    Reason.NEW: Lane.CHANGES,
+    Reason.CHANGED: Lane.CHANGES,
+    Reason.NEVER_SCORED: Lane.REFRESH,
+    Reason.STALE: Lane.REFRESH,
+    Reason.REDO: Lane.REFRESH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the rows of a table stand at, one entry a row.
+
+    `candidates` holds for each market whether it scores the row now; `digests` the digest of its
+    important fields; `stored` the one that the hash field keeps (null = none); `conflicts` whether two
+    integrations that write one field both claim the row (R6).
+    """
+
+    candidates: Mapping[str, pa.ChunkedArray]
+    digests: Mapping[str, pa.Array]
+    stored: Mapping[str, pa.ChunkedArray]
+    conflicts: pa.ChunkedArray
+
+
+def _all(value: bool, rows: int) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.repeat(pa.scalar(value), rows)])
+
+
+def standing(setup: ObjectSetup, table: pa.Table) -> Standing:
+    """Work out candidates, digests and conflicts of `table`, which has the columns of `setup.schema`."""
+    rows = table.num_rows
+    claims: dict[str, pa.ChunkedArray] = {}
+    for integration in setup.integrations:
+        field = integration.candidate_field
+        claims[integration.market] = (
+            pc.fill_null(table.column(field), False) if field else _all(True, rows)
+        )
+    candidates = dict(claims)
+    clashes = _all(False, rows)
+    for integration in setup.integrations:
+        for other in setup.conflicting(integration):
+            both = pc.and_(claims[integration.market], claims[other.market])
+            clashes = pc.or_(clashes, both)
+            candidates[integration.market] = pc.and_(
+                candidates[integration.market], pc.invert(both)
+            )
+    hashes = table.column(HASH_FIELD)
+    return Standing(
+        candidates=candidates,
+        digests={i.market: digests(table, i.important_fields) for i in setup.integrations},
+        stored={i.market: stored_digests(hashes, i.tag) for i in setup.integrations},
+        conflicts=clashes,
+    )
+
+
+def new_hashes(
+    setup: ObjectSetup, stand: Standing, scored: Mapping[str, pa.Array] | None = None
+) -> pa.Array:
+    """Return the hash field's new values: the digest of each market that the row is a candidate of now.
+
+    `scored` says by market which rows it did score in this push (all where absent); a market that did
+    not keeps the digest it had (D1).
+    """
+    entries: dict[str, pa.Array] = {}
+    nothing = pa.scalar(None, pa.string())
+    for integration in setup.integrations:
+        market = integration.market
+        value = stand.digests[market]
+        if scored is not None and market in scored:
+            value = pc.if_else(scored[market], value, stand.stored[market])
+        entries[integration.tag] = pc.if_else(stand.candidates[market], value, nothing)
+    return hash_field(entries)
+
+
+def due_after_pull(setup: ObjectSetup, table: pa.Table, stand: Standing) -> pa.ChunkedArray:
+    """Return for each row why it is due (`new` or `changed`), null where it is not (R14 to R16).
+
+    An empty update datetime alone makes no pulled record due: that is the daily pull's (R28).
+    """
+    differs = _all(False, table.num_rows)
+    for integration in setup.integrations:
+        market = integration.market
+        same = pc.fill_null(pc.equal(stand.digests[market], stand.stored[market]), False)
+        differs = pc.or_(differs, pc.and_(stand.candidates[market], pc.invert(same)))
+    never = pc.equal(pc.utf8_length(pc.fill_null(table.column(HASH_FIELD), "")), 0)
+    created = pc.greater_equal(
+        table.column("CreatedDate"), pa.scalar(setup.turned_on_at, table.column("CreatedDate").type)
+    )
+    reason = pc.if_else(
+        pc.fill_null(pc.and_(never, created), False), Reason.NEW.value, Reason.CHANGED.value
+    )
+    return pc.if_else(differs, reason, pa.scalar(None, pa.string()))
+
+
+def stale_horizon(setup: ObjectSetup, market: str, stale_before: datetime) -> datetime:
+    """Return before which instant a scoring by `market` is too old: by age, or by the market's renewal (R17)."""
+    return max(stale_before, setup.enabled_at[market])

@@ -1,0 +1,65 @@
+"""The tree of errors that a person may meet. Nobody catches `Exception`; callers catch a branch.
+
+    InsightsError
+    ├── ConfigurationError      what is written down is wrong: exit code 2
+    ├── NotReady                what is written down is right, the org is not: exit code 1
+    ├── WrongOrg                another org answered than the one the state belongs to (R1)
+    ├── LeaseLost               another run has taken over the object
+    └── CannotProceedNow        nothing is wrong, but not now (limit, budget, org away): exit code 3
+        └── BudgetExhausted     the daily API budget (R21)
+
+The branch for Salesforce's own answers hangs below this root in `resources.salesforce.errors`.
+Messages say what is wrong, where, and what to do; they never hold secrets or record values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+
+class InsightsError(Exception):
+    """Root of all errors that the product raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigurationError(InsightsError):
+    """One or more problems in settings, markets or integrations: all of them, not the first."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Keep each of `problems` (one line a problem) and join them for display."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class NotReady(InsightsError):
+    """The org lacks something that an integration needs (R9, R10)."""
+
+
+class WrongOrg(InsightsError):
+    """The connected org is not the one that the ledger's state belongs to (R1)."""
+
+
+class LeaseLost(InsightsError):
+    """Another run took the object's lease: this run must stop without another effect."""
+
+
+class CannotProceedNow(InsightsError):
+    """Nothing is wrong, but nothing can be done now.
+
+    `resumes_at` is when it is worth trying again (aware UTC), None where unknown.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, resumes_at: datetime | None = None) -> None:
+        """Say why in `message`."""
+        super().__init__(message)
+        self.resumes_at = resumes_at
+
+
+class BudgetExhausted(CannotProceedNow):
+    """The daily API calls limit is used up or too near to begin another pull (R21)."""

@@ -1,0 +1,91 @@
+"""Salesforce fields as describe reports them, and the Arrow types that hold their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+
+NUMBER_TYPES: Final = frozenset({"double", "currency", "percent"})
+TEXT_TYPES: Final = frozenset(
+    {
+        "string",
+        "textarea",
+        "url",
+        "email",
+        "phone",
+        "picklist",
+        "multipicklist",
+        "combobox",
+        "id",
+        "reference",
+        "encryptedstring",
+        "time",
+    }
+)
+DATETIME: Final = pa.timestamp("ms", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an object, as describe reports it to the signed-in user (API notes 2.1).
+
+    `length` counts characters (text), `precision`, `scale` and `digits` decimal digits (numbers).
+    """
+
+    name: str
+    label: str
+    type: str
+    length: int = 0
+    precision: int = 0
+    scale: int = 0
+    digits: int = 0
+    nillable: bool = True
+    createable: bool = True
+    updateable: bool = True
+    calculated: bool = False
+    auto_number: bool = False
+    restricted_picklist: bool = False
+    picklist_values: tuple[str, ...] = ()
+    reference_to: tuple[str, ...] = ()
+    relationship_name: str | None = None
+    filterable: bool = True
+    custom: bool = False
+
+    @property
+    def integer_digits(self) -> int:
+        """Return how many digits fit before the decimal point."""
+        return self.digits if self.type == "int" else self.precision - self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDescribe:
+    """One object as the signed-in user sees it; a field the user may not read is absent."""
+
+    name: str
+    label: str
+    createable: bool
+    updateable: bool
+    queryable: bool
+    deletable: bool = False
+    fields: Mapping[str, Field] = field(default_factory=dict)
+
+
+def arrow_type(salesforce_field: Field) -> pa.DataType:
+    """Return the Arrow type that holds values of `salesforce_field`.
+
+    REST and Bulk write one value differently (`87` and `87.0`, `+0000` and `Z`); typed, they agree.
+    """
+    if salesforce_field.type in NUMBER_TYPES:
+        return pa.float64()
+    if salesforce_field.type == "int":
+        return pa.int64()
+    if salesforce_field.type == "boolean":
+        return pa.bool_()
+    if salesforce_field.type == "date":
+        return pa.date32()
+    if salesforce_field.type == "datetime":
+        return DATETIME
+    return pa.string()

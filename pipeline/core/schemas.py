@@ -1,0 +1,184 @@
+"""What a market may give out, as pandera schemas, and the rows that do not hold to it (R8, D8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+import pandera.pandas as pa_schema
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandera.errors import SchemaErrors
+
+from pipeline.core.fields import Field
+from pipeline.core.market import SCORE_MAX, Market, MarketOutput
+
+EXAMPLES_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """One rule that rows broke: the output, the rule in words, and the rows' positions."""
+
+    output: str
+    rule: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A market's outputs after validation.
+
+    `outputs` has typed columns; `valid` says by row whether every output holds; `broken` names the rules
+    that rows broke; `whole` is set where a column as such is unusable, so that no row is valid.
+    """
+
+    outputs: pa.Table
+    valid: pa.Array
+    broken: tuple[Invalid, ...] = ()
+    whole: str | None = None
+
+
+def output_schema(market: Market, fields: Mapping[str, Field]) -> pa_schema.DataFrameSchema:
+    """Return the schema of the outputs named in `fields` (output name to the Salesforce field it goes to)."""
+    columns = {
+        name: pa_schema.Column(
+            dtype=None,
+            checks=_checks(market.outputs[name], field),
+            nullable=True,
+            required=True,
+            description=market.outputs[name].label,
+        )
+        for name, field in fields.items()
+    }
+    return pa_schema.DataFrameSchema(columns, strict=False, name=market.name)
+
+
+def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
+    if output.kind == "score":
+        rule = f"a whole number from 0 to {SCORE_MAX}"
+        return [pa_schema.Check.in_range(0, SCORE_MAX, error=rule)]
+    if output.kind == "rank":
+        ranks = output.rank_values
+        return [pa_schema.Check.isin(ranks, error=f"one of {', '.join(ranks)}")]
+    if output.kind == "text":
+        most = min(output.text_length_max, field.length or output.text_length_max)
+        return [pa_schema.Check.str_length(max_value=most, error=f"at most {most} characters")]
+    if output.kind == "number":
+        most_number = 10.0**field.integer_digits
+        return [
+            pa_schema.Check(
+                lambda s: s.abs() < most_number,
+                error=f"a number of at most {field.integer_digits} digits before the point",
+            )
+        ]
+    return []
+
+
+def validated(
+    market: Market, fields: Mapping[str, Field], scored: pa.Table, rows: int
+) -> Validated:
+    """Hold what the model gave against its schema, lazily: every broken rule and row, not the first.
+
+    A table of the wrong length or a column of the wrong type makes the whole market unusable for this
+    segment; a bad value only its row.
+    """
+    nothing = pa.table({name: pa.nulls(rows, market.outputs[name].arrow_type) for name in fields})
+    none_valid = pa.array([False] * rows, pa.bool_())
+    if scored.num_rows != rows:
+        whole = f"the model gave {scored.num_rows} rows for {rows} records"
+        return Validated(nothing, none_valid, whole=whole)
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in fields:
+        column, problem = _typed(scored, name, market.outputs[name])
+        if column is None:
+            return Validated(nothing, none_valid, whole=problem)
+        columns[name] = column
+    outputs = pa.table(columns)
+    broken = [*_not_finite(outputs), *_broken(output_schema(market, fields), outputs)]
+    broken += _missing_score(market, fields, outputs)
+    bad = {row for rule in broken for row in rule.rows}
+    valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
+    return Validated(outputs, valid, tuple(broken))
+
+
+def _typed(
+    scored: pa.Table, name: str, output: MarketOutput
+) -> tuple[pa.ChunkedArray | None, str | None]:
+    """Return the column in its type, or why it cannot be had: lossless casts only, never text for yes or no."""
+    if name not in scored.column_names:
+        return None, f"{name}: the model gave no such column"
+    column = scored.column(name)
+    wanted = output.arrow_type
+    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+        column = pc.cast(column, pa.string())
+    numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if pa.types.is_null(column.type) or column.type == wanted:
+        return pc.cast(column, wanted), None
+    if numbers and output.kind in ("score", "number"):
+        if output.kind == "score" and pa.types.is_floating(column.type):
+            return _whole_numbers(column), None
+        return pc.cast(column, wanted), None
+    return None, f"{name}: expected {output.kind}, the model gave {column.type}"
+
+
+def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return floats as whole numbers; what is none becomes -1, which the schema refuses row by row."""
+    whole = pc.and_(pc.is_finite(column), pc.equal(pc.floor(column), column))
+    small = pc.less(pc.abs(column), 1e15)
+    usable = pc.and_(whole, pc.fill_null(small, False))
+    return pc.cast(pc.if_else(pc.fill_null(usable, True), column, -1.0), pa.int64())
+
+
+def _not_finite(outputs: pa.Table) -> list[Invalid]:
+    """Return NaN and infinity, which pandas would take for missing."""
+    found = []
+    for name in outputs.column_names:
+        column = outputs.column(name)
+        if pa.types.is_floating(column.type):
+            bad = pc.indices_nonzero(pc.fill_null(pc.invert(pc.is_finite(column)), False))
+            if len(bad):
+                found.append(Invalid(name, "a finite number", tuple(bad.to_pylist())))
+    return found
+
+
+def _missing_score(market: Market, fields: Mapping[str, Field], outputs: pa.Table) -> list[Invalid]:
+    """Return rows whose score is missing while other outputs are there: half a result is none."""
+    scores = [n for n in fields if market.outputs[n].kind == "score"]
+    found = []
+    for name in scores:
+        ranks = [n for n in fields if market.outputs[n].kind == "rank"]
+        for rank in ranks:
+            torn = pc.xor(pc.is_null(outputs.column(name)), pc.is_null(outputs.column(rank)))
+            rows = pc.indices_nonzero(torn).to_pylist()
+            if rows:
+                found.append(Invalid(name, "score and rank together, or neither", tuple(rows)))
+    return found
+
+
+def _broken(schema: pa_schema.DataFrameSchema, outputs: pa.Table) -> list[Invalid]:
+    frame = outputs.to_pandas(types_mapper=_nullable)
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        return _invalid(error.failure_cases)
+    return []
+
+
+def _nullable(kind: pa.DataType) -> Any:
+    """Keep whole numbers, yes or no, and missing values apart in pandas."""
+    if pa.types.is_int64(kind):
+        return pd.Int64Dtype()
+    if pa.types.is_boolean(kind):
+        return pd.BooleanDtype()
+    return pd.StringDtype() if pa.types.is_string(kind) else None
+
+
+def _invalid(cases: pd.DataFrame) -> list[Invalid]:
+    found = []
+    for (column, rule), group in cases.groupby(["column", "check"], sort=True):
+        rows = tuple(int(index) for index in group["index"].dropna())
+        found.append(Invalid(str(column), str(rule), rows))
+    return found

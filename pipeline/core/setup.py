@@ -1,0 +1,78 @@
+"""One object as it is scored now: its integrations that run, its fields, and what is read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from pipeline.core.fields import ObjectDescribe, arrow_type
+from pipeline.core.integration import (
+    DATETIME_FIELD,
+    HASH_FIELD,
+    PARENT_PREFIX,
+    Integration,
+    conflicts,
+)
+from pipeline.core.market import Market
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSetup:
+    """What scoring one object means at this moment.
+
+    `integrations` are those that are enabled, mapped, ready and not paused; `enabled_at` says by market
+    when each was last turned on or replaced (R17); `turned_on_at` when pulls of the object began (R16).
+    """
+
+    object: str
+    integrations: tuple[Integration, ...]
+    markets: Mapping[str, Market]
+    describes: Mapping[str, ObjectDescribe]
+    turned_on_at: datetime
+    enabled_at: Mapping[str, datetime]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return every field that a decision or a scoring needs, each once, `Id` first."""
+        wanted = ["Id", "SystemModstamp", "CreatedDate", HASH_FIELD, DATETIME_FIELD]
+        for integration in self.integrations:
+            if integration.candidate_field:
+                wanted.append(integration.candidate_field)
+            wanted += integration.important_fields
+            wanted += integration.inputs.values()
+        return tuple(dict.fromkeys(wanted))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the Arrow schema of `columns`."""
+        return pa.schema([(path, self._arrow_type(path)) for path in self.columns])
+
+    @property
+    def output_fields(self) -> tuple[str, ...]:
+        """Return every field that a push may write, without the tracking fields."""
+        return tuple(dict.fromkeys(f for i in self.integrations for f in i.outputs.values()))
+
+    @property
+    def filters(self) -> dict[str, bool]:
+        """Return the conditions that leave records alone: converted leads, halves of person accounts (R25)."""
+        if self.object == "Lead":
+            return {"IsConverted": False}
+        if self.object == "Contact" and "IsPersonAccount" in self.describes["Contact"].fields:
+            return {"IsPersonAccount": False}
+        return {}
+
+    def conflicting(self, integration: Integration) -> tuple[Integration, ...]:
+        """Return the other integrations that write a field of `integration` (R6)."""
+        return tuple(
+            first if second.market == integration.market else second
+            for first, second in conflicts(self.integrations)
+            if integration.market in (first.market, second.market)
+        )
+
+    def _arrow_type(self, path: str) -> pa.DataType:
+        parent = path.startswith(PARENT_PREFIX)
+        describe = self.describes["Account" if parent else self.object]
+        return arrow_type(describe.fields[path.removeprefix(PARENT_PREFIX)])

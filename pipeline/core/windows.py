@@ -1,0 +1,48 @@
+"""Days, windows and horizons. Days are the settings' time zone's, windows the org's clock (D2, D6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+OVERLAP: Final = timedelta(minutes=10)
+"""A transaction lasts ten minutes at the most: a late commit may carry a stamp that old (API notes 4.2)."""
+
+LAG: Final = timedelta(seconds=2)
+"""The newest seconds are left to the next pull: more rows of the same second may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The stretch of SystemModstamp that one pull reads: from `start` on, before `end`."""
+
+    start: datetime
+    end: datetime
+
+
+def pull_window(*, watermark: datetime, turned_on_at: datetime, org_now: datetime) -> Window:
+    """Return what to read next: an overlap behind the watermark, but nothing older than the turning on (R16)."""
+    start = max(watermark - OVERLAP, turned_on_at)
+    return Window(start=start, end=max(org_now - LAG, start))
+
+
+def day_of(now: datetime, zone: ZoneInfo) -> date:
+    """Return the calendar day that `now` falls on in the settings' time zone."""
+    return now.astimezone(zone).date()
+
+
+def start_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """Return when `day` begins in the settings' time zone, as UTC."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def local_time_on(day: date, at: time, zone: ZoneInfo) -> datetime:
+    """Return the instant of a wall-clock time as UTC; inside a spring gap, as far behind the gap's end."""
+    return datetime.combine(day, at, zone).astimezone(UTC)
+
+
+def stale_before(now: datetime, refresh_period_days: int) -> datetime:
+    """Return the instant before which a scoring is too old (R17)."""
+    return now - timedelta(days=refresh_period_days)
