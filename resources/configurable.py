@@ -1,0 +1,96 @@
+"""The Dagster resources: shells around the plain clients, the only file here that knows Dagster.
+
+Nothing is opened while definitions load. Secrets come from the environment when a run first needs them,
+and never enter Dagster's configuration.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from resources.lake import Lake
+from resources.ledger.ledger import Ledger
+from resources.models import Models
+
+if TYPE_CHECKING:
+    from resources.salesforce.calls import ApiCall, ApiUsage
+    from resources.salesforce.client import Salesforce
+
+
+class ClockResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The time, aware UTC. Tests give another."""
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC)
+
+
+class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The ledger's database."""
+
+    url: str = Field(description="SQLite or PostgreSQL; without it, a file in the home folder.")
+
+    def open(self) -> Ledger:
+        """Open it and bring its tables up to date."""
+        return Ledger(self.url)
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The folder that keeps what happened, as Parquet."""
+
+    folder: str = Field(description="A local folder.")
+
+    def open(self) -> Lake:
+        """Return the lake; nothing is made before something is written."""
+        return Lake(Path(self.folder))
+
+
+class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The markets' models."""
+
+    folder: str = Field(description="The folder with one folder a market.")
+
+    def open(self) -> Models:
+        """Return the models; each is loaded when it is first asked for."""
+        return Models(Path(self.folder))
+
+
+def home_folder() -> Path:
+    """Return where state lives: INSIGHTS_HOME, or .insights in the current folder."""
+    return Path(os.environ.get("INSIGHTS_HOME") or ".insights").resolve()
+
+
+def config_folder() -> Path:
+    """Return where the configuration lives: INSIGHTS_CONFIG, or config/local below the project."""
+    default = Path(__file__).parent.parent / "config" / "local"
+    return Path(os.environ.get("INSIGHTS_CONFIG") or default).resolve()
+
+
+def ledger_url() -> str:
+    """Return the ledger's database: INSIGHTS_LEDGER_URL, or a SQLite file in the home folder."""
+    return os.environ.get("INSIGHTS_LEDGER_URL") or f"sqlite:///{home_folder() / 'ledger.db'}"
+
+
+class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The connection to the one org; SALESFORCE_… variables say which and how to sign in (R3)."""
+
+    api_version: str = Field(default="62.0", description="Without the letter v.")
+
+    def open(
+        self, on_call: "Callable[[ApiCall], None]", on_usage: "Callable[[ApiUsage], None]"
+    ) -> "Salesforce":
+        """Return a client that signs in when it is first asked something."""
+        from resources.salesforce.client import Salesforce
+        from resources.salesforce.connection import connection_from_environment
+
+        return Salesforce(
+            connection_from_environment(os.environ),
+            api_version=self.api_version,
+            on_call=on_call,
+            on_usage=on_usage,
+        )

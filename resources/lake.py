@@ -1,0 +1,82 @@
+"""The lake: immutable Parquet files, one folder an asset, day and object (D4).
+
+A record of what happened, not a recovery log: with the lake lost, history is gone and no work is.
+Working files hold what a run has yet to push; they go when the push is settled.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+class Lake:
+    """Whole Parquet files under `root`, written under a temporary name, synced, then renamed."""
+
+    def __init__(self, root: Path) -> None:
+        """Keep files below `root`; it is made when first written to."""
+        self.root = root
+
+    def write(self, asset: str, day: date, name: str, file: str, table: pa.Table) -> Path:
+        """Write `table` as `<asset>/day=…/object=…/<file>.parquet` and return its path."""
+        path = self._folder(asset, day, name) / f"{file}.parquet"
+        _write(path, table)
+        return path
+
+    def files(self, asset: str, day: date, name: str) -> list[Path]:
+        """Return the files of one partition, by name."""
+        return sorted(self._folder(asset, day, name).glob("*.parquet"))
+
+    def read(
+        self, asset: str, day: date, name: str, columns: list[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """Read one partition, a file at a time."""
+        for path in self.files(asset, day, name):
+            yield pq.read_table(path, columns=columns, partitioning=None)
+
+    def counted(self, asset: str, day: date, name: str, column: str) -> Counter[str]:
+        """Count the rows of one partition by a text column."""
+        counts: Counter[str] = Counter()
+        for table in self.read(asset, day, name, columns=[column]):
+            for entry in table.column(column).value_counts().to_pylist():
+                counts[entry["values"]] += entry["counts"]
+        return counts
+
+    def write_work(self, name: str, table: pa.Table) -> None:
+        """Keep a working file for this and later steps."""
+        _write(self._work(name), table)
+
+    def read_work(self, name: str) -> pa.Table | None:
+        """Return a working file, or None where it is gone."""
+        path = self._work(name)
+        return pq.read_table(path, partitioning=None) if path.exists() else None
+
+    def delete_work(self, name: str) -> None:
+        """Delete a working file; one that is gone already is no error."""
+        self._work(name).unlink(missing_ok=True)
+
+    def _folder(self, asset: str, day: date, name: str) -> Path:
+        return self.root / asset / f"day={day.isoformat()}" / f"object={name}"
+
+    def _work(self, name: str) -> Path:
+        return self.root / "_work" / f"{name}.parquet"
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

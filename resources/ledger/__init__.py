@@ -1,0 +1,1 @@
+"""The ledger: what must be transactional, and nothing else (docs/architecture.md)."""

@@ -1,0 +1,597 @@
+"""Claims on the day's limit, the segments they make, and how a push ends (D3, R20, R23)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from pipeline.core.due import Lane, Reason
+from pipeline.core.limits import Allowance, DayPolicy, DaySoFar, allowance, lane_of
+from resources.ledger import tables as t
+from resources.ledger.database import Database
+from resources.ledger.state import Lease, check_lease
+from resources.ledger.waiting import Waiting, chunks
+
+BACKOFF_FIRST: Final = timedelta(minutes=30)
+BACKOFF_MAX: Final = timedelta(days=7)
+PASSING_BACKOFF_FIRST: Final = timedelta(minutes=5)
+PASSING_BACKOFF_MAX: Final = timedelta(hours=6)
+MESSAGE_LENGTH_MAX: Final = 1_000
+
+
+class SegmentState(StrEnum):
+    """How far a segment has come."""
+
+    CLAIMED = "claimed"
+    SCORED = "scored"
+    SETTLED = "settled"
+    DISSOLVED = "dissolved"
+
+
+UNFINISHED: Final = (SegmentState.CLAIMED.value, SegmentState.SCORED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Records of one object claimed together on one day, scored together and pushed in one job.
+
+    `stamp` is fixed by the claim and is what the update datetime field receives.
+    """
+
+    segment_id: str
+    object: str
+    day: date
+    stamp: datetime
+    rows: int
+    state: str
+    attempts: int
+    run_id: str
+    pushed: int = 0
+    failed: int = 0
+    gone: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PushJob:
+    """One bulk job of a segment: `open` (data may be missing), `closed`, `settled` or `aborted`."""
+
+    job_id: str
+    segment_id: str
+    object: str
+    rows: int
+    state: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """Why one record was not written: Salesforce's own code and message, or ours before the push."""
+
+    record_id: str
+    code: str
+    message: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How rows of a segment ended, each in exactly one of the lists.
+
+    `gone` rows are left alone from now on (R25); `partial` rows were written, but a market failed on them:
+    they count as failed and wait.
+    """
+
+    pushed: Sequence[str] = ()
+    failed: Sequence[RowFailure] = ()
+    gone: Sequence[str] = ()
+    partial: Sequence[RowFailure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DayUse:
+    """What has been used of one day's limit (records)."""
+
+    day: date
+    cap: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        """Return how many records may still be scored that day."""
+        return max(0, self.cap - self.used)
+
+
+def backoff(tries: int, *, passing: bool) -> timedelta:
+    """Return how long a row waits after its `tries`-th failure: doubling, up to a bound (R23)."""
+    first, most = (
+        (PASSING_BACKOFF_FIRST, PASSING_BACKOFF_MAX) if passing else (BACKOFF_FIRST, BACKOFF_MAX)
+    )
+    doubled: timedelta = first * (1 << min(max(tries - 1, 0), 20))
+    return min(most, doubled)
+
+
+class Claims:
+    """Reads and writes of days, segments, push jobs and how they end."""
+
+    def __init__(self, database: Database, waiting: Waiting) -> None:
+        """Work on `database`; rows come from `waiting`."""
+        self._db = database
+        self._waiting = waiting
+
+    def day_use(self, day: date, cap: int) -> DayUse:
+        """Return what is used of `day`; `cap` is today's setting, for a day without claims."""
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(t.days).where(t.days.c.day == day)).one_or_none()
+        return DayUse(day=day, cap=cap, used=row.used if row else 0)
+
+    def raise_used(self, day: date, scored: Mapping[tuple[str, str], int], cap: int) -> None:
+        """Raise the day's use to what its scored files hold (`(object, lane)` to records), where that is more.
+
+        A ledger restored from a backup must not forget what was scored since (D3).
+        """
+        with self._db.begin() as connection:
+            self._lock_day(connection, day, cap)
+            for (name, lane), records in scored.items():
+                used = connection.scalar(
+                    sa.select(t.day_usage.c.used).where(
+                        t.day_usage.c.day == day,
+                        t.day_usage.c.object == name,
+                        t.day_usage.c.lane == lane,
+                    )
+                )
+                missing = records - (used or 0)
+                if missing > 0:
+                    self._charge(connection, day, name, Lane(lane), missing, beyond_cap=True)
+
+    def allowed(
+        self,
+        name: str,
+        day: date,
+        now_local: datetime,
+        policy: DayPolicy,
+        *,
+        daily_pulls_done: bool,
+        now: datetime,
+    ) -> Allowance:
+        """Return what a claim on the object would be granted now, without claiming."""
+        with self._db.read() as connection:
+            so_far, failed = self._so_far(
+                connection, day, now_local, now, daily_pulls_done=daily_pulls_done
+            )
+            return _granted(policy, so_far, failed, name)
+
+    def claim(
+        self,
+        lease: Lease,
+        *,
+        day: date,
+        now: datetime,
+        now_local: datetime,
+        policy: DayPolicy,
+        daily_pulls_done: bool,
+        rows_max: int,
+        run_id: str,
+    ) -> Segment | None:
+        """Claim up to `rows_max` waiting records of the lease's object on `day`, or None where nothing may be.
+
+        One transaction counts, divides (`core.limits`), marks and charges, so that the limit holds under any
+        concurrency (R20).
+        """
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            self._lock_day(connection, day, policy.limit)
+            so_far, failed = self._so_far(
+                connection, day, now_local, now, daily_pulls_done=daily_pulls_done
+            )
+            granted = _granted(policy, so_far, failed, lease.object)
+            segment_id = f"{day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
+            rows = self._mark(connection, lease.object, segment_id, granted, rows_max, now)
+            if rows == 0:
+                return None
+            self._charge_segment(connection, segment_id, lease.object, day)
+            self._count_scorings(connection, segment_id, lease.object, day, now)
+            segment = Segment(
+                segment_id=segment_id,
+                object=lease.object,
+                day=day,
+                stamp=now.replace(microsecond=0),
+                rows=rows,
+                state=SegmentState.CLAIMED.value,
+                attempts=0,
+                run_id=run_id,
+            )
+            connection.execute(
+                t.segments.insert().values(
+                    created_at=now,
+                    **{key: getattr(segment, key) for key in Segment.__dataclass_fields__},
+                )
+            )
+            return segment
+
+    def unfinished(self, name: str | None = None) -> list[Segment]:
+        """Return the segments that are claimed or scored and not settled, oldest first."""
+        query = sa.select(t.segments).where(t.segments.c.state.in_(UNFINISHED))
+        if name:
+            query = query.where(t.segments.c.object == name)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(t.segments.c.created_at)).mappings()
+            return [_segment(row) for row in rows]
+
+    def segments(self, *, day: date | None = None, run_id: str | None = None) -> list[Segment]:
+        """Return the segments of a day or of a run, oldest first."""
+        query = sa.select(t.segments).order_by(t.segments.c.created_at)
+        if day:
+            query = query.where(t.segments.c.day == day)
+        if run_id:
+            query = query.where(t.segments.c.run_id == run_id)
+        with self._db.read() as connection:
+            return [_segment(row) for row in connection.execute(query).mappings()]
+
+    def scored_on(self, name: str, day: date, *, before: datetime) -> list[str]:
+        """Return the records of the object that were scored on `day` and not again since `before`."""
+        this, later = t.scorings.alias(), t.scorings.alias()
+        since = (
+            sa.select(later.c.record_id)
+            .where(
+                later.c.object == name,
+                later.c.record_id == this.c.record_id,
+                later.c.last_at > before,
+            )
+            .exists()
+        )
+        query = sa.select(this.c.record_id).where(this.c.day == day, this.c.object == name, ~since)
+        with self._db.read() as connection:
+            return list(connection.scalars(query.order_by(this.c.record_id)))
+
+    def begin_attempt(self, lease: Lease, segment: Segment) -> int:
+        """Count one more attempt at the segment and return how many there were."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            connection.execute(
+                t.segments.update()
+                .where(t.segments.c.segment_id == segment.segment_id)
+                .values(attempts=t.segments.c.attempts + 1)
+            )
+            attempts = connection.scalar(
+                sa.select(t.segments.c.attempts).where(
+                    t.segments.c.segment_id == segment.segment_id
+                )
+            )
+            return int(attempts or 0)
+
+    def mark_scored(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
+        """Note that the segment's rows are scored from the inputs with `hashes` (record id to hash).
+
+        Wishes made before the inputs were read are met by this scoring.
+        """
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            of_segment = t.waiting.c.segment_id == segment.segment_id
+            connection.execute(
+                t.waiting.update().where(of_segment).values(claimed_seq=t.waiting.c.seq)
+            )
+            if hashes:
+                connection.execute(
+                    t.waiting.update()
+                    .where(
+                        t.waiting.c.object == segment.object,
+                        t.waiting.c.record_id == sa.bindparam("of_id"),
+                        of_segment,
+                    )
+                    .values(hash_seen=sa.bindparam("new_hash")),
+                    [{"of_id": key, "new_hash": value} for key, value in hashes.items()],
+                )
+            connection.execute(
+                t.segments.update()
+                .where(t.segments.c.segment_id == segment.segment_id)
+                .values(state=SegmentState.SCORED.value)
+            )
+
+    def record_job(self, lease: Lease, job: PushJob) -> None:
+        """Keep a job's id before any data are sent; raise LeaseLost where another run has the object."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            connection.execute(
+                t.push_jobs.insert().values(
+                    **{key: getattr(job, key) for key in PushJob.__dataclass_fields__}
+                )
+            )
+
+    def set_job_state(self, job_id: str, state: str, now: datetime | None = None) -> None:
+        """Note how far a job has come."""
+        with self._db.begin() as connection:
+            connection.execute(
+                t.push_jobs.update()
+                .where(t.push_jobs.c.job_id == job_id)
+                .values(state=state, settled_at=now)
+            )
+
+    def jobs(self, segment_id: str) -> list[PushJob]:
+        """Return the jobs of a segment, oldest first."""
+        columns = [t.push_jobs.c[name] for name in PushJob.__dataclass_fields__]
+        query = sa.select(*columns).where(t.push_jobs.c.segment_id == segment_id)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(t.push_jobs.c.created_at)).mappings()
+            return [PushJob(**row) for row in rows]
+
+    def settle_rows(
+        self, lease: Lease, segment: Segment, outcome: Outcome, *, now: datetime, org_now: datetime
+    ) -> None:
+        """End some rows of the segment: pushed and gone rows leave the list, the others wait (R23)."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            self._leave(connection, segment, [*outcome.pushed, *outcome.gone])
+            self._fail(connection, segment, outcome.failed, now, None)
+            self._fail(connection, segment, outcome.partial, now, org_now)
+            connection.execute(
+                t.segments.update()
+                .where(t.segments.c.segment_id == segment.segment_id)
+                .values(
+                    pushed=t.segments.c.pushed + len(outcome.pushed),
+                    failed=t.segments.c.failed + len(outcome.failed) + len(outcome.partial),
+                    gone=t.segments.c.gone + len(outcome.gone),
+                )
+            )
+
+    def settle(self, lease: Lease, segment: Segment, now: datetime) -> Segment:
+        """Close the segment; rows that nothing was said of wait again. Return it as it ended."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            self._release(connection, segment)
+            connection.execute(
+                t.segments.update()
+                .where(t.segments.c.segment_id == segment.segment_id)
+                .values(state=SegmentState.SETTLED.value, settled_at=now)
+            )
+            row = (
+                connection.execute(
+                    sa.select(t.segments).where(t.segments.c.segment_id == segment.segment_id)
+                )
+                .mappings()
+                .one()
+            )
+            return _segment(row)
+
+    def dissolve(self, lease: Lease, segment: Segment, now: datetime) -> None:
+        """Give the rows of a segment without a job back to the waiting list; its charge stays (D3)."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            self._release(connection, segment)
+            connection.execute(
+                t.segments.update()
+                .where(t.segments.c.segment_id == segment.segment_id)
+                .values(state=SegmentState.DISSOLVED.value, settled_at=now)
+            )
+
+    # -- inside a transaction ------------------------------------------------------------------
+
+    def _lock_day(self, connection: sa.Connection, day: date, cap: int) -> None:
+        row = {"day": day, "cap": cap, "used": 0}
+        self._db.upsert(connection, t.days, [row], changes={})
+        used = connection.scalar(
+            sa.select(t.days.c.used).where(t.days.c.day == day).with_for_update()
+        )
+        connection.execute(
+            t.days.update().where(t.days.c.day == day).values(cap=max(cap, int(used or 0)))
+        )
+
+    def _so_far(
+        self,
+        connection: sa.Connection,
+        day: date,
+        now_local: datetime,
+        now: datetime,
+        *,
+        daily_pulls_done: bool,
+    ) -> tuple[DaySoFar, dict[str, int]]:
+        usage = connection.execute(sa.select(t.day_usage).where(t.day_usage.c.day == day))
+        used = {(row.object, Lane(row.lane)): row.used for row in usage}
+        lasting = connection.scalar(sa.select(t.days.c.lasting_used).where(t.days.c.day == day))
+        claimable: dict[tuple[str, Lane], int] = {}
+        new: dict[str, int] = {}
+        failed: dict[str, int] = {}
+        for row in self._waiting.counts(connection, now):
+            name, records = row["object"], row["records"]
+            if row["failed"]:
+                failed[name] = failed.get(name, 0) + records
+                continue
+            key = (name, lane_of(row["reason"]))
+            claimable[key] = claimable.get(key, 0) + records
+            if row["reason"] == Reason.NEW.value:
+                new[name] = new.get(name, 0) + records
+        so_far = DaySoFar(
+            local_time=now_local.time(),
+            daily_pulls_done=daily_pulls_done,
+            used=used,
+            claimable=claimable,
+            claimable_new=new,
+            lasting_used=int(lasting or 0),
+        )
+        return so_far, failed
+
+    def _mark(
+        self,
+        connection: sa.Connection,
+        name: str,
+        segment_id: str,
+        granted: Allowance,
+        rows_max: int,
+        now: datetime,
+    ) -> int:
+        """Mark rows in claim order: new, changed, the refresh lane, then what failed before."""
+        row, marked = t.waiting.c, 0
+        refresh = [reason.value for reason in Reason if lane_of(reason) is Lane.REFRESH]
+        kinds = (
+            (granted.new, sa.and_(row.reason == Reason.NEW.value, row.tries == 0)),
+            (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, row.tries == 0)),
+            (granted.refresh, sa.and_(row.reason.in_(refresh), row.tries == 0)),
+            (granted.lasting, row.tries > 0),
+        )
+        for most, kind in kinds:
+            wanted = min(most, rows_max - marked)
+            if wanted <= 0:
+                continue
+            chosen = (
+                sa.select(row.record_id)
+                .where(row.object == name, row.segment_id.is_(None), row.not_before <= now, kind)
+                .order_by(row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
+                .limit(wanted)
+            )
+            result = connection.execute(
+                t.waiting.update()
+                .where(row.object == name, row.record_id.in_(chosen))
+                .values(segment_id=segment_id, claimed_seq=row.seq)
+            )
+            marked += result.rowcount
+        return marked
+
+    def _charge_segment(
+        self, connection: sa.Connection, segment_id: str, name: str, day: date
+    ) -> None:
+        failed = sa.case((t.waiting.c.tries > 0, 1), else_=0)
+        query = (
+            sa.select(
+                t.waiting.c.reason, sa.func.count().label("n"), sa.func.sum(failed).label("f")
+            )
+            .where(t.waiting.c.segment_id == segment_id)
+            .group_by(t.waiting.c.reason)
+        )
+        lasting = 0
+        for row in connection.execute(query):
+            self._charge(connection, day, name, lane_of(row.reason), row.n)
+            lasting += row.f
+        connection.execute(
+            t.days.update()
+            .where(t.days.c.day == day)
+            .values(lasting_used=t.days.c.lasting_used + lasting)
+        )
+
+    def _charge(
+        self,
+        connection: sa.Connection,
+        day: date,
+        name: str,
+        lane: Lane,
+        records: int,
+        *,
+        beyond_cap: bool = False,
+    ) -> None:
+        values: dict[str, Any] = {"used": t.days.c.used + records}
+        if beyond_cap:
+            more = t.days.c.used + records
+            values["cap"] = sa.case((more > t.days.c.cap, more), else_=t.days.c.cap)
+        connection.execute(t.days.update().where(t.days.c.day == day).values(**values))
+        row = {"day": day, "object": name, "lane": lane.value, "used": records}
+        changes = {"used": t.day_usage.c.used + records}
+        self._db.upsert(connection, t.day_usage, [row], changes=changes)
+
+    def _count_scorings(
+        self, connection: sa.Connection, segment_id: str, name: str, day: date, now: datetime
+    ) -> None:
+        ids = connection.scalars(
+            sa.select(t.waiting.c.record_id).where(t.waiting.c.segment_id == segment_id)
+        ).all()
+        rows = [
+            {"day": day, "object": name, "record_id": i, "times": 1, "last_at": now} for i in ids
+        ]
+        changes = {"times": t.scorings.c.times + 1, "last_at": now}
+        self._db.upsert(connection, t.scorings, rows, changes=changes)
+
+    def _leave(self, connection: sa.Connection, segment: Segment, ids: Sequence[str]) -> None:
+        for part in chunks(ids):
+            rows = sa.and_(
+                t.waiting.c.segment_id == segment.segment_id,
+                t.waiting.c.record_id.in_(part),
+            )
+            connection.execute(
+                t.waiting.delete().where(rows, t.waiting.c.seq == t.waiting.c.claimed_seq)
+            )
+            connection.execute(
+                t.waiting.update()
+                .where(rows)
+                .values(
+                    segment_id=None, claimed_seq=None, tries=0, error_code=None, error_message=None
+                )
+            )
+
+    def _fail(
+        self,
+        connection: sa.Connection,
+        segment: Segment,
+        failures: Sequence[RowFailure],
+        now: datetime,
+        written_at: datetime | None,
+    ) -> None:
+        """Let rows wait longer each time; one that was wished for anew meanwhile tries at once."""
+        by_id = {failure.record_id: failure for failure in failures}
+        for part in chunks(list(by_id)):
+            query = sa.select(
+                t.waiting.c.record_id, t.waiting.c.tries, t.waiting.c.seq, t.waiting.c.claimed_seq
+            ).where(t.waiting.c.segment_id == segment.segment_id, t.waiting.c.record_id.in_(part))
+            rows = []
+            for row in connection.execute(query):
+                failure = by_id[row.record_id]
+                anew = row.seq != row.claimed_seq
+                tries = 0 if anew else row.tries + 1
+                rows.append(
+                    {
+                        "of_id": row.record_id,
+                        "new_tries": tries,
+                        "new_not_before": now
+                        if anew
+                        else now + backoff(tries, passing=failure.passing),
+                        "new_code": failure.code[:80],
+                        "new_message": failure.message[:MESSAGE_LENGTH_MAX],
+                    }
+                )
+            if not rows:
+                continue
+            values: dict[str, Any] = {
+                "tries": sa.bindparam("new_tries"),
+                "not_before": sa.bindparam("new_not_before", type_=t.UtcDateTime),
+                "error_code": sa.bindparam("new_code"),
+                "error_message": sa.bindparam("new_message"),
+                "segment_id": None,
+                "claimed_seq": None,
+            }
+            if written_at is not None:
+                values["modstamp_seen"] = written_at
+            connection.execute(
+                t.waiting.update()
+                .where(
+                    t.waiting.c.object == segment.object,
+                    t.waiting.c.record_id == sa.bindparam("of_id"),
+                )
+                .values(**values),
+                rows,
+            )
+
+    def _release(self, connection: sa.Connection, segment: Segment) -> None:
+        connection.execute(
+            t.waiting.update()
+            .where(t.waiting.c.segment_id == segment.segment_id)
+            .values(segment_id=None, claimed_seq=None)
+        )
+
+
+def _granted(
+    policy: DayPolicy, so_far: DaySoFar, failed: Mapping[str, int], name: str
+) -> Allowance:
+    """Return the allowance cut to the rows there are, so that its total is what a claim would take."""
+    granted = allowance(policy, so_far, name)
+    return Allowance(
+        new=granted.new,
+        changes=granted.changes,
+        refresh=granted.refresh,
+        lasting=min(granted.lasting, failed.get(name, 0)),
+    )
+
+
+def _segment(row: Any) -> Segment:
+    return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})

@@ -1,0 +1,204 @@
+"""What the ledger remembers of the org, the integrations, the objects and who works on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import sqlalchemy as sa
+
+from pipeline.core.errors import LeaseLost, WrongOrg
+from resources.ledger import tables as t
+from resources.ledger.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationState:
+    """One integration's rollout: `enabled_at` is renewed when its mapping or market changes (R17, R19)."""
+
+    object: str
+    market: str
+    fingerprint: str
+    enabled_at: datetime | None
+    paused_at: datetime | None
+    not_ready: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """One object's pulls: the watermark on the org's clock, and what the last pull saw in its window."""
+
+    object: str
+    turned_on_at: datetime
+    watermark: datetime
+    pulled_at: datetime | None
+    seen_count: int | None
+    seen_newest: datetime | None
+    daily_pulled_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one object; every acquisition raises the token (D3)."""
+
+    object: str
+    owner: str
+    token: int
+
+
+def check_lease(connection: sa.Connection, lease: Lease) -> None:
+    """Raise LeaseLost unless `lease` is still the newest on its object."""
+    token = connection.scalar(sa.select(t.leases.c.token).where(t.leases.c.object == lease.object))
+    if token != lease.token:
+        raise LeaseLost(
+            f"{lease.object}: another run has taken over (this run holds token {lease.token}, "
+            f"the ledger says {token}). This run stops; the other one finishes the work."
+        )
+
+
+class State:
+    """Reads and writes of org, integrations, objects and leases."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on `database`."""
+        self._db = database
+
+    def connect_org(self, org_id: str, environment: str, now: datetime) -> None:
+        """Remember the org at first sight; raise WrongOrg when another one answers later (R1)."""
+        with self._db.begin() as connection:
+            known = connection.execute(sa.select(t.org)).mappings().one_or_none()
+            if known is None:
+                connection.execute(
+                    t.org.insert().values(
+                        id=1, org_id=org_id, environment=environment, connected_at=now
+                    )
+                )
+            elif known["org_id"] != org_id:
+                raise WrongOrg(
+                    f"The connected org is {org_id}, but the ledger belongs to org {known['org_id']} "
+                    f"(connected {known['connected_at']:%Y-%m-%d %H:%M} UTC). Nothing was read or "
+                    "written. Correct SALESFORCE_LOGIN_URL, or point INSIGHTS_HOME at another folder "
+                    "if the new org is meant."
+                )
+
+    def org_id(self) -> str | None:
+        """Return the id of the org that the state belongs to."""
+        with self._db.read() as connection:
+            org_id: str | None = connection.scalar(sa.select(t.org.c.org_id))
+            return org_id
+
+    def integrations(self) -> dict[tuple[str, str], IntegrationState]:
+        """Return all integrations ever seen, by object and market."""
+        with self._db.read() as connection:
+            rows = connection.execute(sa.select(t.integrations)).mappings()
+            return {(r["object"], r["market"]): IntegrationState(**r) for r in rows}
+
+    def record_integrations(
+        self, wanted: Mapping[tuple[str, str], tuple[str, str | None]], now: datetime
+    ) -> None:
+        """Bring rollouts up to date with the configuration.
+
+        `wanted` holds for each enabled integration its fingerprint and why it is not ready (None = ready).
+        A new, changed or returning one gets `enabled_at` = now once it is ready, and with it every record
+        becomes due at the limit's pace (R17). One that is no longer wanted loses its `enabled_at`.
+        """
+        known = self.integrations()
+        rows = []
+        for (name, market), (fingerprint, not_ready) in wanted.items():
+            old = known.get((name, market))
+            keeps = old is not None and old.fingerprint == fingerprint and old.enabled_at
+            enabled_at = old.enabled_at if old and keeps else (None if not_ready else now)
+            row = {
+                "object": name,
+                "market": market,
+                "fingerprint": fingerprint,
+                "enabled_at": enabled_at,
+                "not_ready": not_ready,
+            }
+            if old is None or any(getattr(old, key) != value for key, value in row.items()):
+                rows.append(row)
+        gone = [key for key, old in known.items() if key not in wanted and old.enabled_at]
+        if not rows and not gone:
+            return
+        with self._db.begin() as connection:
+            self._db.upsert(connection, t.integrations, rows)
+            for name, market in gone:
+                connection.execute(
+                    t.integrations.update()
+                    .where(t.integrations.c.object == name, t.integrations.c.market == market)
+                    .values(enabled_at=None)
+                )
+
+    def objects(self) -> dict[str, ObjectState]:
+        """Return the objects that have been turned on, by name."""
+        with self._db.read() as connection:
+            rows = connection.execute(sa.select(t.objects)).mappings()
+            return {r["object"]: ObjectState(**r) for r in rows}
+
+    def turn_on(self, names: Sequence[str], org_now: datetime) -> None:
+        """Begin the pulls of objects that have none yet: from this moment on the org's clock (R16)."""
+        with self._db.begin() as connection:
+            self._db.upsert(
+                connection,
+                t.objects,
+                [{"object": n, "turned_on_at": org_now, "watermark": org_now} for n in names],
+                changes={},
+            )
+
+    def mark_daily_pull(self, connection: sa.Connection, name: str, day: date) -> None:
+        """Note, in the caller's transaction, that `day`'s daily pull of the object is in."""
+        connection.execute(
+            t.objects.update().where(t.objects.c.object == name).values(daily_pulled_on=day)
+        )
+
+    def acquire_lease(
+        self, name: str, owner: str, *, now: datetime, lasts: timedelta
+    ) -> Lease | None:
+        """Take the object, or None while another owner's lease runs; the same owner gets its own token back."""
+        with self._db.begin() as connection:
+            self._db.upsert(connection, t.leases, [{"object": name, "token": 0}], changes={})
+            held = (
+                connection.execute(
+                    sa.select(t.leases).where(t.leases.c.object == name).with_for_update()
+                )
+                .mappings()
+                .one()
+            )
+            running = held["owner"] is not None and held["expires_at"] > now
+            if running and held["owner"] != owner:
+                return None
+            token = held["token"] if running else held["token"] + 1
+            connection.execute(
+                t.leases.update()
+                .where(t.leases.c.object == name)
+                .values(owner=owner, token=token, expires_at=now + lasts)
+            )
+            return Lease(object=name, owner=owner, token=token)
+
+    def renew_lease(self, lease: Lease, *, now: datetime, lasts: timedelta) -> None:
+        """Prolong the lease after progress; raise LeaseLost when another run has it."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            connection.execute(
+                t.leases.update()
+                .where(t.leases.c.object == lease.object)
+                .values(expires_at=now + lasts)
+            )
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """Give the object free if `owner` holds it."""
+        with self._db.begin() as connection:
+            connection.execute(
+                t.leases.update()
+                .where(t.leases.c.object == name, t.leases.c.owner == owner)
+                .values(owner=None, expires_at=None)
+            )
+
+    def lease_holder(self, name: str, now: datetime) -> str | None:
+        """Return who works on the object now."""
+        with self._db.read() as connection:
+            row = connection.execute(
+                sa.select(t.leases.c.owner, t.leases.c.expires_at).where(t.leases.c.object == name)
+            ).one_or_none()
+        return row.owner if row and row.owner and row.expires_at > now else None
