@@ -1,0 +1,83 @@
+"""Turns summaries into the figures that the UI shows with a materialization: counts and ids, no record's values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import dagster as dg
+
+from pipeline.steps.pull import PullSummary, counts
+from pipeline.steps.push import PushSummary
+from pipeline.steps.score import ScoreSummary
+from pipeline.steps.work import Work
+
+IDS_SHOWN_MAX: Final = 50
+
+
+def pull_figures(summary: PullSummary, work: Work) -> dict[str, Any]:
+    """Return what a pull read and decided."""
+    figures: dict[str, Any] = dict(counts(summary))
+    if summary.window:
+        figures["read_from"] = dg.MetadataValue.timestamp(summary.window.start)
+        figures["read_to"] = dg.MetadataValue.timestamp(summary.window.end)
+    if summary.newest_change:
+        figures["newest_change"] = dg.MetadataValue.timestamp(summary.newest_change)
+    return figures | _common(summary.object, work)
+
+
+def score_figures(summary: ScoreSummary, work: Work) -> dict[str, Any]:
+    """Return what was claimed and scored, by reason, and the distribution of scores and ranks."""
+    figures: dict[str, Any] = {
+        "claimed": summary.claimed,
+        **{f"claimed_{reason}": n for reason, n in sorted(summary.by_reason.items())},
+        "scored": summary.scored,
+        "set_aside": summary.set_aside,
+        "gone": summary.gone,
+        "segments": summary.segments,
+        "market_versions": summary.markets,
+    }
+    for market, ranks in summary.ranks.items():
+        figures[f"ranks_{market}"] = _table("rank", ranks)
+    for market, scores in summary.scores.items():
+        figures[f"scores_{market}"] = _table("score_from", scores)
+    if summary.markets_failed:
+        figures["markets_failed"] = summary.markets_failed
+    return figures | _common(summary.object, work)
+
+
+def push_figures(summary: PushSummary, work: Work) -> dict[str, Any]:
+    """Return what was pushed, what failed and why, and the bulk jobs with links to their pages."""
+    figures: dict[str, Any] = {
+        "pushed": summary.pushed,
+        "failed": summary.failed,
+        "gone": summary.gone,
+        "in_flight": summary.in_flight,
+        **{f"failed_{code}": n for code, n in summary.failed_by_code.most_common()},
+    }
+    if summary.jobs:
+        links = "\n".join(f"- [{job}]({url})" for job, url in summary.jobs.items())
+        figures["bulk_jobs"] = dg.MetadataValue.md(links)
+    return figures | _common(summary.object, work)
+
+
+def _common(name: str, work: Work) -> dict[str, Any]:
+    """Return the figures that every materialization carries: what waits, what the day has left, API calls."""
+    settings = work.configuration.settings
+    use = work.ledger.claims.day_use(work.today, settings.daily_record_limit)
+    return {
+        "waiting": work.ledger.waiting.ids_waiting(name),
+        "limit_used": use.used,
+        "limit_left": use.left,
+        "api_calls_used": work.ledger.calls.total(work.today),
+        "api_calls_left": work.calls_left(),
+    }
+
+
+def _table(label: str, shares: Mapping[str, int] | Counter[str]) -> dg.MetadataValue:
+    records = [dg.TableRecord({label: key, "records": n}) for key, n in sorted(shares.items())]
+    return dg.MetadataValue.table(
+        records,
+        schema=dg.TableSchema([dg.TableColumn(label), dg.TableColumn("records", "int")]),
+    )

@@ -1,0 +1,76 @@
+"""pushed_results: bulk jobs, and every row's result."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.checks import limit_result, push_check_specs
+from assets.figures import push_figures
+from assets.partitions import partition_key
+from assets.work import Done, WorkResource, run_step
+from pipeline.core.integration import OBJECTS
+from pipeline.steps.push import PushSummary, push
+from pipeline.steps.work import PUSHED, SCORED
+
+
+def pushed_results(
+    prefix: list[str], partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    """Return the asset of what was pushed."""
+    key = dg.AssetKey([*prefix, PUSHED])
+
+    @dg.asset(
+        name=PUSHED,
+        key_prefix=prefix,
+        description=(
+            "Scored records written to Salesforce, one bulk job a segment, with every row's result. Rows that "
+            "fail are kept with Salesforce's own code and message and tried again later."
+        ),
+        deps=[dg.AssetKey([*prefix, SCORED])],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="push",
+        kinds={"salesforce", "parquet"},
+        output_required=False,
+        check_specs=push_check_specs(key, partitions),
+    )
+    def asset(context: dg.AssetExecutionContext, work: WorkResource) -> Iterator[object]:
+        done = list(run_step(context, work, push))
+        if not done:
+            return
+        yield dg.MaterializeResult(metadata=_figures(done))
+        yield _limit(key, done[-1])
+        for one in done:
+            yield from _other_days(key, one)
+
+    return asset
+
+
+def _figures(done: list[Done[PushSummary]]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for one in done:
+        before = f"{one.object}: " if len(done) > 1 else ""
+        own = (
+            push_figures(one.summary, one.work) if one.summary else {"asked_again": one.asked_again}
+        )
+        figures |= {before + name: value for name, value in own.items()}
+    return figures
+
+
+def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
+    work, day = done.work, done.day
+    used = work.ledger.claims.day_use(day, work.configuration.settings.daily_record_limit).used
+    in_files = sum(work.lake.counted(SCORED, day, name, "reason").total() for name in OBJECTS)
+    return limit_result(key, work, used, in_files)
+
+
+def _other_days(key: dg.AssetKey, done: Done[PushSummary]) -> Iterator[dg.AssetMaterialization]:
+    """Say so on the partition of a claim's own day, where midnight has passed since (D5)."""
+    for day, records in (done.summary.by_day if done.summary else {}).items():
+        if day != done.day.isoformat():
+            yield dg.AssetMaterialization(
+                asset_key=key,
+                partition=partition_key(done.day.fromisoformat(day), done.object),
+                metadata={"pushed": records},
+            )

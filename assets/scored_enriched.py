@@ -1,0 +1,76 @@
+"""scored_enriched: claims, enriches, scores and checks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.checks import output_results, score_check_specs
+from assets.figures import score_figures
+from assets.work import Done, WorkResource, run_step
+from pipeline.core.schemas import EXAMPLES_MAX
+from pipeline.steps.score import ScoreSummary, score
+from pipeline.steps.work import CHANGED_RECORDS, SCORED, STALE_RECORDS
+
+
+def scored_enriched(
+    prefix: list[str],
+    partitions: dg.PartitionsDefinition[str],
+    markets: Sequence[dg.AssetKey],
+) -> dg.AssetsDefinition:
+    """Return the asset of what was scored; `markets` are the models that it depends on."""
+    key = dg.AssetKey([*prefix, SCORED])
+
+    @dg.asset(
+        name=SCORED,
+        key_prefix=prefix,
+        description=(
+            "Records claimed within the day's limit, scored with every market they are a candidate of, enriched "
+            "and checked. A day's partition holds what was scored on that day and nothing else."
+        ),
+        deps=[
+            dg.AssetKey([*prefix, CHANGED_RECORDS]),
+            dg.AssetKey([*prefix, STALE_RECORDS]),
+            *(dg.AssetDep(market) for market in markets),
+        ],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="score",
+        kinds={"python", "parquet"},
+        output_required=False,
+        check_specs=score_check_specs(key, partitions),
+    )
+    def asset(context: dg.AssetExecutionContext, work: WorkResource) -> Iterator[object]:
+        done = list(run_step(context, work, score))
+        if not done:
+            return
+        yield dg.MaterializeResult(metadata=_figures(done))
+        scored = [one.summary for one in done if one.summary]
+        configured = {k: m for one in done for k, m in one.work.configuration.markets.items()}
+        yield from output_results(key, _together(scored), configured)
+
+    return asset
+
+
+def _figures(done: list[Done[ScoreSummary]]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for one in done:
+        before = f"{one.object}: " if len(done) > 1 else ""
+        own = (
+            score_figures(one.summary, one.work)
+            if one.summary
+            else {"asked_again": one.asked_again}
+        )
+        figures |= {before + name: value for name, value in own.items()}
+    return figures
+
+
+def _together(summaries: Sequence[ScoreSummary]) -> ScoreSummary:
+    """Return what the checks look at, over all partitions of the run."""
+    total = ScoreSummary(object="")
+    for summary in summaries:
+        total.broken.update(summary.broken)
+        total.markets_failed |= summary.markets_failed
+        for rule, ids in summary.examples.items():
+            total.examples[rule] = [*total.examples.get(rule, []), *ids][:EXAMPLES_MAX]
+    return total

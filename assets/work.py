@@ -1,0 +1,141 @@
+"""Gives a run its clients, and tells runs that work from runs that ask for work again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from assets.partitions import day_and_object
+from pipeline.core.errors import InsightsError, LeaseLost
+from pipeline.steps.redo import redo
+from pipeline.steps.work import Work
+from resources.configurable import (
+    ClockResource,
+    LakeResource,
+    LedgerResource,
+    ModelsResource,
+    SalesforceResource,
+)
+from resources.configuration import read_configuration
+from resources.ledger.state import Lease
+from resources.salesforce.calls import ApiCall, ApiUsage
+
+WORK_TAG: Final = "insights/work"
+"""On runs that work off what waits; their partition key only says where they began (D5)."""
+
+BACKFILL_TAG: Final = "dagster/backfill"
+
+_Summary = TypeVar("_Summary")
+
+
+class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Opens clients for a run, a tick or a command, and gives back leases and connections at the end."""
+
+    config_folder: str
+    clock: dg.ResourceDependency[ClockResource]
+    salesforce: dg.ResourceDependency[SalesforceResource]
+    ledger: dg.ResourceDependency[LedgerResource]
+    lake: dg.ResourceDependency[LakeResource]
+    models: dg.ResourceDependency[ModelsResource]
+    _open: dict[str, Work] = PrivateAttr(default_factory=dict)
+
+    def get(self, run_id: str) -> Work:
+        """Return the clients of one run; the same ones while the process works on it."""
+        if run_id not in self._open:
+            self._open[run_id] = self._opened(run_id)
+        return self._open[run_id]
+
+    def _opened(self, run_id: str) -> Work:
+        configuration = read_configuration(Path(self.config_folder))
+        ledger = self.ledger.open()
+        zone = configuration.settings.zone
+
+        def count(call: ApiCall) -> None:
+            ledger.calls.count(self.clock.now().astimezone(zone).date(), call.kind)
+
+        def note(usage: ApiUsage) -> None:
+            ledger.calls.note_usage(usage.used, usage.allotted, self.clock.now())
+
+        return Work(
+            configuration=configuration,
+            org=self.salesforce.open(count, note),
+            ledger=ledger,
+            lake=self.lake.open(),
+            models=self.models.open(),
+            now=self.clock.now,
+            run_id=run_id,
+        )
+
+    def teardown_after_execution(
+        self,
+        context: dg.InitResourceContext,  # noqa: ARG002  asked for by name
+    ) -> None:
+        """Give leases free and close connections, whether the run went well or not."""
+        self.close()
+
+    def close(self) -> None:
+        """Give leases free and close connections."""
+        while self._open:
+            run_id, work = self._open.popitem()
+            for name in work.configuration.objects:
+                work.ledger.state.release_lease(name, run_id)
+            work.org.close()
+            work.ledger.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[_Summary]):
+    """What a step did on one partition of the run: a summary, or the number of records asked for again."""
+
+    day: date
+    object: str
+    work: Work
+    summary: _Summary | None
+    asked_again: int | None = None
+
+
+def run_step(
+    context: dg.AssetExecutionContext,
+    resource: WorkResource,
+    step: Callable[[Work, Lease], _Summary],
+) -> Iterator[Done[_Summary]]:
+    """Run `step` for each partition of the run that it may work on.
+
+    A past partition without the work tag is a redo: its records are put on the waiting list (R28). Where another
+    run has the object, nothing is done and nothing yielded.
+    """
+    run = context.run
+    root = run.root_run_id or run.run_id
+    work = resource.get(root)
+    for key in context.partition_keys:
+        day, name = day_and_object(key)
+        if name not in work.configuration.objects:
+            context.log.info("%s has no integration that is switched on: nothing to do.", name)
+            continue
+        if day < work.today and run.tags.get(WORK_TAG) != "true":
+            request = run.tags.get(BACKFILL_TAG) or root
+            asked = redo(work, request, name, day, _asked_at(context))
+            yield Done(day, name, work, None, asked_again=asked)
+            continue
+        lease = work.lease(name)
+        if lease is None:
+            context.log.info("Another run works on %s; it does this run's work as well.", name)
+            continue
+        try:
+            summary = step(work, lease)
+        except LeaseLost as lost:
+            context.log.info(str(lost))
+            continue
+        except InsightsError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        yield Done(day, name, work, summary)
+
+
+def _asked_at(context: dg.AssetExecutionContext) -> datetime:
+    """Return when the run was asked for: what was scored after that has been done again already."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return record.create_timestamp.astimezone(UTC) if record else datetime.now(UTC)

@@ -1,0 +1,82 @@
+"""Runs a job now, in this process, on the shared Dagster instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.partitions import partition_key
+from assets.work import WorkResource
+from pipeline.core.errors import ConfigurationError
+from pipeline.definitions import defs
+from pipeline.jobs import OBJECT_TAG
+
+
+def run_now(
+    job: str,
+    objects: Sequence[str],
+    *,
+    definitions: dg.Definitions = defs,
+    instance: dg.DagsterInstance | None = None,
+) -> list[dict[str, Any]]:
+    """Run `job` for each of `objects` (none: all that have an integration) and return their figures.
+
+    The runs stand in the instance like those that sensor and schedule launch.
+    """
+    work = (definitions.resources or {})["work"]
+    if not isinstance(work, WorkResource):
+        raise TypeError("the definitions' resource `work` is of another kind")
+    opened = work.get("cli")
+    configured, today = opened.configuration.objects, opened.today
+    work.close()
+    unknown = [name for name in objects if name not in configured]
+    if unknown:
+        raise ConfigurationError(
+            [f"{', '.join(unknown)}: no integration is switched on for it in {work.config_folder}."]
+        )
+    chosen = [name for name in configured if name in objects] if objects else list(configured)
+    if instance is not None:
+        return [
+            _run(definitions, instance, job, name, partition_key(today, name)) for name in chosen
+        ]
+    with dg.DagsterInstance.get() as own:
+        return [_run(definitions, own, job, name, partition_key(today, name)) for name in chosen]
+
+
+def _run(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, name: str, key: str
+) -> dict[str, Any]:
+    result = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key=key, tags={OBJECT_TAG: name}, raise_on_error=False
+    )
+    figures: dict[str, Any] = {}
+    for event in result.get_asset_materialization_events():
+        metadata = event.materialization.metadata
+        figures |= {key: _plain(value) for key, value in metadata.items()}
+    return {
+        "object": name,
+        "run_id": result.run_id,
+        "figures": figures,
+        "note": "another run works on it" if result.success else "failed",
+        "error": None if result.success else _error(result),
+    }
+
+
+def _plain(value: dg.MetadataValue) -> Any:
+    """Return a figure as plain data; a table as its rows."""
+    if isinstance(value, dg.TableMetadataValue):
+        return [dict(record.data) for record in value.records]
+    return value.value
+
+
+def _error(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data.user_failure_data
+            if failure and failure.description:
+                return failure.description
+            error = event.step_failure_data.error
+            return str(error.cause.message if error and error.cause else error and error.message)
+    return "the run failed; see its page in the Dagster UI"

@@ -1,0 +1,114 @@
+"""Holds the configuration against the org, and turns on what is ready (R1, R9 to R12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.core.errors import NotReady
+from pipeline.core.integration import PARENT_PREFIX, Integration
+from pipeline.core.problems import Problem, org_problems
+from pipeline.core.setup import ObjectSetup
+from pipeline.steps.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found: the integrations that may run, and every problem."""
+
+    ready: tuple[Integration, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """Return the problems that hold an integration back."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+
+def check(work: Work, names: Sequence[str] | None = None) -> Preflight:
+    """Check all integrations of the objects `names` (default: all), and record which run.
+
+    One describe an object, whatever the number of fields. An integration that is not ready does not stop
+    the others.
+    """
+    settings = work.configuration.settings
+    work.ledger.state.connect_org(work.org.org_id, settings.environment, work.now())
+    wanted = [
+        i for n in names or work.configuration.objects for i in work.configuration.of_object(n)
+    ]
+    found: list[Problem] = []
+    ready: list[Integration] = []
+    reasons: dict[tuple[str, str], str | None] = {}
+    for integration in wanted:
+        market = work.configuration.markets[integration.market]
+        needed = {integration.object, *(_parents(integration))}
+        describes = {name: work.describe(name) for name in needed}
+        problems = org_problems(integration, market, describes)
+        found += problems
+        errors = [str(p) for p in problems if p.severity == "error"]
+        reasons[integration.object, integration.market] = "\n".join(errors) or None
+        if not errors:
+            ready.append(integration)
+    _record(work, reasons, names)
+    return Preflight(tuple(ready), tuple(found))
+
+
+def _parents(integration: Integration) -> set[str]:
+    paths = [*integration.inputs.values(), *integration.important_fields]
+    return {"Account" for path in paths if path.startswith(PARENT_PREFIX)}
+
+
+def _record(
+    work: Work, reasons: dict[tuple[str, str], str | None], names: Sequence[str] | None
+) -> None:
+    """Write down fingerprints and readiness; objects that were not looked at keep theirs."""
+    configuration = work.configuration
+    wanted: dict[tuple[str, str], tuple[str, str | None]] = {
+        (i.object, i.market): (
+            i.fingerprint(configuration.markets[i.market]),
+            reasons[i.object, i.market],
+        )
+        for i in configuration.integrations
+        if (i.object, i.market) in reasons
+    }
+    if names is not None:
+        known = work.ledger.state.integrations()
+        wanted |= {
+            (i.object, i.market): (
+                known[i.object, i.market].fingerprint,
+                known[i.object, i.market].not_ready,
+            )
+            for name in configuration.objects
+            if name not in names
+            for i in configuration.of_object(name)
+            if (i.object, i.market) in known
+        }
+    work.ledger.state.record_integrations(wanted, work.now())
+    on = {name for (name, _), reason in reasons.items() if reason is None}
+    missing = sorted(on - set(work.ledger.state.objects()))
+    if missing:
+        work.ledger.state.turn_on(missing, work.org.org_now())
+
+
+def setup_of(work: Work, name: str) -> ObjectSetup:
+    """Return how the object is scored now; raise NotReady where no integration of it may run."""
+    preflight = check(work, [name])
+    states = work.ledger.state.integrations()
+    running = tuple(
+        i
+        for i in preflight.ready
+        if states[i.object, i.market].paused_at is None
+        and states[i.object, i.market].enabled_at is not None
+    )
+    if not running:
+        errors = "\n".join(str(p) for p in preflight.errors)
+        raise NotReady(f"{name}: no integration can run.\n{errors}".strip())
+    enabled_at = {i.market: states[i.object, i.market].enabled_at for i in running}
+    return ObjectSetup(
+        object=name,
+        integrations=running,
+        markets={i.market: work.configuration.markets[i.market] for i in running},
+        describes=dict(work.describes),
+        turned_on_at=work.ledger.state.objects()[name].turned_on_at,
+        enabled_at={market: at for market, at in enabled_at.items() if at is not None},
+    )

@@ -1,0 +1,288 @@
+"""The two pulls: what changed (every few minutes) and what is old (daily). Both end in the waiting list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.due import Reason, due_after_pull, new_hashes, stale_horizon, standing
+from pipeline.core.integration import DATETIME_FIELD, Integration
+from pipeline.core.setup import ObjectSetup
+from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
+from pipeline.core.windows import OVERLAP, Window, pull_window, stale_before
+from pipeline.steps.preflight import setup_of
+from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
+from resources.ledger.state import Lease
+from resources.ledger.waiting import Wish
+from resources.salesforce.query import moment
+
+Seen = tuple[int, datetime | None]
+"""How many records changed lately, and the newest stamp."""
+
+REST_ROWS_MAX: Final = 4_000
+"""Up to here a REST query costs no more calls than a bulk job (API notes 3.5)."""
+
+JOB_DEADLINE_SECONDS: Final = 900
+HORIZON_DAYS: Final = 30
+REPEATS_FREE: Final = 2
+"""How often a record may be scored on one day before it is slowed down (R15)."""
+
+REPEAT_WAIT: Final = timedelta(minutes=15)
+TRACKED: Final = pa.schema([("Id", pa.string()), (DATETIME_FIELD, pa.timestamp("ms", tz="UTC"))])
+
+
+@dataclass
+class PullSummary:
+    """What one pull of one object read and decided; counts are records."""
+
+    object: str
+    window: Window | None = None
+    read: int = 0
+    not_due: int = 0
+    due: Counter[str] = field(default_factory=Counter)
+    conflicts: int = 0
+    slowed_down: int = 0
+    newest_change: datetime | None = None
+    calls: int = 0
+
+    @property
+    def due_total(self) -> int:
+        """Return how many of the records read are due."""
+        return sum(self.due.values())
+
+
+def pulled_work_file(work: Work, name: str) -> str:
+    """Return the name of the working file that keeps this run's pulled rows until they are scored."""
+    return f"pulled-{name.lower()}-{work.run_id}"
+
+
+def pull(work: Work, lease: Lease) -> PullSummary:
+    """Read what changed since the watermark, put what is due on the waiting list, move the watermark (R14).
+
+    Raises BudgetExhausted, NotReady, and the client's errors; the watermark then stands where it stood.
+    """
+    work.require_budget()
+    setup = setup_of(work, lease.object)
+    state = work.ledger.state.objects()[lease.object]
+    window = pull_window(
+        watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=work.org.org_now()
+    )
+    summary = PullSummary(object=lease.object, window=window)
+    tables, seen_now = _changed(work, setup, window)
+    kept: list[pa.Table] = []
+    listed: list[pa.Table] = []
+    for table in tables:
+        due, decided = _decide(work, lease, setup, table, summary)
+        listed.append(decided)
+        if sum(part.num_rows for part in kept) < work.configuration.settings.daily_record_limit:
+            kept.append(due)
+    if summary.due_total:
+        work.lake.write(
+            CHANGED_RECORDS, work.today, lease.object, work.run_id, pa.concat_tables(listed)
+        )
+        work.lake.write_work(pulled_work_file(work, lease.object), pa.concat_tables(kept))
+    work.ledger.record_pull(lease, watermark=window.end, seen=seen_now, now=work.now())
+    return summary
+
+
+def _changed(work: Work, setup: ObjectSetup, window: Window) -> tuple[Iterator[pa.Table], Seen]:
+    """Return the rows of the window, and what the sensor's next question should find: one call asks both sizes."""
+    inside = [
+        Compare("SystemModstamp", ">=", window.start),
+        Compare("SystemModstamp", "<", window.end),
+        *(Compare(name, "=", value) for name, value in setup.filters.items()),
+    ]
+    next_start = max(window.end - OVERLAP, setup.turned_on_at)
+    answers = work.org.ask(
+        {
+            "size": select(["COUNT(Id) n"], setup.object, AllOf(inside)),
+            "seen": probe(setup.object, next_start, window.end),
+        }
+    )
+    soql = select(setup.columns, setup.object, AllOf(inside))
+    rows = _read(work, soql, setup.schema, int(answers["size"][0]["n"]))
+    return rows, seen(answers["seen"])
+
+
+def probe(name: str, start: datetime, end: datetime | None = None) -> str:
+    """Return the question what changed from `start` on: a count and the newest stamp."""
+    bounds = [Compare("SystemModstamp", ">=", start)]
+    if end is not None:
+        bounds.append(Compare("SystemModstamp", "<", end))
+    return select(["COUNT(Id) n", "MAX(SystemModstamp) newest"], name, AllOf(bounds))
+
+
+def seen(answer: Sequence[Mapping[str, Any]]) -> Seen:
+    """Read the answer to `probe`."""
+    return int(answer[0]["n"]), moment(answer[0]["newest"])
+
+
+def _read(work: Work, soql: str, schema: pa.Schema, size: int) -> Iterator[pa.Table]:
+    """Read by REST what is small, by a bulk job what is large; `size` is about how many rows there are."""
+    if size == 0:
+        return
+    batches = (
+        work.org.query(soql, schema)
+        if size <= REST_ROWS_MAX
+        else work.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS)
+    )
+    for batch in batches:
+        if batch.num_rows:
+            yield pa.Table.from_batches([batch])
+
+
+def _decide(
+    work: Work, lease: Lease, setup: ObjectSetup, table: pa.Table, summary: PullSummary
+) -> tuple[pa.Table, pa.Table]:
+    """Decide which rows are due, put them on the list; return them whole, and as they are recorded."""
+    stand = standing(setup, table)
+    reasons = due_after_pull(setup, table, stand)
+    mask = pc.is_valid(reasons)
+    due = table.filter(mask)
+    due_reasons = pc.drop_null(reasons)
+    hashes = pa.chunked_array([new_hashes(setup, stand)]).filter(mask)
+    summary.read += table.num_rows
+    summary.not_due += table.num_rows - due.num_rows
+    summary.conflicts += int(pc.sum(stand.conflicts).as_py() or 0)
+    newest = pc.max(table.column("SystemModstamp")).as_py()
+    summary.newest_change = max(filter(None, (summary.newest_change, newest)), default=None)
+    wishes = _wishes(work, lease.object, due, due_reasons, hashes, summary)
+    summary.due.update(wish.reason for wish in wishes)
+    work.ledger.add_wishes(lease, wishes, work.now())
+    work.renew(lease)
+    recorded = pa.table(
+        {
+            "id": due.column("Id"),
+            "reason": due_reasons,
+            "system_modstamp": due.column("SystemModstamp"),
+        }
+    )
+    return due, recorded
+
+
+def _wishes(
+    work: Work,
+    name: str,
+    due: pa.Table,
+    reasons: pa.ChunkedArray,
+    hashes: pa.ChunkedArray,
+    summary: PullSummary,
+) -> list[Wish]:
+    """Return the wishes; a record that was scored often today already waits longer each time (R15)."""
+    now = work.now()
+    ids = due.column("Id").to_pylist()
+    with work.ledger.database.read() as connection:
+        scored = work.ledger.waiting.scored_times(connection, name, ids, work.today)
+    wishes = []
+    for record_id, reason, stamp, digest in zip(
+        ids,
+        reasons.to_pylist(),
+        due.column("SystemModstamp").to_pylist(),
+        hashes.to_pylist(),
+        strict=True,
+    ):
+        times, last = scored.get(record_id, (0, now))
+        not_before = now
+        if times >= REPEATS_FREE:
+            not_before = max(now, last + REPEAT_WAIT * 2 ** min(times - REPEATS_FREE, 8))
+            summary.slowed_down += not_before > now
+        wishes.append(
+            Wish(record_id, reason, not_before, modstamp=stamp, hash=digest, order_at=stamp)
+        )
+    return wishes
+
+
+def daily_pull(work: Work, lease: Lease) -> PullSummary:
+    """List the candidates never scored, then those scored too long ago, oldest first (R17).
+
+    Lists up to a horizon of days beyond what waits already, so that an org of millions does not fill the
+    ledger, and rows that always fail do not head the query for ever (D6).
+    """
+    work.require_budget()
+    setup = setup_of(work, lease.object)
+    settings = work.configuration.settings
+    most = settings.daily_record_limit * HORIZON_DAYS + work.ledger.waiting.ids_waiting(
+        lease.object
+    )
+    where = stale_condition(setup, work.now(), settings.refresh_period_days)
+    soql = select(TRACKED.names, setup.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
+    summary = PullSummary(object=lease.object)
+    listed: list[pa.Table] = []
+    wishes: list[Wish] = []
+    now = work.now()
+    size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
+    for table in _read(work, soql, TRACKED, size):
+        never = pc.is_null(table.column(DATETIME_FIELD))
+        reasons = pc.if_else(never, Reason.NEVER_SCORED.value, Reason.STALE.value)
+        listed.append(
+            pa.table(
+                {
+                    "id": table.column("Id"),
+                    "reason": reasons,
+                    "scored_at": table.column(DATETIME_FIELD),
+                }
+            )
+        )
+        wishes += [
+            Wish(record_id, reason, now, order_at=scored_at)
+            for record_id, reason, scored_at in zip(
+                *(listed[-1].column(c).to_pylist() for c in ("id", "reason", "scored_at")),
+                strict=True,
+            )
+        ]
+        work.renew(lease)
+    summary.read = len(wishes)
+    summary.due.update(wish.reason for wish in wishes)
+    if listed:
+        work.lake.write(
+            STALE_RECORDS, work.today, lease.object, work.run_id, pa.concat_tables(listed)
+        )
+    work.ledger.record_daily_pull(lease, wishes, day=work.today, now=now)
+    return summary
+
+
+def stale_condition(setup: ObjectSetup, now: datetime, refresh_period_days: int) -> Condition:
+    """Return the condition that the records of a daily pull meet: candidates never scored or too old."""
+    before = stale_before(now, refresh_period_days)
+    per_market: list[Condition] = []
+    for integration in setup.integrations:
+        age = AnyOf(
+            [
+                Compare(DATETIME_FIELD, "=", None),
+                Compare(DATETIME_FIELD, "<", stale_horizon(setup, integration.market, before)),
+            ]
+        )
+        per_market.append(AllOf([*_candidate_conditions(setup, integration), age]))
+    others = [Compare(name, "=", value) for name, value in setup.filters.items()]
+    return AllOf([*others, AnyOf(per_market)])
+
+
+def _candidate_conditions(setup: ObjectSetup, integration: Integration) -> list[Condition]:
+    """Return what makes a record a candidate of the integration, and of no other that writes its fields (R6)."""
+    conditions: list[Condition] = []
+    if integration.candidate_field:
+        conditions.append(Compare(integration.candidate_field, "=", True))
+    conditions += [
+        Compare(other.candidate_field, "=", False)
+        for other in setup.conflicting(integration)
+        if other.candidate_field
+    ]
+    return conditions
+
+
+def counts(summary: PullSummary) -> dict[str, Any]:
+    """Return a summary's figures by the names that people are shown."""
+    return {
+        "read": summary.read,
+        "not_due": summary.not_due,
+        "due": summary.due_total,
+        **{f"due_{reason}": n for reason, n in sorted(summary.due.items())},
+        "claimed_by_two_markets": summary.conflicts,
+        "slowed_down": summary.slowed_down,
+    }

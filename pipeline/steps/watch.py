@@ -1,0 +1,161 @@
+"""Asks the org, with one API call for all objects, whether there is anything to do (D7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from pipeline.core.config import Settings
+from pipeline.core.errors import BudgetExhausted
+from pipeline.core.windows import OVERLAP, local_time_on
+from pipeline.steps.pull import probe, seen
+from pipeline.steps.work import Work
+from resources.ledger.state import ObjectState
+
+JobName = Literal["pull", "daily_pull", "score_and_push"]
+DAILY_PULL_GRACE: Final = timedelta(minutes=10)
+"""How long the schedule has the daily pull to itself before the sensor makes it up (R17)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A run that should be launched: which job on which object, and why.
+
+    `situation` names what was seen: while it stays the same, the same run is asked for again only after a pause.
+    """
+
+    object: str
+    job: JobName
+    why: str
+    situation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The runs to ask for, and for each other object why there is none."""
+
+    asks: tuple[Ask, ...]
+    skips: Mapping[str, str]
+
+
+def watch(work: Work) -> Watched:
+    """Decide for every object what to run now; at most one API call, none where the budget is used up."""
+    states = work.ledger.state.objects()
+    asks: list[Ask] = []
+    skips: dict[str, str] = {}
+    questions: dict[str, ObjectState] = {}
+    for name in work.configuration.objects:
+        ask = _from_ledger(work, name, states.get(name))
+        if isinstance(ask, Ask):
+            asks.append(ask)
+        elif isinstance(ask, str):
+            skips[name] = ask
+        else:
+            questions[name] = states[name]
+    if questions:
+        _ask_org(work, questions, asks, skips)
+    return Watched(tuple(asks), skips)
+
+
+def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str | None:
+    """Return what the ledger alone says: a run, a reason to skip, or None where the org must be asked."""
+    now = work.now()
+    if state is None:
+        return Ask(name, "pull", "the object is new here", "first")
+    holder = work.ledger.state.lease_holder(name, now)
+    if holder:
+        return f"run {holder[:8]} is working on it"
+    if not _runs(work, name):
+        return "no integration is ready and not paused; see `insights check`"
+    if work.calls_left() == 0:
+        return f"the daily API calls limit of {work.configuration.settings.daily_api_calls_limit} is used up"
+    if daily_pull_missed(work.configuration.settings, state, now) and _may_pull(work):
+        return Ask(name, "daily_pull", "today's daily pull is not in yet", f"daily {work.today}")
+    return None
+
+
+def _runs(work: Work, name: str) -> bool:
+    states = work.ledger.state.integrations()
+    return any(
+        states[key].paused_at is None and states[key].enabled_at is not None
+        for key in states
+        if key[0] == name
+    )
+
+
+def _may_pull(work: Work) -> bool:
+    try:
+        work.require_budget()
+    except BudgetExhausted:
+        return False
+    return True
+
+
+def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
+    """Say whether the day's daily pull should be in and is not (R17)."""
+    today = now.astimezone(settings.zone).date()
+    at = local_time_on(today, settings.daily_pull_time, settings.zone)
+    return state.daily_pulled_on != today and now >= at + DAILY_PULL_GRACE
+
+
+def _ask_org(
+    work: Work, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
+) -> None:
+    asked = _may_pull(work)
+    answers = work.org.ask({n: _probe(state) for n, state in questions.items()}) if asked else {}
+    for name, state in questions.items():
+        if asked and seen(answers[name]) != (state.seen_count or 0, state.seen_newest):
+            count, newest = seen(answers[name])
+            asks.append(Ask(name, "pull", f"{count} records changed lately", f"{count} {newest}"))
+            continue
+        waiting = _waiting_ask(work, name)
+        if waiting is not None:
+            asks.append(waiting)
+        else:
+            skips[name] = _nothing(work, name, asked=asked)
+
+
+def _probe(state: ObjectState) -> str:
+    return probe(state.object, max(state.watermark - OVERLAP, state.turned_on_at))
+
+
+def _waiting_ask(work: Work, name: str) -> Ask | None:
+    unfinished = work.ledger.claims.unfinished(name)
+    if unfinished:
+        return Ask(name, "score_and_push", "a segment is unfinished", unfinished[0].segment_id)
+    allowed = work.ledger.claims.allowed(
+        name,
+        work.today,
+        work.local_now,
+        work.configuration.settings.day_policy,
+        daily_pulls_done=work.daily_pulls_done(),
+        now=work.now(),
+    )
+    if allowed.total == 0:
+        return None
+    used = work.ledger.claims.day_use(
+        work.today, work.configuration.settings.daily_record_limit
+    ).used
+    return Ask(
+        name,
+        "score_and_push",
+        f"{allowed.total} waiting records may be scored",
+        f"{work.today} {used}",
+    )
+
+
+def _nothing(work: Work, name: str, *, asked: bool) -> str:
+    """Say why there is nothing to do, as an operator would want to hear it."""
+    settings = work.configuration.settings
+    waiting = work.ledger.waiting.ids_waiting(name)
+    use = work.ledger.claims.day_use(work.today, settings.daily_record_limit)
+    parts = ["nothing new" if asked else "not asked: the daily API calls limit is nearly used up"]
+    if waiting and use.left == 0:
+        parts.append(
+            f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"
+        )
+    elif waiting:
+        parts.append(f"{waiting} waiting for their share of the day or their next try")
+    return "; ".join(parts)

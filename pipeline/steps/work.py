@@ -1,0 +1,103 @@
+"""What every step is given: configuration, clients and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final, TypeVar
+
+from pipeline.core.config import Configuration
+from pipeline.core.errors import BudgetExhausted
+from pipeline.core.fields import ObjectDescribe
+from pipeline.core.windows import day_of, start_of_day
+from resources.lake import Lake
+from resources.ledger.ledger import Ledger
+from resources.ledger.state import Lease
+from resources.models import Models
+from resources.salesforce.client import Salesforce
+
+LEASE_LASTS: Final = timedelta(minutes=10)
+PULL_RESERVE_CALLS: Final = 60
+"""Calls kept back for pushes: a pull is not begun with fewer left (R21)."""
+
+CHANGED_RECORDS: Final = "salesforce_changed_records"
+STALE_RECORDS: Final = "stale_records"
+SCORED: Final = "scored_enriched"
+PUSHED: Final = "pushed_results"
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass
+class Work:
+    """The clients, the configuration and the clock of one run (or one sensor tick, or one command)."""
+
+    configuration: Configuration
+    org: Salesforce
+    ledger: Ledger
+    lake: Lake
+    models: Models
+    now: Callable[[], datetime]
+    run_id: str
+    describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+
+    @property
+    def today(self) -> date:
+        """Return the current day in the settings' time zone."""
+        return day_of(self.now(), self.configuration.settings.zone)
+
+    @property
+    def local_now(self) -> datetime:
+        """Return the current time in the settings' time zone."""
+        return self.now().astimezone(self.configuration.settings.zone)
+
+    def describe(self, name: str) -> ObjectDescribe:
+        """Return an object's describe, asked for once a run."""
+        if name not in self.describes:
+            self.describes[name] = self.org.describe(name)
+        return self.describes[name]
+
+    def lease(self, name: str) -> Lease | None:
+        """Take the object for this run, or None while another run works on it."""
+        return self.ledger.state.acquire_lease(name, self.run_id, now=self.now(), lasts=LEASE_LASTS)
+
+    def renew(self, lease: Lease) -> None:
+        """Prolong the lease after progress."""
+        self.ledger.state.renew_lease(lease, now=self.now(), lasts=LEASE_LASTS)
+
+    def daily_pulls_done(self) -> bool:
+        """Say whether the day's daily pull of every object is in (R20)."""
+        states = self.ledger.state.objects()
+        return all(
+            name in states and states[name].daily_pulled_on == self.today
+            for name in self.configuration.objects
+        )
+
+    def calls_left(self) -> int:
+        """Return how many API calls of today's budget are left."""
+        used = self.ledger.calls.total(self.today)
+        return max(0, self.configuration.settings.daily_api_calls_limit - used)
+
+    def require_budget(self) -> None:
+        """Raise BudgetExhausted where too little is left to begin a pull (R21)."""
+        left = self.calls_left()
+        if left < PULL_RESERVE_CALLS:
+            limit = self.configuration.settings.daily_api_calls_limit
+            zone = self.configuration.settings.zone
+            resumes = start_of_day(self.today + timedelta(days=1), zone)
+            raise BudgetExhausted(
+                f"The daily API calls limit is nearly used up: {left} of {limit} left, and "
+                f"{PULL_RESERVE_CALLS} are kept for pushes that have begun. Pulling resumes at "
+                f"{resumes.astimezone(zone):%Y-%m-%d %H:%M %Z}; a higher daily_api_calls_limit in "
+                "settings.yaml would let it go on now.",
+                resumes_at=resumes,
+            )
+
+
+def merged_counts(
+    first: Mapping[str, _Number], second: Mapping[str, _Number]
+) -> dict[str, _Number]:
+    """Add two tables of counts."""
+    keys = dict.fromkeys((*first, *second))
+    return {key: first.get(key, 0) + second.get(key, 0) for key in keys}
