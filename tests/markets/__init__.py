@@ -1,0 +1,1 @@
+"""Tests of the sample markets and of the demo's seed data."""
