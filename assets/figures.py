@@ -34,7 +34,9 @@ def score_figures(summary: ScoreSummary, work: Work) -> dict[str, Any]:
         **{f"claimed_{reason}": n for reason, n in sorted(summary.by_reason.items())},
         "scored": summary.scored,
         "set_aside": summary.set_aside,
-        "gone": summary.gone,
+        "left_alone": summary.gone,
+        "claimed_of_this_pull": summary.pulled_claimed,
+        "waiting_of_this_pull": summary.pulled_waiting,
         "segments": summary.segments,
         "market_versions": summary.markets,
     }
@@ -50,6 +52,7 @@ def score_figures(summary: ScoreSummary, work: Work) -> dict[str, Any]:
 def push_figures(summary: PushSummary, work: Work) -> dict[str, Any]:
     """Return what was pushed, what failed and why, and the bulk jobs with links to their pages."""
     figures: dict[str, Any] = {
+        "settled": summary.settled,
         "pushed": summary.pushed,
         "failed": summary.failed,
         "gone": summary.gone,

@@ -11,7 +11,7 @@ from pipeline.steps.pull import PullSummary, daily_pull, pull
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
 from resources.ledger.state import Lease
 
-GROUP = "pull"
+GROUP = "salesforce"
 KINDS = {"salesforce", "parquet"}
 
 

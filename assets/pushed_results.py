@@ -30,7 +30,7 @@ def pushed_results(
         deps=[dg.AssetKey([*prefix, SCORED])],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="push",
+        group_name="salesforce",
         kinds={"salesforce", "parquet"},
         output_required=False,
         check_specs=push_check_specs(key, partitions),

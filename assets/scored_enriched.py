@@ -35,7 +35,7 @@ def scored_enriched(
         ],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="score",
+        group_name="salesforce",
         kinds={"python", "parquet"},
         output_required=False,
         check_specs=score_check_specs(key, partitions),

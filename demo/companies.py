@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from pytickersymbols import PyTickerSymbols  # type: ignore[import-untyped]
+from pytickersymbols import PyTickerSymbols
 
 SEED = 20261101
 COUNTRY_LENGTH = 80

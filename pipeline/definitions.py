@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,4 +88,8 @@ def build_definitions(
     )
 
 
+# Two features that this rests on may still change between Dagster's versions: backfills as one run, and checks
+# by partition. The lock file pins the version; people need not read of it at every start.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 defs = build_definitions()

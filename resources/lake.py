@@ -41,6 +41,11 @@ class Lake:
         for path in self.files(asset, day, name):
             yield pq.read_table(path, columns=columns, partitioning=None)
 
+    def read_file(self, asset: str, day: date, name: str, file: str) -> pa.Table | None:
+        """Read one file of a partition, or None where there is none."""
+        path = self._folder(asset, day, name) / f"{file}.parquet"
+        return pq.read_table(path, partitioning=None) if path.exists() else None
+
     def counted(self, asset: str, day: date, name: str, column: str) -> Counter[str]:
         """Count the rows of one partition by a text column."""
         counts: Counter[str] = Counter()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -43,6 +43,20 @@ class Settings(Strict):
             raise ValueError(
                 f"{value!r} is no time zone" + (f"; did you mean {near[0]!r}?" if near else "")
             )
+        return value
+
+    @field_validator("daily_pull_time", mode="before")
+    @classmethod
+    def _is_written_as_text(cls, value: Any) -> Any:
+        """Refuse a number: YAML reads 14:00 without quotes as 840, and that would mean 00:14."""
+        if isinstance(value, (int, float)):
+            raise ValueError('write the time in quotes, as in "14:00"')  # noqa: TRY004  pydantic's way
+        return value
+
+    @field_validator("partitions_start")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        date.fromisoformat(value)
         return value
 
     @property
@@ -93,6 +107,7 @@ def configuration(
     parsed_markets = {
         m.name: m for document in markets if (m := _parse(Market, document, found)) is not None
     }
+    named = {d.content.get("name") for d in markets if isinstance(d.content, dict)}
     parsed: list[Integration] = []
     for document in integrations:
         integration = _parse(Integration, document, found)
@@ -100,12 +115,13 @@ def configuration(
             continue
         market = parsed_markets.get(integration.market)
         if market is None:
-            found.append(_unknown_market(document.path, integration.market, parsed_markets))
+            if integration.market not in named:  # else its own file is at fault, and reported
+                found.append(_unknown_market(document.path, integration.market, parsed_markets))
             continue
         found += [f"{document.path}: {problem}" for problem in problems(integration, market)]
         parsed.append(integration)
     for name in OBJECTS:
-        found += object_problems([i for i in parsed if i.object == name])
+        found += object_problems([i for i in parsed if i.object == name and i.enabled])
     found += _twice(parsed)
     if found or parsed_settings is None:
         raise ConfigurationError(found)
@@ -127,11 +143,26 @@ def _problem(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
     message = f"{key}: {item['msg'].removeprefix('Value error, ')}"
     if item["type"] == "extra_forbidden":
-        near = get_close_matches(str(item["loc"][-1]), model.model_fields, n=1)
+        known = _keys_at(model, item["loc"][:-1])
+        near = get_close_matches(str(item["loc"][-1]), known, n=1)
         message = f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
     elif item["type"] == "literal_error" and key == "object":
         message = f"object: {item['input']!r} is not supported: only {', '.join(OBJECTS)} are (R4)"
     return message + "."
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Return the keys that may stand at `path`, below mappings and lists of models."""
+    inside: Any = model
+    for part in path:
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            inside = inside.model_fields[str(part)].annotation
+        else:
+            inside = get_args(inside)[-1 if isinstance(part, str) else 0]
+        options = [a for a in get_args(inside) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if type(None) in get_args(inside) and options:
+            inside = options[0]
+    return list(inside.model_fields)
 
 
 def _unknown_market(path: str, name: str, markets: Mapping[str, Market]) -> str:

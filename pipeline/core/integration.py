@@ -111,11 +111,6 @@ def problems(integration: Integration, market: Market) -> list[str]:
         for name in integration.outputs
         if name not in enabled
     ]
-    found += [
-        f"{where}: inputs: {name} is required by market {market.name} and is not mapped."
-        for name, market_input in market.inputs.items()
-        if integration.inputs and market_input.required and name not in integration.inputs
-    ]
     found += _field_problems(integration, where)
     return found
 
@@ -162,19 +157,21 @@ def object_problems(integrations: Sequence[Integration]) -> list[str]:
     """Return what is wrong between the integrations of one object (R6, R19)."""
     found: list[str] = []
     for first, second in conflicts(integrations):
-        shared = sorted(set(first.outputs.values()) & set(second.outputs.values()))
-        if first.candidate_field is None or second.candidate_field is None:
+        written = {field.lower() for field in second.outputs.values()}
+        shared = sorted(field for field in first.outputs.values() if field.lower() in written)
+        routes = {(i.candidate_field or "").lower() for i in (first, second)}
+        if "" in routes or len(routes) == 1:
             found.append(
                 f"integrations {first.name} and {second.name} both write {', '.join(shared)}: give each "
-                "its own fields, or a candidate_field that routes each record to one of them (R6)."
+                "its own fields, or a candidate_field of its own that routes each record to one of them (R6)."
             )
     if len(integrations) > MARKETS_PER_OBJECT_MAX:
         found.append(
             f"{integrations[0].object} has {len(integrations)} integrations; "
             f"{HASH_FIELD} holds {MARKETS_PER_OBJECT_MAX} at the most."
         )
-    tags = [integration.tag for integration in integrations]
-    if len(set(tags)) < len(tags):
+    tags = {integration.market: integration.tag for integration in integrations}
+    if len(set(tags.values())) < len(tags):
         found.append(
             f"{integrations[0].object}: two market names share the tag that {HASH_FIELD} knows "
             "them by: rename one."

@@ -42,8 +42,11 @@ class DayPolicy:
 
     @property
     def kept_for_new(self) -> int:
-        """Return the last records of a day, which new records alone may take until `kept_until`."""
-        return self.limit * self.kept_for_new_percent // 100
+        """Return the last records of a day, which new records alone may take until `kept_until`.
+
+        Rounded up: however small the limit, a new record finds one while any is left (R16).
+        """
+        return -(-self.limit * self.kept_for_new_percent // 100)
 
     @property
     def lasting_share(self) -> int:
@@ -116,7 +119,9 @@ def _lane_budgets(policy: DayPolicy, day: DaySoFar) -> dict[Lane, int]:
     changes = policy.changes_share
     if day.daily_pulls_done:
         needed = day.lane_used(Lane.REFRESH) + day.lane_wanted(Lane.REFRESH)
-        changes = policy.limit - min(policy.refresh_share, needed)
+        # What is kept for new records comes off what changed ones take beyond their share, not off refresh.
+        spare = policy.limit - policy.kept_for_new - min(policy.refresh_share, needed)
+        changes = max(policy.changes_share, spare)
     return {Lane.CHANGES: changes, Lane.REFRESH: policy.refresh_share}
 
 

@@ -13,7 +13,7 @@ from pipeline.core.integration import (
     PARENT_PREFIX,
     Integration,
 )
-from pipeline.core.market import SCORE_MAX, Market, MarketOutput
+from pipeline.core.market import SCORE_MAX, Market, MarketInput, MarketOutput
 
 HASH_LENGTH_MIN: Final = 255
 
@@ -41,7 +41,7 @@ def org_problems(
         *_mapping_problems(integration, market),
         *_object_problems(integration, describe),
         *_tracking_problems(integration, describe),
-        *_input_problems(integration, describes),
+        *_input_problems(integration, market, describes),
         *_candidate_problems(integration, describe),
         *(
             problem
@@ -67,6 +67,16 @@ def _mapping_problems(integration: Integration, market: Market) -> list[Problem]
                 "Map both input and output fields, so that the integration can run (R12).",
             )
         )
+    unmapped = {n: i for n, i in market.inputs.items() if n not in integration.inputs}
+    found += [
+        _error(
+            f"{integration.name}: inputs: {name}",
+            f"market {market.name} requires {market_input.label}, which is not mapped.",
+            "Map it to a field (R12).",
+        )
+        for name, market_input in unmapped.items()
+        if market_input.required and integration.inputs
+    ]
     found += [
         Problem(
             "warning",
@@ -74,8 +84,8 @@ def _mapping_problems(integration: Integration, market: Market) -> list[Problem]
             f"the model was built on {market_input.label}, which is not mapped.",
             "Map it, or accept less exact scores.",
         )
-        for name, market_input in market.inputs.items()
-        if market_input.used_by_model and name not in integration.inputs
+        for name, market_input in unmapped.items()
+        if market_input.used_by_model and not market_input.required
     ]
     return found
 
@@ -146,7 +156,7 @@ def _not_writable(where: str, field: Field) -> list[Problem]:
 
 
 def _input_problems(
-    integration: Integration, describes: Mapping[str, ObjectDescribe]
+    integration: Integration, market: Market, describes: Mapping[str, ObjectDescribe]
 ) -> list[Problem]:
     found = []
     for name, path in integration.inputs.items():
@@ -168,7 +178,23 @@ def _input_problems(
             found.append(
                 _error(where, f"a field of type {field.type} cannot be an input.", "Map its parts.")
             )
+        elif mismatch := input_misfit(market.inputs[name], field):
+            found.append(_error(where, mismatch, "Map a field of another type."))
     return found
+
+
+def input_misfit(market_input: MarketInput, field: Field) -> str | None:
+    """Return why values of `field` cannot be given to the model as `market_input`, or None where they can."""
+    numbers = NUMBER_TYPES | {"int", "boolean"}
+    possible = {
+        "number": numbers | TEXT_TYPES,
+        "boolean": numbers,
+        "date": {"date", "datetime"},
+        "datetime": {"date", "datetime"},
+    }.get(market_input.type)
+    if possible is None or field.type in possible:
+        return None
+    return f"the market takes a {market_input.type}, which a {field.type} field does not hold."
 
 
 def _candidate_problems(integration: Integration, describe: ObjectDescribe) -> list[Problem]:

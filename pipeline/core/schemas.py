@@ -108,9 +108,20 @@ def _typed(
     scored: pa.Table, name: str, output: MarketOutput
 ) -> tuple[pa.ChunkedArray | None, str | None]:
     """Return the column in its type, or why it cannot be had: lossless casts only, never text for yes or no."""
-    if name not in scored.column_names:
-        return None, f"{name}: the model gave no such column"
-    column = scored.column(name)
+    times = scored.column_names.count(name)
+    if times != 1:
+        given = f"{times} such columns" if times else "no such column"
+        return None, f"{name}: the model gave {given}"
+    try:
+        return _cast(scored.column(name), name, output)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        given = scored.column(name).type
+        return None, f"{name}: {given} values from the model do not fit {output.arrow_type}"
+
+
+def _cast(
+    column: pa.ChunkedArray, name: str, output: MarketOutput
+) -> tuple[pa.ChunkedArray | None, str | None]:
     wanted = output.arrow_type
     if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
         column = pc.cast(column, pa.string())

@@ -92,10 +92,12 @@ def name(text: str) -> str:
 
 
 def condition(where: Condition) -> str:
-    """Return a condition as SOQL; groups stand in parentheses."""
+    """Return a condition as SOQL; groups stand in parentheses. An empty group or list is a ValueError."""
     if isinstance(where, Compare):
         return f"{name(where.field)} {where.operator} {literal(where.value)}"
     if isinstance(where, In):
+        if not where.values:
+            raise ValueError("a list of no values")
         return f"{name(where.field)} IN ({', '.join(literal(v) for v in where.values)})"
     if not where.conditions:
         raise ValueError("a group of no conditions")

@@ -30,7 +30,7 @@ REST_ROWS_MAX: Final = 4_000
 
 JOB_DEADLINE_SECONDS: Final = 900
 HORIZON_DAYS: Final = 30
-REPEATS_FREE: Final = 2
+REPEATS_FREE: Final = 3
 """How often a record may be scored on one day before it is slowed down (R15)."""
 
 REPEAT_WAIT: Final = timedelta(minutes=15)

@@ -17,7 +17,7 @@ from pipeline.steps.work import PUSHED, Work
 from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
 from resources.salesforce.bulk import JobInfo
-from resources.salesforce.errors import PASSING_ROW_CODES
+from resources.salesforce.errors import PASSING_ROW_CODES, JobSpoiled
 from resources.salesforce.update_csv import update_csv
 
 JOB_DEADLINE_SECONDS: Final = 900
@@ -39,9 +39,14 @@ GONE: Final = frozenset(
 
 @dataclass
 class PushSummary:
-    """What one run pushed of one object; counts are records. `jobs` maps bulk job ids to their org page."""
+    """What one run pushed of one object; counts are records, and `settled` = pushed + failed + gone.
+
+    The counts are those of the segments that ended, rows set aside before the push included. `jobs` maps
+    bulk job ids to their page in the org; `by_day` counts rows written by the day of their claim.
+    """
 
     object: str
+    settled: int = 0
     pushed: int = 0
     failed: int = 0
     gone: int = 0
@@ -174,7 +179,14 @@ def _push_once(
     )
     summary.jobs[job_id] = work.org.job_url(job_id)
     work.org.upload(job_id, csv)
-    work.org.close_job(job_id)
+    try:
+        work.org.close_job(job_id)
+    except (
+        JobSpoiled
+    ):  # an upload whose answer was lost had arrived: the rows go into a job of their own
+        work.org.abort_job(job_id)
+        work.ledger.claims.set_job_state(job_id, "aborted", work.now())
+        return True
     work.ledger.claims.set_job_state(job_id, "closed")
     info = work.org.wait_for_job(job_id, deadline_seconds=JOB_DEADLINE_SECONDS)
     work.renew(lease)
@@ -244,13 +256,14 @@ def _settle(
     work.ledger.claims.settle_rows(
         lease, segment, outcome, now=work.now(), org_now=work.org.org_now()
     )
-    work.ledger.claims.settle(lease, segment, work.now())
+    ended = work.ledger.claims.settle(lease, segment, work.now())
     _keep(work, setup, segment, tally)
     work.lake.delete_work(segment.segment_id)
     work.renew(lease)
-    summary.pushed += len(outcome.pushed)
-    summary.failed += len(outcome.failed) + len(outcome.partial)
-    summary.gone += len(outcome.gone)
+    summary.settled += ended.pushed + ended.failed + ended.gone
+    summary.pushed += ended.pushed
+    summary.failed += ended.failed
+    summary.gone += ended.gone
     summary.by_day[segment.day.isoformat()] += len(outcome.pushed) + len(outcome.partial)
     summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
 

@@ -19,7 +19,7 @@ from pipeline.core.setup import ObjectSetup
 from pipeline.core.soql import AllOf, Compare, In, select
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.pull import pulled_work_file
-from pipeline.steps.work import SCORED, Work
+from pipeline.steps.work import CHANGED_RECORDS, SCORED, STALE_RECORDS, Work
 from resources.ledger.claims import Outcome, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
 
@@ -35,11 +35,14 @@ class ScoreSummary:
     """What one run claimed and scored of one object; counts are records.
 
     `broken` counts rows by market, output and rule; `examples` holds ids of some of them;
-    `markets_failed` says why a market failed as a whole. `claimed_of_pull` are those of this run's pull.
+    `markets_failed` says why a market failed as a whole. Of the due records that this run's own pull read,
+    `pulled_claimed` were claimed and `pulled_waiting` wait.
     """
 
     object: str
     claimed: int = 0
+    pulled_claimed: int = 0
+    pulled_waiting: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
     scored: int = 0
     set_aside: int = 0
@@ -64,10 +67,24 @@ def score(work: Work, lease: Lease) -> ScoreSummary:
     for segment in work.ledger.claims.unfinished(lease.object):
         _resume(work, lease, setup, segment, summary)
     _remember_scored_files(work, lease.object)
+    pulled = _pulled_ids(work, lease.object)
     while claimed := _claim(work, lease):
+        rows = work.ledger.waiting.of_segment(claimed.segment_id)
+        summary.pulled_claimed += sum(row.record_id in pulled for row in rows)
         _score_segment(work, lease, setup, claimed, summary)
+    summary.pulled_waiting = len(pulled) - summary.pulled_claimed
     work.lake.delete_work(pulled_work_file(work, lease.object))
     return summary
+
+
+def _pulled_ids(work: Work, name: str) -> frozenset[str]:
+    """Return the due records that this run's own pull listed; none where it did not pull."""
+    ids: set[str] = set()
+    for asset in (CHANGED_RECORDS, STALE_RECORDS):
+        listed = work.lake.read_file(asset, work.today, name, work.run_id)
+        if listed is not None:
+            ids.update(listed.column("id").to_pylist())
+    return frozenset(ids)
 
 
 def _resume(
@@ -159,7 +176,7 @@ def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> 
     )
     failures = [RowFailure(i, "SEGMENT_GAVE_UP", message, passing=True) for i in ids]
     _settle_early(work, lease, segment, Outcome(failed=failures))
-    work.ledger.claims.settle(lease, segment, work.now())
+    work.ledger.claims.mark_scored(lease, segment, {})
 
 
 def _settle_early(work: Work, lease: Lease, segment: Segment, outcome: Outcome) -> None:

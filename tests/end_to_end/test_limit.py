@@ -1,0 +1,61 @@
+"""The daily record limit over several days, objects and lanes, with the sensor as the only driver (R16, R17, R20)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+from tests.plant import Plant, integration
+
+DAYS = [date(2026, 3, 10), date(2026, 3, 11), date(2026, 3, 12)]
+HOURS_UTC = ((1, 15), (1, 20), (9, 0), (21, 5), (21, 10))
+"""02:15 in Berlin, when the daily pulls are in, to 22:10, when any lane may take what is left."""
+
+
+def test_25000_due_records_take_three_days_and_new_leads_do_not_wait(
+    plant: Callable[..., Plant],
+) -> None:
+    """R16, R20: 10,000, 10,000 and 5,000 scored, no id twice, and 50 new Leads of day 2 scored on day 2."""
+    built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
+    built.set_clock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    built.org.load("Account", [{"Name": f"Company {n}"} for n in range(5_000)])
+    built.org.load("Contact", [{"LastName": f"Person {n}"} for n in range(8_000)])
+    built.org.load(
+        "Lead", [{"LastName": f"Prospect {n}", "Company": f"Firm {n}"} for n in range(12_000)]
+    )
+    built.set_clock(datetime(2026, 3, 9, 23, 30, tzinfo=UTC))
+    built.turn_on()
+    new_leads: list[str] = []
+
+    for number, day in enumerate(DAYS):
+        for hour, minute in HOURS_UTC:
+            built.set_clock(datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC))
+            if number == 1 and hour == 9:
+                new = [{"LastName": f"New {n}", "Company": f"Start-up {n}"} for n in range(50)]
+                new_leads = built.create("Lead", *new)
+                built.wait(seconds=10)
+            for figures in built.tick()[0]:
+                assert figures["success"], figures
+            built.set_clock(built.now + timedelta(seconds=60))
+            built.tick()
+
+    scored = [_scored(built, day) for day in DAYS]
+    assert [len(ids) for ids in scored] == [10_000, 10_000, 5_050]
+    assert len(set().union(*scored)) == 25_050
+    assert set(new_leads) <= set(scored[1])
+    assert all(built.waiting(name) == 0 for name in ("Account", "Contact", "Lead"))
+    stamped = built.org.query("SELECT COUNT(Id) n FROM Lead WHERE Mintigo_update_datetime__c != null")
+    assert stamped[0]["n"] == 12_050
+
+
+def _scored(built: Plant, day: date) -> list[str]:
+    """Return the ids in the day's scored files, as a reader of the lake finds them."""
+    from resources.lake import Lake
+
+    lake = Lake(built.folder / "home" / "lake")
+    return [
+        record_id
+        for name in ("Account", "Contact", "Lead")
+        for table in lake.read("scored_enriched", day, name)
+        for record_id in table.column("id").to_pylist()
+    ]

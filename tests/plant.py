@@ -1,0 +1,268 @@
+"""A whole pipeline for a test: a local org over HTTP, a real Dagster instance, and clocks that can be moved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from assets.partitions import partition_key
+from assets.work import WORK_TAG, WorkResource
+from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg
+from pipeline.definitions import build_definitions
+from pipeline.jobs import OBJECT_TAG
+from pipeline.steps.work import Work
+from resources.configurable import ClockResource
+
+LETTERS = Path(__file__).parent / "letters_market"
+MARKETS = ("fit", "other", "wide")
+START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
+TRACKING = {
+    "Mintigo_hash__c": {"type": "TextArea"},
+    "Mintigo_update_datetime__c": {"type": "DateTime"},
+}
+FIELDS = {
+    **TRACKING,
+    **{
+        f"{market}_{name}__c": metadata
+        for market in ("Fit", "Other", "Wide")
+        for name, metadata in {
+            "Score": {"type": "Number", "precision": 3, "scale": 0},
+            "Rank": {"type": "Text", "length": 1},
+            "Note": {"type": "Text", "length": 40},
+            "Good": {"type": "Checkbox", "defaultValue": "false"},
+            "Candidate": {"type": "Checkbox", "defaultValue": "false"},
+        }.items()
+    },
+}
+OUTPUTS = {"score": "Score", "rank": "Rank", "note": "Note", "good": "Good"}
+COMPANY = {"Account": "Name", "Contact": "Account.Name", "Lead": "Company"}
+PHONE_OR_TITLE = {"Account": "Site", "Contact": "Title", "Lead": "Title"}
+
+
+class ManualClock(ClockResource):
+    """A clock that stands where its file says."""
+
+    file: str
+
+    def now(self) -> datetime:
+        return datetime.fromisoformat(Path(self.file).read_text())
+
+
+def integration(name: str, market: str = "fit", prefix: str = "Fit", **more: Any) -> dict[str, Any]:
+    """Return an integration as a person would write it: company and title in, four outputs out."""
+    return {
+        "object": name,
+        "market": market,
+        "inputs": {"company": COMPANY[name], "title": PHONE_OR_TITLE[name]},
+        "outputs": {output: f"{prefix}_{word}__c" for output, word in OUTPUTS.items()},
+        **more,
+    }
+
+
+@dataclass
+class Plant:
+    """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it."""
+
+    org: RunningOrg
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+    integrations: Sequence[Mapping[str, Any]] = ()
+    now: datetime = START
+    instance: dg.DagsterInstance = field(init=False)
+    definitions: dg.Definitions = field(init=False)
+    cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        (self.folder / "dagster").mkdir()
+        self.instance = dg.DagsterInstance.local_temp(
+            str(self.folder / "dagster"), overrides={"telemetry": {"enabled": False}}
+        )
+        self.configure(*self.integrations)
+        self.set_clock(self.now)
+
+    def configure(self, *integrations: Mapping[str, Any], **settings: Any) -> None:
+        """Write the configuration anew and build the definitions from it."""
+        config = self.folder / "config"
+        shutil.rmtree(config / "integrations", ignore_errors=True)
+        for market in MARKETS:
+            shutil.copytree(LETTERS, config / "markets" / market, dirs_exist_ok=True)
+        (config / "integrations").mkdir(parents=True)
+        self.settings |= settings
+        written = {
+            "environment": "local",
+            "time_zone": "Europe/Berlin",
+            "daily_pull_time": "02:00",
+            **self.settings,
+        }
+        (config / "settings.yaml").write_text(yaml.safe_dump(written))
+        for entry in integrations:
+            path = config / "integrations" / f"{entry['object']}.{entry['market']}.yaml"
+            path.write_text(yaml.safe_dump(dict(entry)))
+        self.definitions = build_definitions(
+            config=config,
+            home=self.folder / "home",
+            clock=ManualClock(file=str(self.folder / "clock")),
+        )
+
+    def market(self, name: str) -> Path:
+        """Return the folder of this plant's copy of a market."""
+        return self.folder / "config" / "markets" / name
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def set_clock(self, now: datetime) -> None:
+        """Move both clocks to `now`."""
+        self.now = now
+        (self.folder / "clock").write_text(now.isoformat())
+        self.org.control("POST", "clock", {"now": now.strftime("%Y-%m-%dT%H:%M:%SZ")})
+
+    def wait(self, **span: float) -> None:
+        """Let time pass on both clocks."""
+        self.set_clock(self.now + timedelta(**span))
+
+    # -- the org's people ----------------------------------------------------------------------
+
+    def create(self, name: str, *records: Mapping[str, Any]) -> list[str]:
+        """Save new records as a user would; return their ids."""
+        answers = self._save("insert", name, records)
+        return [answer["id"] for answer in answers]
+
+    def edit(self, name: str, record_id: str, **changes: Any) -> None:
+        """Save a change of one record as a user would."""
+        self._save("update", name, [{"Id": record_id, **changes}])
+
+    def delete(self, name: str, record_id: str) -> None:
+        """Delete a record as a user would."""
+        self._save("delete", name, [{"Id": record_id}])
+
+    def _save(self, operation: str, name: str, records: Sequence[Mapping[str, Any]]) -> Any:
+        body = {"object": name, "operation": operation, "records": [dict(r) for r in records]}
+        answers = self.org.control("POST", "save", body)
+        assert all(answer["success"] for answer in answers), answers
+        return answers
+
+    def record(self, name: str, record_id: str) -> dict[str, Any]:
+        """Return the record as the org holds it."""
+        fields = ", ".join(["Id", "IsDeleted", "SystemModstamp", *FIELDS])
+        rows = self.org.query(f"SELECT {fields} FROM {name} WHERE Id = '{record_id}'")
+        return rows[0]
+
+    def scored_at(self, name: str, record_id: str) -> str | None:
+        """Return the record's update datetime as the org holds it."""
+        value: str | None = self.record(name, record_id)["Mintigo_update_datetime__c"]
+        return value
+
+    # -- the pipeline --------------------------------------------------------------------------
+
+    def turn_on(self) -> None:
+        """Do what `insights check` does: hold the configuration against the org and begin."""
+        from pipeline.steps.preflight import check
+
+        found = self.with_work(check)
+        assert not found.errors, [str(problem) for problem in found.errors]
+        self.wait(seconds=5)
+
+    def with_work(self, step: Any) -> Any:
+        """Run a plain step with the clients of a command."""
+        resource = (self.definitions.resources or {})["work"]
+        assert isinstance(resource, WorkResource)
+        try:
+            return step(resource.get("test"))
+        finally:
+            resource.close()
+
+    def run(self, job: str, name: str, **more: Any) -> dict[str, Any]:
+        """Run a job on one object through Dagster and return its figures, which must add up."""
+        self.wait(seconds=5)
+        key = str(partition_key(self.today, name))
+        figures = self.execute(job, key, {OBJECT_TAG: name, WORK_TAG: "true"}, **more)
+        self.wait(seconds=5)
+        return figures
+
+    def execute(
+        self, job: str, key: str, tags: Mapping[str, str], **more: Any
+    ) -> dict[str, Any]:
+        """Run a job on one partition as Dagster would launch it, and return its figures."""
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=key,
+            tags=dict(tags),
+            raise_on_error=False,
+            **more,
+        )
+        figures: dict[str, Any] = {"success": result.success, "run_id": result.run_id}
+        for event in result.get_asset_materialization_events():
+            figures |= {k: v.value for k, v in event.materialization.metadata.items()}
+        if result.success and {"claimed", "pushed"} <= figures.keys():
+            adds_up(figures)
+        return figures
+
+    @property
+    def today(self) -> Any:
+        """Return the current day of the settings' time zone."""
+        return self.with_work(lambda work: work.today)
+
+    def tick(self) -> tuple[list[dict[str, Any]], str]:
+        """Evaluate the sensor once and run what it asks for; return the runs' figures, or why there are none."""
+        sensor = self.definitions.resolve_sensor_def("salesforce_changes")
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            definitions=self.definitions,
+            resources=self.definitions.resources,
+        ) as context:
+            asked = sensor.evaluate_tick(context)
+        self.cursor = asked.cursor
+        figures = [
+            {"job": r.job_name, "key": str(r.partition_key)}
+            | self.execute(str(r.job_name), str(r.partition_key), r.tags)
+            for r in asked.run_requests or ()
+        ]
+        return figures, asked.skip_message or ""
+
+    def pull(self, name: str) -> dict[str, Any]:
+        """Run the pull of one object."""
+        return self.run("pull", name)
+
+    def refresh(self, name: str) -> dict[str, Any]:
+        """Run the daily pull of one object."""
+        return self.run("daily_pull", name)
+
+    def waiting(self, name: str) -> int:
+        """Return how many records of the object wait."""
+        count: int = self.with_work(lambda work: work.ledger.waiting.ids_waiting(name))
+        return count
+
+    def failures(self) -> list[Any]:
+        """Return the records that failed last time."""
+        rows: list[Any] = self.with_work(lambda work: work.ledger.waiting.failures())
+        return rows
+
+
+def adds_up(figures: Mapping[str, Any]) -> None:
+    """Hold one run's figures against each other: nothing is lost between two of them."""
+    if "read" in figures:
+        assert figures["read"] == figures["not_due"] + figures["due"], figures
+        of_pull = figures["waiting_of_this_pull"] + figures["claimed_of_this_pull"]
+        assert figures["due"] == of_pull, figures
+    assert figures["settled"] == figures["pushed"] + figures["failed"] + figures["gone"], figures
+    assert figures["claimed"] == figures["settled"] + figures["in_flight"], figures
+
+
+def write_edit(market: Path, org: RunningOrg, name: str, record: Mapping[str, Any]) -> None:
+    """Let the market's model save `record` once while it scores: an edit between pull and push."""
+    body = {"object": name, "operation": "update", "records": [dict(record)]}
+    (market / "edit.json").write_text(
+        json.dumps({"url": f"{org.base_url}/_control/save", "body": body})
+    )
+
+
+__all__ = ["CLIENT_ID", "CLIENT_SECRET", "FIELDS", "Plant", "Work", "integration", "write_edit"]
