@@ -1,0 +1,96 @@
+"""Small value objects about HTTP calls to the org: what is counted, and how long we wait."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+_USAGE: Final = re.compile(r"(?:^|[;,\s])api-usage=(\d+)/(\d+)")
+_KINDS: Final = (
+    (re.compile(r"/services/oauth2/token$|/services/Soap/u/"), "sign-in"),
+    (re.compile(r"/services/oauth2/userinfo$"), "identity"),
+    (re.compile(r"/services/data/?$"), "versions"),
+    (re.compile(r"/jobs/(?:ingest|query)/?$"), "job"),
+    (re.compile(r"/jobs/ingest/[^/]+/batches/?$"), "upload"),
+    (re.compile(r"/jobs/[^/]+/[^/]+/[A-Za-z]+/?$"), "results"),
+    (re.compile(r"/jobs/(?:ingest|query)/[^/]+/?$"), "job"),
+    (re.compile(r"/describe/?$"), "describe"),
+    (re.compile(r"/composite/?$"), "query"),
+    (re.compile(r"/query(?:All)?(?:/[^/]*)?$"), "query"),
+    (re.compile(r"/limits/?$"), "limits"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One HTTP request to the org, as it is counted (R21)."""
+
+    method: str
+    kind: str
+    """sign-in, identity, versions, describe, query, job, poll, upload, results, limits or other."""
+    path: str
+
+    @classmethod
+    def of(cls, *, method: str, path: str) -> ApiCall:
+        """Return the call with its kind, told from the path."""
+        kind = next((kind for pattern, kind in _KINDS if pattern.search(path)), "other")
+        if kind == "job" and method == "GET":
+            kind = "poll"
+        return cls(method=method, kind=kind, path=path)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiUsage:
+    """The org's own count of API requests in the last 24 hours. It lags: advisory only."""
+
+    used: int
+    allotted: int
+
+
+def usage_from_header(text: str) -> ApiUsage | None:
+    """Return what a `Sforce-Limit-Info` header says of the whole org, None where nothing."""
+    found = _USAGE.search(text)
+    return ApiUsage(used=int(found[1]), allotted=int(found[2])) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds until a connection must stand, and until the next bytes of an answer must come."""
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 120.0
+
+    def as_pair(self) -> tuple[float, float]:
+        """Return them in the order in which requests takes them."""
+        return self.connect_seconds, self.read_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a call is tried when the org is unavailable, and how long is waited between.
+
+    The wait doubles from the first to the longest, with a random share of up to `jitter_seconds`.
+    """
+
+    attempts: int = 6
+    first_wait_seconds: float = 0.5
+    longest_wait_seconds: float = 30.0
+    jitter_seconds: float = 1.0
+
+    def without_waiting(self) -> RetryPolicy:
+        """Return the policy with the same tries and no waits, for tests."""
+        return replace(self, first_wait_seconds=0.0, longest_wait_seconds=0.0, jitter_seconds=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """How the wait between two looks at a bulk job grows: every look is an API call."""
+
+    first_seconds: float = 0.1
+    growth: float = 1.7
+    longest_seconds: float = 30.0
+
+    def next_wait(self, wait_seconds: float) -> float:
+        """Return the wait that follows a wait of `wait_seconds`."""
+        return min(wait_seconds * self.growth, self.longest_seconds)

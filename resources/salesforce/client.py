@@ -1,0 +1,433 @@
+"""The one client of the connected org: everything that the product asks of Salesforce.
+
+It knows calls and answers, and no rule of the product. Each method says how many API calls it makes
+where that is not one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, quote_plus
+
+import pyarrow as pa
+
+from pipeline.core.fields import ObjectDescribe
+from resources.salesforce.bulk import BulkJobs, IngestResults, JobInfo, JobKind
+from resources.salesforce.calls import (
+    ApiCall,
+    ApiUsage,
+    PollPolicy,
+    RetryPolicy,
+    Timeouts,
+)
+from resources.salesforce.connection import Connection
+from resources.salesforce.describe import object_from_describe
+from resources.salesforce.errors import (
+    NoSuchObject,
+    OrgUnavailable,
+    QueriesRefused,
+    QueryRefused,
+    SessionLost,
+    UnexpectedAnswer,
+    error_from_answer,
+)
+from resources.salesforce.ids import id18
+from resources.salesforce.query import (
+    QUERIES_PER_CALL,
+    URL_CHARACTERS_MAX,
+    Record,
+    batch_from_records,
+    plain_rows,
+    queries_by_ids,
+)
+from resources.salesforce.session import Session
+
+if TYPE_CHECKING:
+    from simple_salesforce.api import Salesforce as Library
+
+logger = logging.getLogger(__name__)
+
+API_VERSION: Final = "62.0"
+ROWS_PER_PAGE: Final = 100_000
+"""Rows of bulk query results asked for at once; a page waits on disk where it is large."""
+
+_OBJECT_NAME: Final = re.compile(r"^[A-Za-z]\w*$", re.ASCII)
+_SAFE_IN_QUERY: Final = "',()*=<>!:"
+"""Legal in an address as they are; encoded, they would make lists of ids half as long again."""
+
+
+def _nothing(_: object) -> None:
+    """Listen to nothing."""
+
+
+class Salesforce:
+    """One signed-in user's view of one org.
+
+    Nothing is sent before the first method that needs it. Not for use by several threads at once;
+    several clients may share a user. Usable as a context manager.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        api_version: str = API_VERSION,
+        on_call: Callable[[ApiCall], None] = _nothing,
+        on_usage: Callable[[ApiUsage], None] = _nothing,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        rows_per_page: int = ROWS_PER_PAGE,
+    ) -> None:
+        """Prepare the client.
+
+        Args:
+            connection: where the org is and how to sign in.
+            api_version: without the letter v, such as "62.0".
+            on_call: called before each HTTP request, retries and sign-in included; what it raises
+                stops the request from leaving and comes out of the method that made it (R21).
+            on_usage: called with the org's own count of requests whenever an answer tells it.
+            timeouts: for connections and answers.
+            retry: how often passing faults are tried again; `RetryPolicy().without_waiting()` is
+                for tests.
+            poll: how the wait between two looks at a job grows.
+            sleep: waits between two looks at a job.
+            rows_per_page: rows of a bulk query asked for at once.
+        """
+        self.connection = connection
+        self._session = Session(
+            connection,
+            api_version=api_version,
+            on_call=on_call,
+            on_usage=on_usage,
+            timeouts=timeouts or Timeouts(),
+            retry=retry or RetryPolicy(),
+        )
+        self._jobs = BulkJobs(self._session, poll=poll or PollPolicy(), sleep=sleep)
+        self._rows_per_page = rows_per_page
+        self._identity: tuple[str, str] | None = None
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The session in the org is left alone: others may share it."""
+        self._session.close()
+
+    # --- who and where
+
+    @property
+    def instance_url(self) -> str:
+        """The org's own address, as it names it at sign-in."""
+        return self._session.grant.instance_url
+
+    @property
+    def org_id(self) -> str:
+        """The 18-character id of the org (R1)."""
+        return self._identities()[0]
+
+    @property
+    def user_id(self) -> str:
+        """The 18-character id of the signed-in user."""
+        return self._identities()[1]
+
+    def _identities(self) -> tuple[str, str]:
+        """Return org and user out of the sign-in, or by one call where it does not tell."""
+        if self._identity is None:
+            grant = self._session.grant
+            org_id, user_id = grant.org_id, grant.user_id
+            if not org_id or not user_id:
+                org_id, user_id = self._ask_identities()
+            self._identity = (id18(org_id), id18(user_id))
+        return self._identity
+
+    def _ask_identities(self) -> tuple[str, str]:
+        answer = self._session.call(lambda sf: sf.oauth2("userinfo"), "ask who is signed in")
+        if not isinstance(answer, dict) or not {"organization_id", "user_id"} <= answer.keys():
+            raise UnexpectedAnswer("The org does not say who is signed in.")
+        return answer["organization_id"], answer["user_id"]
+
+    def org_now(self) -> datetime:
+        """Return the time on the org's clock (aware UTC): a few seconds behind, never ahead.
+
+        It is the last answer's, carried on by this machine; signs in if there was none yet.
+        """
+        if self._session.clock.now() is None:
+            self._session.forget_session()
+            _ = self._session.grant
+        now = self._session.clock.now()
+        if now is None:
+            raise UnexpectedAnswer("The org's answers do not tell its time.")
+        return now
+
+    def job_url(self, job_id: str) -> str:
+        """Return the address of the job on the org's Bulk Data Load Jobs page."""
+        address = quote(f"/{job_id}", safe="")
+        return f"{self.instance_url}/lightning/setup/AsyncApiJobStatus/page?address={address}"
+
+    # --- describe and limits
+
+    def describe(self, object_name: str) -> ObjectDescribe:
+        """Return the object as the signed-in user sees it.
+
+        Raises NoSuchObject where the org has none of that name, or hides it from this user.
+        """
+        what = f"describe {object_name}"
+        if not _OBJECT_NAME.match(object_name):
+            raise NoSuchObject(f"{object_name!r} cannot be the name of an object.")
+        answer = self._session.call(
+            lambda sf: sf.restful(f"sobjects/{object_name}/describe"),
+            what,
+            refusal=NoSuchObject,
+        )
+        return object_from_describe(answer or {})
+
+    def usage(self) -> ApiUsage:
+        """Return what the org has counted of its daily API requests, right within five minutes."""
+        limits = self._session.call(lambda sf: sf.limits(), "ask the org's limits")
+        daily = limits["DailyApiRequests"]
+        return ApiUsage(used=daily["Max"] - daily["Remaining"], allotted=daily["Max"])
+
+    # --- queries
+
+    def ask(self, queries: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of at most five small queries by name, for one API call.
+
+        For counts and newest stamps: give aggregates an alias (`COUNT(Id) n`).
+
+        Raises QueriesRefused, with each refused query's error and the others' rows.
+        """
+        answers = self._composite(queries)
+        errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
+        rows = {
+            name: self._all_rows(answer)
+            for name, answer in answers.items()
+            if not isinstance(answer, QueryRefused)
+        }
+        if errors:
+            raise QueriesRefused(errors, rows)
+        return rows
+
+    def count(self, soql: str) -> int:
+        """Return the number that a `SELECT COUNT() ...` gives."""
+        return int(self._first_page(soql)["totalSize"])
+
+    def query(self, soql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to `schema`, a batch a page of up to 2,000: one API call each.
+
+        Parents' fields are columns such as `Account.Name`. A page is asked for when the one before
+        has been taken.
+        """
+        for records in self._pages(self._first_page(soql)):
+            yield batch_from_records(records, schema)
+
+    def read_by_ids(
+        self,
+        select: Callable[[Sequence[str]], str],
+        ids: Sequence[str],
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the records of `ids` to `schema`: one API call for 2,500 ids, in no set order.
+
+        Records that are gone or hidden are left out. `select` writes the SOQL for some ids.
+        """
+        for group in queries_by_ids(select, ids):
+            yield from self._batches_of(group, schema)
+
+    def _batches_of(self, group: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        queries = {f"ids_{number}": soql for number, soql in enumerate(group)}
+        for rows in self.ask(queries).values():
+            if rows:
+                yield batch_from_records(rows, schema)
+
+    def _first_page(self, soql: str) -> Record:
+        """Return the first page; a query too long for an address goes in the body of a call."""
+        if len(quote_plus(soql)) > URL_CHARACTERS_MAX:
+            part = self._composite({"query": soql})["query"]
+            if isinstance(part, QueryRefused):
+                raise part
+            return part
+        answer: Record = self._session.call(
+            lambda sf: sf.query(soql), "query", refusal=QueryRefused
+        )
+        return answer
+
+    def _pages(self, answer: Record) -> Iterator[Sequence[Record]]:
+        """Yield the records of `answer` and of the pages after it."""
+        while True:
+            if answer["records"]:
+                yield answer["records"]
+            following = answer.get("nextRecordsUrl")
+            if answer["done"] or not following:
+                return
+            answer = self._next_page(following)
+
+    def _next_page(self, url: str) -> Record:
+        answer: Record = self._session.call(
+            lambda sf: sf.query_more(url, identifier_is_url=True),
+            "read the next page of a query",
+            refusal=QueryRefused,
+        )
+        return answer
+
+    def _composite(self, queries: Mapping[str, str]) -> dict[str, Record | QueryRefused]:
+        """Ask several queries in one call and return each one's first page."""
+        if not 0 < len(queries) <= QUERIES_PER_CALL:
+            raise ValueError(f"{len(queries)} queries: one call takes 1 to {QUERIES_PER_CALL}")
+        names = list(queries)
+        base = f"/services/data/v{self._session.api_version}/query/?q="
+        body = {
+            "allOrNone": False,
+            "compositeRequest": [
+                {
+                    "method": "GET",
+                    "url": base + quote_plus(soql, safe=_SAFE_IN_QUERY),
+                    "referenceId": f"q{number}",
+                }
+                for number, soql in enumerate(queries.values())
+            ],
+        }
+
+        def request(sf: Library) -> list[Record | QueryRefused]:
+            answer = sf.restful("composite", method="POST", json=body) or {}
+            parts = {part["referenceId"]: part for part in answer.get("compositeResponse", ())}
+            return [_part(parts, f"q{number}", name) for number, name in enumerate(names)]
+
+        answers = self._session.call(request, "ask several queries", refusal=QueryRefused)
+        return dict(zip(names, answers, strict=True))
+
+    def _all_rows(self, answer: Record) -> list[dict[str, Any]]:
+        """Return the rows of `answer` and of the pages after it, a call each."""
+        rows = plain_rows(answer)
+        following = answer.get("nextRecordsUrl")
+        if following and not answer["done"]:
+            for records in self._pages(self._next_page(following)):
+                rows.extend(plain_rows({"records": records}))
+        return rows
+
+    # --- bulk queries
+
+    def bulk_query(
+        self, soql: str, schema: pa.Schema, *, deadline_seconds: float
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to `schema` by a bulk job: create, a few looks, one call a page.
+
+        Raises:
+            QueryRefused: the SOQL.
+            JobFailed: the job ended without results.
+            JobNotFinished: it did not end within `deadline_seconds`; it is aborted then.
+        """
+        job_id = self._jobs.create_query_job(soql)
+        job = self._jobs.finished_query_job(job_id, deadline_seconds)
+        yield from self._jobs.query_results(job, schema, rows_per_page=self._rows_per_page)
+
+    # --- bulk ingest, a call each
+
+    def create_ingest_job(
+        self,
+        object_name: str,
+        operation: str = "update",
+        external_id: str | None = None,
+    ) -> str:
+        """Create an empty job and return its id, to be recorded before `upload` (D3)."""
+        return self._jobs.create_ingest_job(object_name, operation, external_id)
+
+    def upload(self, job_id: str, csv: bytes) -> None:
+        """Give the job its rows (`update_csv`), once. Raises JobRefused past 100 MB."""
+        self._jobs.upload(job_id, csv)
+
+    def close_job(self, job_id: str) -> JobInfo:
+        """Let the org begin. Raises JobSpoiled where the job must be aborted and made anew."""
+        return self._jobs.close_job(job_id)
+
+    def job(self, job_id: str, kind: JobKind = "ingest") -> JobInfo:
+        """Return how the job stands."""
+        return self._jobs.job(job_id, kind)
+
+    def wait_for_job(
+        self, job_id: str, deadline_seconds: float, kind: JobKind = "ingest"
+    ) -> JobInfo:
+        """Return the job once it has ended, or as it stands when the deadline has passed."""
+        return self._jobs.wait_for_job(job_id, deadline_seconds, kind)
+
+    def results(self, job: JobInfo | str, *, sent: int | None = None) -> IngestResults:
+        """Return what became of the rows of a job that has ended: one to three API calls.
+
+        Given the id instead of the job, one more. With the number of rows `sent`, a complete job's
+        empty list of unprocessed rows is not asked for.
+        """
+        known = self._jobs.job(job) if isinstance(job, str) else job
+        return self._jobs.results(known, sent=sent)
+
+    def abort_job(self, job_id: str, kind: JobKind = "ingest") -> JobInfo:
+        """Stop a job unless it has ended already. Rows already saved stay saved."""
+        return self._jobs.abort_job(job_id, kind)
+
+    def delete_job(self, job_id: str, kind: JobKind = "ingest") -> None:
+        """Remove a job and its results from the org. Finished jobs are better kept: admins look."""
+        self._jobs.delete_job(job_id, kind)
+
+    def jobs_open(self, object_name: str) -> list[JobInfo]:
+        """Return the ingest jobs on the object that wait for data, whoever made them."""
+        return self._jobs.jobs_open(object_name)
+
+    @property
+    def stray_jobs(self) -> tuple[JobInfo, ...]:
+        """Open jobs that may be of a creation whose answer was lost: reported, never touched."""
+        return tuple(self._jobs.stray_jobs)
+
+    # --- single records, for setting up an org
+
+    def create_record(
+        self, object_name: str, values: Mapping[str, Any], *, tooling: bool = False
+    ) -> str:
+        """Create one record and return its id; `tooling` for metadata such as CustomField (R13).
+
+        Not repeated where it may have been carried out. Raises CallRefused.
+        """
+        path = f"{'tooling/' if tooling else ''}sobjects/{object_name}"
+        answer = self._session.call(
+            lambda sf: sf.restful(path, method="POST", json=dict(values)),
+            f"create a {object_name}",
+            repeatable=False,
+        )
+        return str((answer or {}).get("id", ""))
+
+
+def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | QueryRefused:
+    """Return one query's answer out of a composite answer, or why it was refused.
+
+    Raises what concerns the call as a whole: a lost session, a limit, an org that is unavailable.
+    """
+    part = parts.get(reference)
+    if part is None:
+        raise OrgUnavailable(f"The org left out the answer to the query {name}.")
+    if part["httpStatusCode"] == HTTPStatus.OK:
+        body: Record = part["body"]
+        return body
+    error = error_from_answer(
+        part["httpStatusCode"], part["body"], f"query {name}", refusal=QueryRefused
+    )
+    if isinstance(error, QueryRefused):
+        return error
+    if isinstance(error, SessionLost):
+        logger.info("The session was lost inside a composite call.")
+    raise error

@@ -1,0 +1,300 @@
+"""What can go wrong with the org, and whether another try can help: decided here, once.
+
+    SalesforceError
+    ├── SignInRefused               the credentials or the app: never tried again by itself
+    ├── SessionLost                 a new session was refused as well
+    ├── CallRefused                 Salesforce understood the call and said no
+    │   ├── QueryRefused            the SOQL
+    │   ├── QueriesRefused          some of several queries asked at once
+    │   ├── NoSuchObject            unknown to the org, or hidden from this user
+    │   └── JobRefused              a step of a bulk job
+    │       └── JobSpoiled          the job cannot be used any more: abort it and begin a new one
+    ├── JobFailed                   a bulk job that ended without its result
+    ├── UnexpectedAnswer            an answer that cannot be understood
+    ├── UnwritableValue             a column to push holds what no field can
+    ├── DailyRequestLimit           the org's own limit of API requests (also CannotProceedNow)
+    └── OrgUnavailable              passing (also CannotProceedNow)
+        ├── ConnectionBroken        no answer, or not the whole of it
+        ├── TooManyConcurrentRequests
+        └── JobNotFinished          not within its deadline; the job goes on in the org
+
+Salesforce's own code and text are kept verbatim in `code` and `text`, apart from our sentence. No
+message ever holds a token, a secret or a record's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.core.errors import CannotProceedNow, InsightsError
+
+if TYPE_CHECKING:
+    from resources.salesforce.bulk import JobInfo
+
+_TEXT_MAX: Final = 500
+"""Characters of an answer that is not Salesforce's JSON which a message may quote."""
+
+PASSING_STATUSES: Final = frozenset({406, 420, 429})
+"""Other than 5xx. Seen by other connectors as passing (API notes 2.5)."""
+
+PASSING_CODES: Final = frozenset({"SERVER_UNAVAILABLE", "QUERY_TIMEOUT"})
+PASSING_ROW_CODES: Final = PASSING_CODES | {
+    "UNABLE_TO_LOCK_ROW",
+    "REQUEST_RUNNING_TOO_LONG",
+}
+QUOTA_CODES: Final = frozenset({"EXCEEDEDQUOTA", "EXCEEDED_QUOTA"})
+
+
+class SalesforceError(InsightsError):
+    """Root of everything that goes wrong with the org.
+
+    `code` and `text` are Salesforce's own words ("" where there are none), `status` the HTTP
+    status (None where there was no answer).
+    """
+
+    hint = ""
+
+    def __init__(
+        self, message: str, *, code: str = "", text: str = "", status: int | None = None
+    ) -> None:
+        """Join `message`, Salesforce's own words and the hint of this kind of error."""
+        self.code = code
+        self.text = text
+        self.status = status
+        own_words = f" Salesforce says: {code}: {text}".rstrip(": ") if code or text else ""
+        hint = f" {self.hint}" if self.hint else ""
+        super().__init__(f"{message}{own_words}{hint}")
+
+
+class SignInRefused(SalesforceError):
+    """The org refused the credentials. Not tried again: repeated wrong sign-ins lock the user."""
+
+    exit_code = 2
+    hint = "Check the SALESFORCE_... variables and the app's settings in the org, then try again."
+
+
+class SessionLost(SalesforceError):
+    """The session was refused, and so was the new one that replaced it."""
+
+    hint = "Check that no policy in the org ends this user's sessions, then try again."
+
+
+class CallRefused(SalesforceError):
+    """Salesforce understood a call and refused it; the same call would be refused again."""
+
+
+class QueryRefused(CallRefused):
+    """Salesforce refused a query."""
+
+
+class QueriesRefused(CallRefused):
+    """Some of several queries asked in one call were refused; the others were answered."""
+
+    def __init__(
+        self,
+        errors: Mapping[str, QueryRefused],
+        answers: Mapping[str, Sequence[Mapping[str, Any]]],
+    ) -> None:
+        """Keep each refused query's error and the other queries' answers, by query name."""
+        self.errors = dict(errors)
+        self.answers = dict(answers)
+        first = next(iter(self.errors.values()))
+        listed = "; ".join(f"{name}: {error.code}" for name, error in self.errors.items())
+        super().__init__(
+            f"The org refused {len(self.errors)} of {len(errors) + len(answers)} queries"
+            f" ({listed}).",
+            code=first.code,
+            text=first.text,
+            status=first.status,
+        )
+
+
+class NoSuchObject(CallRefused):
+    """The org has no such object, or the signed-in user may not see it."""
+
+    hint = "Check the object's name and the user's object permissions."
+
+
+class JobRefused(CallRefused):
+    """Salesforce refused a step of a bulk job."""
+
+
+class JobSpoiled(JobRefused):
+    """The job got its data twice, after an upload whose answer was lost (API notes 3.2, step 2)."""
+
+    hint = "Abort this job and push its rows with a new one."
+
+
+class JobFailed(SalesforceError):
+    """A bulk job ended as Failed or Aborted. Rows of an ingest job may be saved all the same."""
+
+    def __init__(self, job: JobInfo) -> None:
+        """Quote the job's own error message."""
+        self.job = job
+        super().__init__(
+            f"Bulk {job.kind} job {job.id} on {job.object} ended as {job.state}.",
+            text=job.error_message,
+        )
+
+
+class UnexpectedAnswer(SalesforceError):
+    """An answer that is not what the API promises."""
+
+
+class UnwritableValue(SalesforceError):
+    """A column to push holds what no field can: a fault before this point, not the org's."""
+
+
+class DailyRequestLimit(SalesforceError, CannotProceedNow):
+    """The org's own API request limit for 24 hours is used up."""
+
+    exit_code = 3
+    hint = "It is a rolling 24 hours: requests come free again by and by."
+
+
+class OrgUnavailable(SalesforceError, CannotProceedNow):
+    """The org cannot answer now; the same call may well succeed later.
+
+    `may_have_happened` tells whether the call may have been carried out all the same.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        text: str = "",
+        status: int | None = None,
+        may_have_happened: bool = True,
+    ) -> None:
+        """Say in `message` what was tried."""
+        self.may_have_happened = may_have_happened
+        super().__init__(message, code=code, text=text, status=status)
+
+
+class ConnectionBroken(OrgUnavailable):
+    """No connection, no answer in time, or an answer that was cut short."""
+
+
+class TooManyConcurrentRequests(OrgUnavailable):
+    """Too many requests of 20 s and more at once in the org (API notes 2.4)."""
+
+
+class JobNotFinished(OrgUnavailable):
+    """A bulk job did not end within its deadline; it goes on in the org."""
+
+    def __init__(self, job: JobInfo, deadline_seconds: float) -> None:
+        """Name the job, its last known state and the deadline."""
+        self.job = job
+        super().__init__(
+            f"Bulk {job.kind} job {job.id} was still {job.state} after {deadline_seconds:g} s."
+        )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the same call may succeed later, without anybody changing anything."""
+    return isinstance(error, OrgUnavailable) and not isinstance(error, JobNotFinished)
+
+
+def is_row_fault_passing(code: str) -> bool:
+    """Tell whether a row refused with `code` may pass when pushed again (API notes 3.3)."""
+    return code in PASSING_ROW_CODES
+
+
+def error_from_answer(
+    status: int, body: object, what: str, refusal: type[CallRefused] = CallRefused
+) -> SalesforceError:
+    """Return the error that an HTTP answer of `status` with `body` stands for.
+
+    `body` is the parsed JSON, or text where it was none (an HTML page of a proxy or of a
+    maintenance window); `what` is the call in words, such as "describe Lead", and `refusal` the
+    error to return where Salesforce understood it and said no.
+    """
+    code, text = salesforce_words(body)
+    if (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or status in PASSING_STATUSES
+        or code in PASSING_CODES
+    ):
+        # "Unavailable" is said by a front end before any work; other 5xx may come after it.
+        refused_at_the_door = status == HTTPStatus.SERVICE_UNAVAILABLE
+        return OrgUnavailable(
+            f"The org could not answer ({what}: HTTP {status}).",
+            code=code,
+            text=text,
+            status=status,
+            may_have_happened=not refused_at_the_door,
+        )
+    if code == "REQUEST_LIMIT_EXCEEDED" or code.upper() in QUOTA_CODES:
+        return _request_limit(status, code, text, what)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return SessionLost(
+            f"The org refused the session ({what}).",
+            code=code,
+            text=text,
+            status=status,
+        )
+    if not code:
+        return UnexpectedAnswer(
+            f"Something other than Salesforce may have answered ({what}: HTTP {status}). "
+            "Check SALESFORCE_LOGIN_URL and any proxy between.",
+            text=text,
+            status=status,
+        )
+    return refusal(f"The org refused: {what} (HTTP {status}).", code=code, text=text, status=status)
+
+
+def _request_limit(status: int, code: str, text: str, what: str) -> SalesforceError:
+    """Tell the daily limit from the limit of concurrent requests: only their texts differ."""
+    if "concurrent" in text.lower():
+        return TooManyConcurrentRequests(
+            f"Too many requests at once in the org ({what}).",
+            code=code,
+            text=text,
+            status=status,
+            may_have_happened=False,
+        )
+    return DailyRequestLimit(
+        f"The org's daily limit of API requests is used up ({what}).",
+        code=code,
+        text=text,
+        status=status,
+    )
+
+
+def salesforce_words(body: object) -> tuple[str, str]:
+    """Return Salesforce's code and text out of an error body, of any of the forms it has.
+
+    REST and Bulk 2.0 answer a list of `errorCode`/`message`, the token endpoint an object of
+    `error`/`error_description`. Anything else gives no code and the shortened text without markup.
+    """
+    first = body[0] if isinstance(body, list) and body else body
+    if isinstance(first, Mapping):
+        code = first.get("errorCode") or first.get("error") or first.get("statusCode") or ""
+        text = first.get("message") or first.get("error_description") or ""
+        return str(code), str(text)
+    if isinstance(first, str) and not first.lstrip().startswith("<"):
+        return "", first.strip()[:_TEXT_MAX]
+    return "", ""
+
+
+def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroken:
+    """Return the error for a request that got no answer, or not the whole of it.
+
+    A connection that was never made did not carry the request; after that, nobody can know.
+    """
+    from requests.exceptions import ConnectTimeout, SSLError  # noqa: PLC0415
+    from urllib3.exceptions import NewConnectionError  # noqa: PLC0415
+
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(
+        reason, NewConnectionError
+    )
+    return ConnectionBroken(
+        f"The connection to the org broke ({what}: {type(error).__name__}).",
+        may_have_happened=not never_sent,
+    )

@@ -1,0 +1,200 @@
+"""One signed-in session: every call passes `Session.call`, which retries and renews.
+
+What a call does is the caller's; here is decided only whether it is made again (API notes 1.5
+and 7.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import stamina
+from urllib3.exceptions import HTTPError
+
+from resources.salesforce.calls import ApiCall, ApiUsage, RetryPolicy, Timeouts
+from resources.salesforce.connection import Connection
+from resources.salesforce.errors import (
+    CallRefused,
+    OrgUnavailable,
+    SalesforceError,
+    SessionLost,
+    SignInRefused,
+    error_from_answer,
+    error_from_broken_connection,
+    is_passing,
+)
+from resources.salesforce.hosts import as_https, is_plain_http
+from resources.salesforce.sign_in import Grant, sign_in
+from resources.salesforce.transport import OrgAdapter, OrgClock, open_http_session
+
+if TYPE_CHECKING:
+    from simple_salesforce.api import Salesforce as Library
+
+T = TypeVar("T")
+
+
+class Session:
+    """A session of one user in one org. Not for use by several threads at once."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        api_version: str,
+        on_call: Callable[[ApiCall], None],
+        on_usage: Callable[[ApiUsage], None],
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+    ) -> None:
+        """Prepare the session; nothing is sent before the first call."""
+        self.connection = connection
+        self.api_version = api_version
+        self.clock = OrgClock()
+        loopback = is_plain_http(connection.login_url)
+        adapter = OrgAdapter(
+            loopback=loopback,
+            timeouts=timeouts,
+            on_call=on_call,
+            on_usage=on_usage,
+            clock=self.clock,
+        )
+        self._http = open_http_session(adapter, loopback=loopback)
+        self._again = stamina.RetryingCaller(
+            attempts=retry.attempts,
+            timeout=None,
+            wait_initial=retry.first_wait_seconds,
+            wait_max=retry.longest_wait_seconds,
+            wait_jitter=retry.jitter_seconds,
+        )
+        self._grant: Grant | None = None
+        self._library: Library | None = None
+        self._refused: SignInRefused | None = None
+
+    def close(self) -> None:
+        """Close the connections. The session in the org lives on: others may share it."""
+        self._http.close()
+
+    @property
+    def grant(self) -> Grant:
+        """The session in the org, signed in to if it is not yet."""
+        return self._again(is_passing, self._current_grant)
+
+    def call(
+        self,
+        request: Callable[[Library], T],
+        what: str,
+        *,
+        repeatable: bool = True,
+        refusal: type[CallRefused] = CallRefused,
+    ) -> T:
+        """Return what `request` returns, called with simple-salesforce, signed in.
+
+        Passing faults are retried with growing waits; where a repetition does harm
+        (`repeatable=False`), only those after which the call cannot have been carried out. A lost
+        session is renewed once and the call repeated once.
+
+        Args:
+            request: makes one HTTP request and reads the whole of its answer.
+            what: the call in words, for messages, such as "describe Lead".
+            repeatable: whether carrying the call out twice does no harm.
+            refusal: the error for a call that Salesforce understood and refused.
+
+        Raises:
+            SalesforceError: one of the branches of `errors`.
+        """
+        retried = is_passing if repeatable else _surely_not_done
+        # Without arguments: what is passed here would be written to the log at each retry.
+        return self._again(retried, lambda: self._call_and_renew(request, what, refusal))
+
+    def _call_and_renew(
+        self,
+        request: Callable[[Library], T],
+        what: str,
+        refusal: type[CallRefused],
+    ) -> T:
+        library = self._signed_in_library()
+        try:
+            return self._attempt(request, library, what, refusal)
+        except SessionLost:
+            self.forget_session()
+            return self._attempt(request, self._signed_in_library(), what, refusal)
+
+    @staticmethod
+    def _attempt(
+        request: Callable[[Library], T],
+        library: Library,
+        what: str,
+        refusal: type[CallRefused],
+    ) -> T:
+        """Make the call once and translate what goes wrong."""
+        from simple_salesforce.exceptions import SalesforceError as LibraryError  # noqa: PLC0415
+
+        try:
+            return request(library)
+        except LibraryError as error:
+            # Not chained: the library's text is the whole body of the answer.
+            raise error_from_answer(error.status, error.content, what, refusal) from None
+        except (requests.RequestException, HTTPError) as error:
+            raise error_from_broken_connection(error, what) from error
+
+    def forget_session(self) -> None:
+        """Sign in anew at the next call."""
+        self._grant = None
+        self._library = None
+
+    def _signed_in_library(self) -> Library:
+        """Return simple-salesforce around the current session.
+
+        It takes the token over when made, in several places: so a new token means a new object.
+        """
+        if self._library is None:
+            from simple_salesforce.api import Salesforce  # noqa: PLC0415 - half a second
+
+            try:
+                grant = self._current_grant()
+            except OrgUnavailable as error:
+                error.may_have_happened = False  # the call itself was not even tried
+                raise
+            options: dict[str, Any] = {"object_pairs_hook": None}
+            self._library = Salesforce(
+                session_id=grant.access_token,
+                instance_url=as_https(grant.instance_url),
+                session=self._http,
+                version=self.api_version,
+                **options,
+            )
+            self._library.headers.pop("X-PrettyPrint")  # a third of the bytes of an answer
+        return self._library
+
+    def _current_grant(self) -> Grant:
+        """Return the session in the org; refused credentials are not sent a second time."""
+        if self._refused is not None:
+            raise self._refused
+        if self._grant is None:
+            try:
+                self._grant = self._sign_in()
+            except SignInRefused as error:
+                self._refused = error
+                raise
+        return self._grant
+
+    def _sign_in(self) -> Grant:
+        now = self.clock.now() or datetime.now(UTC)
+        try:
+            return sign_in(self.connection, self._http, api_version=self.api_version, now=now)
+        except (requests.RequestException, HTTPError) as error:
+            # The cause is left out: it holds the request, and that the secret.
+            raise error_from_broken_connection(error, "sign in") from None
+
+
+def _surely_not_done(error: Exception) -> bool:
+    """Tell whether the call can be made again without its happening twice."""
+    return (
+        isinstance(error, SalesforceError)
+        and is_passing(error)
+        and isinstance(error, OrgUnavailable)
+        and not error.may_have_happened
+    )
