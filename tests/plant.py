@@ -69,21 +69,31 @@ def integration(name: str, market: str = "fit", prefix: str = "Fit", **more: Any
 
 @dataclass
 class Plant:
-    """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it."""
+    """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it.
+
+    With `in_memory` Dagster keeps its runs in memory: the same instance, and a run takes a quarter of the time.
+    `last` is the last run's result.
+    """
 
     org: RunningOrg
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
     integrations: Sequence[Mapping[str, Any]] = ()
     now: datetime = START
+    in_memory: bool = False
     instance: dg.DagsterInstance = field(init=False)
     definitions: dg.Definitions = field(init=False)
     cursor: str | None = None
+    last: dg.ExecuteInProcessResult = field(init=False)
 
     def __post_init__(self) -> None:
         (self.folder / "dagster").mkdir()
-        self.instance = dg.DagsterInstance.local_temp(
-            str(self.folder / "dagster"), overrides={"telemetry": {"enabled": False}}
+        self.instance = (
+            dg.DagsterInstance.ephemeral(tempdir=str(self.folder / "dagster"))
+            if self.in_memory
+            else dg.DagsterInstance.local_temp(
+                str(self.folder / "dagster"), overrides={"telemetry": {"enabled": False}}
+            )
         )
         self.configure(*self.integrations)
         self.set_clock(self.now)
@@ -198,6 +208,7 @@ class Plant:
             raise_on_error=False,
             **more,
         )
+        self.last = result
         figures: dict[str, Any] = {"success": result.success, "run_id": result.run_id}
         for event in result.get_asset_materialization_events():
             figures |= {k: v.value for k, v in event.materialization.metadata.items()}
@@ -210,8 +221,8 @@ class Plant:
         """Return the current day of the settings' time zone."""
         return self.with_work(lambda work: work.today)
 
-    def tick(self) -> tuple[list[dict[str, Any]], str]:
-        """Evaluate the sensor once and run what it asks for; return the runs' figures, or why there are none."""
+    def ask(self) -> tuple[list[dg.RunRequest], str]:
+        """Evaluate the sensor once; return the runs that it asks for, or why there are none."""
         sensor = self.definitions.resolve_sensor_def("salesforce_changes")
         with dg.build_sensor_context(
             instance=self.instance,
@@ -221,12 +232,26 @@ class Plant:
         ) as context:
             asked = sensor.evaluate_tick(context)
         self.cursor = asked.cursor
+        return list(asked.run_requests or ()), asked.skip_message or ""
+
+    def tick(self) -> tuple[list[dict[str, Any]], str]:
+        """Evaluate the sensor once and run what it asks for; return the runs' figures, or why there are none."""
+        requests, why_not = self.ask()
         figures = [
             {"job": r.job_name, "key": str(r.partition_key)}
             | self.execute(str(r.job_name), str(r.partition_key), r.tags)
-            for r in asked.run_requests or ()
+            for r in requests
         ]
-        return figures, asked.skip_message or ""
+        return figures, why_not
+
+    def calls_since(self, before: int) -> list[str]:
+        """Return what the org was asked after its `before`-th request: method and path, token requests left out."""
+        log = self.org.calls()["log"][before:]
+        return [f"{c['method']} {c['path']}" for c in log if "/oauth2/" not in c["path"]]
+
+    def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
+        """Return the last run's asset checks by name."""
+        return {e.check_name: e for e in self.last.get_asset_check_evaluations()}
 
     def pull(self, name: str) -> dict[str, Any]:
         """Run the pull of one object."""
@@ -247,6 +272,23 @@ class Plant:
         return rows
 
 
+def clean(org: RunningOrg) -> None:
+    """Take from a running org what an earlier test left: records, faults, rules, flows, sessions, counts."""
+    org.clear_faults()
+    for kind in ("validation-rules", "flows"):
+        for left in org.control("GET", kind):
+            org.control("DELETE", f"{kind}/{left['object']}/{left['name']}")
+    for name in ("Lead", "Contact", "Account"):
+        found = org.control(
+            "POST", "query", {"soql": f"SELECT Id FROM {name}", "include_deleted": False}
+        )["records"]
+        body = {"object": name, "operation": "delete", "records": [{"Id": r["Id"]} for r in found]}
+        if found:
+            assert all(answer["success"] for answer in org.control("POST", "save", body))
+    org.control("DELETE", "sessions")
+    org.control("DELETE", "calls")
+
+
 def adds_up(figures: Mapping[str, Any]) -> None:
     """Hold one run's figures against each other: nothing is lost between two of them."""
     if "read" in figures:
@@ -265,4 +307,13 @@ def write_edit(market: Path, org: RunningOrg, name: str, record: Mapping[str, An
     )
 
 
-__all__ = ["CLIENT_ID", "CLIENT_SECRET", "FIELDS", "Plant", "Work", "integration", "write_edit"]
+__all__ = [
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "FIELDS",
+    "Plant",
+    "Work",
+    "clean",
+    "integration",
+    "write_edit",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -61,6 +61,14 @@ def _all(value: bool, rows: int) -> pa.ChunkedArray:
     return pa.chunked_array([pa.repeat(pa.scalar(value), rows)])
 
 
+def any_of(masks: Sequence[pa.ChunkedArray], rows: int) -> pa.ChunkedArray:
+    """Return which of `rows` rows are in at least one of `masks`."""
+    result = _all(False, rows)
+    for mask in masks:
+        result = pc.or_(result, mask)
+    return result
+
+
 def standing(setup: ObjectSetup, table: pa.Table) -> Standing:
     """Work out candidates, digests and conflicts of `table`, which has the columns of `setup.schema`."""
     rows = table.num_rows
@@ -83,7 +91,9 @@ def standing(setup: ObjectSetup, table: pa.Table) -> Standing:
     return Standing(
         candidates=candidates,
         digests={i.market: digests(table, i.important_fields) for i in setup.integrations},
-        stored={i.market: stored_digests(hashes, i.tag) for i in setup.integrations},
+        stored={
+            i.market: stored_digests(hashes, i.tag) for i in (*setup.integrations, *setup.resting)
+        },
         conflicts=clashes,
     )
 
@@ -94,9 +104,9 @@ def new_hashes(
     """Return the hash field's new values: the digest of each market that the row is a candidate of now.
 
     `scored` says by market which rows it did score in this push (all where absent); a market that did
-    not keeps the digest it had (D1).
+    not, or that rests, keeps the digest it had (D1).
     """
-    entries: dict[str, pa.Array] = {}
+    entries: dict[str, pa.Array] = {i.tag: stand.stored[i.market] for i in setup.resting}
     nothing = pa.scalar(None, pa.string())
     for integration in setup.integrations:
         market = integration.market

@@ -16,6 +16,9 @@ from pipeline.core.fields import Field
 from pipeline.core.market import SCORE_MAX, Market, MarketOutput
 
 EXAMPLES_MAX: Final = 5
+BAD_ROWS_MIN: Final = 20
+BAD_SHARE_MAX: Final = 0.5
+"""Past this share of invalid rows, of at least so many, nothing of the market's is pushed (D8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +88,32 @@ def validated(
     A table of the wrong length or a column of the wrong type makes the whole market unusable for this
     segment; a bad value only its row.
     """
-    nothing = pa.table({name: pa.nulls(rows, market.outputs[name].arrow_type) for name in fields})
-    none_valid = pa.array([False] * rows, pa.bool_())
     if scored.num_rows != rows:
         whole = f"the model gave {scored.num_rows} rows for {rows} records"
-        return Validated(nothing, none_valid, whole=whole)
+        return unusable(market, fields, rows, whole)
     columns: dict[str, pa.ChunkedArray] = {}
     for name in fields:
         column, problem = _typed(scored, name, market.outputs[name])
         if column is None:
-            return Validated(nothing, none_valid, whole=problem)
+            return unusable(market, fields, rows, problem)
         columns[name] = column
     outputs = pa.table(columns)
     broken = [*_not_finite(outputs), *_broken(output_schema(market, fields), outputs)]
     broken += _missing_score(market, fields, outputs)
     bad = {row for rule in broken for row in rule.rows}
+    if len(bad) >= BAD_ROWS_MIN and len(bad) > rows * BAD_SHARE_MAX:
+        whole = f"{len(bad)} of {rows} records break a rule ({broken[0].output} is not {broken[0].rule})"
+        return unusable(market, fields, rows, whole)
     valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
     return Validated(outputs, valid, tuple(broken))
+
+
+def unusable(
+    market: Market, fields: Mapping[str, Field], rows: int, whole: str | None
+) -> Validated:
+    """Return the result of a market that gave nothing for `rows` rows, for the reason `whole`."""
+    nothing = {name: pa.nulls(rows, market.outputs[name].arrow_type) for name in fields}
+    return Validated(pa.table(nothing), pa.array([False] * rows, pa.bool_()), whole=whole)
 
 
 def _typed(

@@ -23,12 +23,16 @@ from pipeline.core.market import Market
 class ObjectSetup:
     """What scoring one object means at this moment.
 
-    `integrations` are those that are enabled, mapped, ready and not paused; `enabled_at` says by market
+    `integrations` are those that run; `resting` those that are switched on but do not run now (paused, not
+    ready, or their market is held): what the hash field keeps for them stays. `held` are those of them whose
+    market failed as a whole: their records wait for it (R23). `enabled_at` says by market
     when each was last turned on or replaced (R17); `turned_on_at` when pulls of the object began (R16).
     """
 
     object: str
     integrations: tuple[Integration, ...]
+    resting: tuple[Integration, ...]
+    held: tuple[Integration, ...]
     markets: Mapping[str, Market]
     describes: Mapping[str, ObjectDescribe]
     turned_on_at: datetime
@@ -43,6 +47,7 @@ class ObjectSetup:
                 wanted.append(integration.candidate_field)
             wanted += integration.important_fields
             wanted += integration.inputs.values()
+        wanted += [i.candidate_field for i in self.held if i.candidate_field]
         return tuple(dict.fromkeys(wanted))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import NotReady
@@ -10,6 +10,8 @@ from pipeline.core.integration import PARENT_PREFIX, Integration
 from pipeline.core.problems import Problem, org_problems
 from pipeline.core.setup import ObjectSetup
 from pipeline.steps.work import Work
+from resources.ledger.holds import Hold
+from resources.ledger.state import IntegrationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +93,57 @@ def _record(
 
 
 def setup_of(work: Work, name: str) -> ObjectSetup:
-    """Return how the object is scored now; raise NotReady where no integration of it may run."""
+    """Return how the object is scored now; raise NotReady where no integration of it may run.
+
+    A market that failed as a whole rests until its trial is due (R23).
+    """
     preflight = check(work, [name])
     states = work.ledger.state.integrations()
-    running = tuple(
-        i
-        for i in preflight.ready
-        if states[i.object, i.market].paused_at is None
-        and states[i.object, i.market].enabled_at is not None
-    )
+    holds = work.ledger.holds.all()
+
+    def runs(integration: Integration) -> bool:
+        state = states[integration.object, integration.market]
+        hold = holds.get(integration.market)
+        held = hold is not None and hold.retry_at > work.now()
+        return integration in preflight.ready and state.paused_at is None and not held
+
+    switched_on = work.configuration.of_object(name)
+    running = tuple(i for i in switched_on if runs(i))
     if not running:
-        errors = "\n".join(str(p) for p in preflight.errors)
-        raise NotReady(f"{name}: no integration can run.\n{errors}".strip())
+        raise NotReady(_why_none_runs(name, preflight, switched_on, holds))
     enabled_at = {i.market: states[i.object, i.market].enabled_at for i in running}
     return ObjectSetup(
         object=name,
         integrations=running,
+        resting=tuple(i for i in switched_on if i not in running),
+        held=tuple(
+            i
+            for i in preflight.ready
+            if i not in running and i.market in holds and _not_paused(states, i)
+        ),
         markets={i.market: work.configuration.markets[i.market] for i in running},
         describes=dict(work.describes),
         turned_on_at=work.ledger.state.objects()[name].turned_on_at,
         enabled_at={market: at for market, at in enabled_at.items() if at is not None},
     )
+
+
+def _not_paused(
+    states: Mapping[tuple[str, str], IntegrationState], integration: Integration
+) -> bool:
+    return states[integration.object, integration.market].paused_at is None
+
+
+def _why_none_runs(
+    name: str,
+    preflight: Preflight,
+    switched_on: Sequence[Integration],
+    holds: Mapping[str, Hold],
+) -> str:
+    held = [holds[i.market] for i in switched_on if i.market in holds]
+    lines = [str(problem) for problem in preflight.errors]
+    lines += [
+        f"market {hold.market} failed as a whole ({hold.reason}); tried again at {hold.retry_at:%Y-%m-%d %H:%M} UTC."
+        for hold in held
+    ]
+    return "\n".join([f"{name}: no integration can run.", *lines])

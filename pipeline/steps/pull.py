@@ -28,7 +28,9 @@ Seen = tuple[int, datetime | None]
 REST_ROWS_MAX: Final = 4_000
 """Up to here a REST query costs no more calls than a bulk job (API notes 3.5)."""
 
-JOB_DEADLINE_SECONDS: Final = 900
+JOB_DEADLINE_SECONDS: Final = 540
+"""How long a bulk query may take: less than the lease lasts."""
+
 HORIZON_DAYS: Final = 30
 REPEATS_FREE: Final = 3
 """How often a record may be scored on one day before it is slowed down (R15)."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.setup import ObjectSetup
-from pipeline.steps.preflight import setup_of
-from pipeline.steps.score import PARTIAL, TOUCHED, UPDATE
+from pipeline.core.fields import ObjectDescribe
+from pipeline.core.update import (
+    PARENT_ID,
+    PARTIAL_CODE,
+    PARTIAL_HELD_FOR,
+    PARTIAL_MESSAGE,
+    UPDATE,
+    rows_to_send,
+)
 from pipeline.steps.work import PUSHED, Work
 from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
@@ -21,16 +28,19 @@ from resources.salesforce.errors import PASSING_ROW_CODES, JobSpoiled
 from resources.salesforce.update_csv import update_csv
 
 JOB_DEADLINE_SECONDS: Final = 900
+"""How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
+
+JOB_SLICE_SECONDS: Final = 300
 ROUNDS_MAX: Final = 3
 """How many jobs a run makes of one segment: the first, and small ones for rows that failed in passing."""
 
 UNPROCESSED: Final = "UNPROCESSED"
 NO_RESULT: Final = "NO_RESULT"
 JOB_FAILED: Final = "JOB_FAILED"
+FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
 """Our own codes beside Salesforce's: what a job that did not work off all its rows leaves behind."""
 
 PASSING: Final = PASSING_ROW_CODES | {UNPROCESSED, NO_RESULT}
-
 GONE: Final = frozenset(
     {"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD", "INVALID_CROSS_REFERENCE_KEY"}
 )
@@ -50,241 +60,246 @@ class PushSummary:
     pushed: int = 0
     failed: int = 0
     gone: int = 0
+    in_flight: int = 0
     failed_by_code: Counter[str] = field(default_factory=Counter)
     jobs: dict[str, str] = field(default_factory=dict)
-    in_flight: int = 0
     by_day: Counter[str] = field(default_factory=Counter)
 
 
 def push(work: Work, lease: Lease) -> PushSummary:
     """Push every scored segment of the object, and settle those that an earlier run began to push."""
     summary = PushSummary(object=lease.object)
-    segments = work.ledger.claims.unfinished(lease.object)
-    if not segments:
-        return summary
-    setup = setup_of(work, lease.object)
-    for segment in segments:
+    for segment in work.ledger.claims.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
-            _push_segment(work, lease, setup, segment, summary)
+            _SegmentPush(work, lease, segment, summary).run()
     return summary
+
+
+def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
+    """Say which columns the user can no longer write: one of them fails the whole job. Empty where none does."""
+    names = [n.removeprefix(UPDATE) for n in update.column_names if n.startswith(UPDATE)]
+    fields = describe.fields
+    hidden = [n for n in names if n not in fields or not fields[n].updateable]
+    if not hidden:
+        return ""
+    return (
+        f"{describe.name}: {', '.join(hidden)} cannot be written any more. Grant the integration user Edit on it, "
+        "or take it out of the mapping; the records are tried again by themselves."
+    )
 
 
 @dataclass
 class _Tally:
-    """How a segment's rows ended, by id: status, code, message, job."""
+    """How a segment's rows ended, by id: status, the failure where there is one, and the job."""
 
-    rows: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
+    rows: dict[str, tuple[str, RowFailure | None, str]] = field(default_factory=dict)
+
+    def failed(self, record_id: str, code: str, message: str, job_id: str) -> None:
+        """Note a row that was not written."""
+        failure = RowFailure(record_id, code, message, passing=code in PASSING)
+        self.rows[record_id] = ("gone" if code in GONE else "failed", failure, job_id)
 
     def outcome(self) -> Outcome:
         """Return the rows as the ledger takes them."""
-        by_status: dict[str, list[str]] = {}
-        for record_id, (status, *_) in self.rows.items():
-            by_status.setdefault(status, []).append(record_id)
+
+        def ids(status: str) -> list[str]:
+            return [record_id for record_id, row in self.rows.items() if row[0] == status]
 
         def failures(status: str) -> list[RowFailure]:
-            return [
-                RowFailure(i, self.rows[i][1], self.rows[i][2], passing=self.rows[i][1] in PASSING)
-                for i in by_status.get(status, [])
-            ]
+            return [row[1] for row in self.rows.values() if row[0] == status and row[1]]
 
         return Outcome(
-            pushed=by_status.get("pushed", []),
-            gone=by_status.get("gone", []),
+            pushed=ids("pushed"),
+            gone=ids("gone"),
             failed=failures("failed"),
             partial=failures("partial"),
         )
 
-
-def _push_segment(
-    work: Work, lease: Lease, setup: ObjectSetup, segment: Segment, summary: PushSummary
-) -> None:
-    """Settle the jobs that exist, push what is left in up to ROUNDS_MAX jobs, settle the segment."""
-    update = work.lake.read_work(segment.segment_id)
-    partial = _partial(update)
-    tally = _Tally()
-    if not _settle_earlier_jobs(work, segment, partial, tally, summary):
-        summary.in_flight += segment.rows
-        return
-    if update is not None:
-        if "AccountId" in update.column_names:
-            update = update.sort_by([("AccountId", "ascending"), ("Id", "ascending")])
-        for _ in range(ROUNDS_MAX):
-            rest = _unsettled(update, tally)
-            if rest.num_rows == 0:
-                break
-            if not _push_once(work, lease, segment, rest, partial, tally, summary):
-                summary.in_flight += segment.rows
-                return
-    _settle(work, lease, setup, segment, tally, summary)
+    def done(self) -> list[str]:
+        """Return the rows that need no further job: all but those that failed in passing."""
+        return [
+            record_id
+            for record_id, (status, failure, _) in self.rows.items()
+            if not (status == "failed" and failure and failure.passing)
+        ]
 
 
-def _partial(update: pa.Table | None) -> dict[str, str]:
-    """Return the rows that one of their markets could not score, with why."""
-    if update is None:
-        return {}
-    rows = update.select(["Id", PARTIAL]).filter(pc.is_valid(update.column(PARTIAL)))
-    return dict(zip(rows.column("Id").to_pylist(), rows.column(PARTIAL).to_pylist(), strict=True))
+@dataclass
+class _SegmentPush:
+    """One segment on its way: its jobs so far, and how its rows have ended."""
 
+    work: Work
+    lease: Lease
+    segment: Segment
+    summary: PushSummary
+    tally: _Tally = field(default_factory=_Tally)
 
-def _unsettled(update: pa.Table, tally: _Tally) -> pa.Table:
-    """Return the rows still to be pushed: those without a result, and those that failed in passing."""
-    done = [
-        record_id
-        for record_id, (status, code, *_) in tally.rows.items()
-        if not (status == "failed" and code in PASSING)
-    ]
-    inside = pc.is_in(update.column("Id"), value_set=pa.array(done, pa.string()))
-    return update.filter(pc.invert(inside))
+    @cached_property
+    def update(self) -> pa.Table | None:
+        """The rows to push, as scoring left them; None where the working file is gone or was never needed.
 
+        Sorted by parent: contacts of one account lock it for one another (API notes 3.3).
+        """
+        update = self.work.lake.read_work(self.segment.segment_id)
+        if update is not None and PARENT_ID in update.column_names:
+            update = update.sort_by([(PARENT_ID, "ascending"), ("Id", "ascending")])
+        return update
 
-def _settle_earlier_jobs(
-    work: Work, segment: Segment, partial: Mapping[str, str], tally: _Tally, summary: PushSummary
-) -> bool:
-    """Abort recorded jobs that are still open and take the others' results; False while one is at work."""
-    for job in work.ledger.claims.jobs(segment.segment_id):
-        if job.state == "aborted":
-            continue
-        info = work.org.job(job.job_id)
-        if info.state == "Open":
-            work.org.abort_job(job.job_id)
-            work.ledger.claims.set_job_state(job.job_id, "aborted", work.now())
-            continue
-        summary.jobs[job.job_id] = work.org.job_url(job.job_id)
-        info = work.org.wait_for_job(job.job_id, deadline_seconds=JOB_DEADLINE_SECONDS)
-        if not info.has_ended:
-            return False
-        _take_results(work, info, partial, tally)
-        work.ledger.claims.set_job_state(job.job_id, "settled", work.now())
-    return True
-
-
-def _push_once(
-    work: Work,
-    lease: Lease,
-    segment: Segment,
-    rest: pa.Table,
-    partial: Mapping[str, str],
-    tally: _Tally,
-    summary: PushSummary,
-) -> bool:
-    """Make one job of `rest` and take its results; False where it is not done by the deadline.
-
-    The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3).
-    """
-    csv = update_csv(*update_of(rest))
-    job_id = work.org.create_ingest_job(segment.object)
-    work.ledger.claims.record_job(
-        lease,
-        PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, "open", work.now()),
-    )
-    summary.jobs[job_id] = work.org.job_url(job_id)
-    work.org.upload(job_id, csv)
-    try:
-        work.org.close_job(job_id)
-    except (
-        JobSpoiled
-    ):  # an upload whose answer was lost had arrived: the rows go into a job of their own
-        work.org.abort_job(job_id)
-        work.ledger.claims.set_job_state(job_id, "aborted", work.now())
-        return True
-    work.ledger.claims.set_job_state(job_id, "closed")
-    info = work.org.wait_for_job(job_id, deadline_seconds=JOB_DEADLINE_SECONDS)
-    work.renew(lease)
-    if not info.has_ended:
-        return False
-    _take_results(work, info, partial, tally, sent=rest.column("Id").to_pylist())
-    work.ledger.claims.set_job_state(job_id, "settled", work.now())
-    return True
-
-
-def update_of(rows: pa.Table) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
-    """Return the table to send, with API names, and for each output field which rows it is written on."""
-    table = pa.table(
-        {
-            "Id": rows.column("Id"),
-            **{
-                name.removeprefix(UPDATE): rows.column(name)
-                for name in rows.column_names
-                if name.startswith(UPDATE)
-            },
+    @cached_property
+    def partial(self) -> dict[str, RowFailure]:
+        """The rows that one of their markets could not score, with why: pushed, they go on waiting."""
+        if self.update is None:
+            return {}
+        columns = ["Id", PARTIAL_CODE, PARTIAL_MESSAGE, PARTIAL_HELD_FOR]
+        rows = self.update.select(columns).filter(pc.is_valid(self.update.column(PARTIAL_CODE)))
+        return {
+            row["Id"]: RowFailure(
+                row["Id"], row[PARTIAL_CODE], row[PARTIAL_MESSAGE], held_for=row[PARTIAL_HELD_FOR]
+            )
+            for row in rows.to_pylist()
         }
-    )
-    touched = {
-        name.removeprefix(TOUCHED): rows.column(name)
-        for name in rows.column_names
-        if name.startswith(TOUCHED)
-    }
-    return table, touched
 
-
-def _take_results(
-    work: Work,
-    info: JobInfo,
-    partial: Mapping[str, str],
-    tally: _Tally,
-    sent: Sequence[str] = (),
-) -> None:
-    """Write each row's result into the tally; rows that a failed job says nothing of failed with it."""
-    results = work.org.results(info, sent=len(sent) or None)
-    for record_id in results.succeeded_ids.to_pylist():
-        if record_id in partial:
-            code, message = partial[record_id].split(": ", 1)
-            tally.rows[record_id] = ("partial", code, message, info.id)
+    def run(self) -> None:
+        """Settle the jobs that exist, push what is left, settle the segment; a job at work is left to a later run."""
+        if self._settle_earlier_jobs() and self._push_rest():
+            self._settle()
         else:
-            tally.rows[record_id] = ("pushed", "", "", info.id)
-    for row in results.failed.to_pylist():
-        status = "gone" if row["error_code"] in GONE else "failed"
-        tally.rows[row["id"]] = (status, row["error_code"], row["error_message"], info.id)
-    for record_id in results.unprocessed_ids.to_pylist():
-        tally.rows.setdefault(record_id, ("failed", UNPROCESSED, info.error_message or "", info.id))
-    reason = f"{info.state}: {info.error_message}"
-    for record_id in sent:
-        if record_id not in tally.rows:
-            code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
-            tally.rows[record_id] = ("failed", code, reason, info.id)
+            self.summary.in_flight += self.segment.rows
 
+    def _settle_earlier_jobs(self) -> bool:
+        """Abort recorded jobs that are still open and take the others' results; False while one is at work."""
+        claims, org = self.work.ledger.claims, self.work.org
+        for job in claims.jobs(self.segment.segment_id):
+            if job.state == "aborted":
+                continue
+            if org.job(job.job_id).state == "Open":
+                self._abort(job.job_id)
+                continue
+            self.summary.jobs[job.job_id] = org.job_url(job.job_id)
+            info = self._ended(job.job_id)
+            if not info.has_ended:
+                return False
+            self._take_results(info)
+        return True
 
-def _settle(
-    work: Work,
-    lease: Lease,
-    setup: ObjectSetup,
-    segment: Segment,
-    tally: _Tally,
-    summary: PushSummary,
-) -> None:
-    outcome = tally.outcome()
-    work.ledger.claims.settle_rows(
-        lease, segment, outcome, now=work.now(), org_now=work.org.org_now()
-    )
-    ended = work.ledger.claims.settle(lease, segment, work.now())
-    _keep(work, setup, segment, tally)
-    work.lake.delete_work(segment.segment_id)
-    work.renew(lease)
-    summary.settled += ended.pushed + ended.failed + ended.gone
-    summary.pushed += ended.pushed
-    summary.failed += ended.failed
-    summary.gone += ended.gone
-    summary.by_day[segment.day.isoformat()] += len(outcome.pushed) + len(outcome.partial)
-    summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
+    def _push_rest(self) -> bool:
+        """Push what has no result yet, in a first job and small ones; False where a job is still at work."""
+        if self._rest().num_rows == 0 or self._cannot_be_written():
+            return True
+        for _ in range(ROUNDS_MAX):
+            rest = self._rest()
+            if rest.num_rows == 0:
+                return True
+            if not self._push_once(rest):
+                return False
+        return True
 
+    def _rest(self) -> pa.Table:
+        """Return the rows still to be pushed: those without a result, and those that failed in passing."""
+        if self.update is None:
+            return pa.table({"Id": pa.array([], pa.string())})
+        done = pa.array(self.tally.done(), pa.string())
+        return self.update.filter(pc.invert(pc.is_in(self.update.column("Id"), value_set=done)))
 
-def _keep(work: Work, setup: ObjectSetup, segment: Segment, tally: _Tally) -> None:
-    """Keep ids, results and codes; Salesforce's message may quote a value, so it needs persist (R24)."""
-    if not tally.rows:
-        return
-    persist = all(integration.persist for integration in setup.integrations)
-    rows = [
-        {
-            "id": i,
-            "status": status,
-            "code": code,
-            "message": message if persist else "",
-            "job_id": job,
-        }
-        for i, (status, code, message, job) in tally.rows.items()
-    ]
-    schema = pa.schema(
-        [(name, pa.string()) for name in ("id", "status", "code", "message", "job_id")]
-    )
-    table = pa.Table.from_pylist(rows, schema=schema)
-    work.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)
+    def _cannot_be_written(self) -> bool:
+        """Look once more whether every column can be written; if not, the rows fail without a job."""
+        rest = self._rest()
+        hidden = not_writable(rest, self.work.org.describe(self.segment.object))
+        for record_id in rest.column("Id").to_pylist() if hidden else ():
+            self.tally.failed(record_id, FIELD_NOT_WRITABLE, hidden, "")
+        return bool(hidden)
+
+    def _push_once(self, rest: pa.Table) -> bool:
+        """Make one job of `rest` and take its results; False where it is not done by the deadline.
+
+        The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3).
+        """
+        org, claims, segment = self.work.org, self.work.ledger.claims, self.segment
+        csv = update_csv(*rows_to_send(rest))
+        job_id = org.create_ingest_job(segment.object)
+        now = self.work.now()
+        job = PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, "open", now)
+        claims.record_job(self.lease, job)
+        self.summary.jobs[job_id] = org.job_url(job_id)
+        org.upload(job_id, csv)
+        try:
+            org.close_job(job_id)
+        except JobSpoiled:
+            # An upload whose answer was lost had arrived after all: the rows go into another job.
+            self._abort(job_id)
+            return True
+        claims.set_job_state(job_id, "closed")
+        info = self._ended(job_id)
+        if info.has_ended:
+            self._take_results(info, sent=rest.column("Id").to_pylist())
+        return info.has_ended
+
+    def _abort(self, job_id: str) -> None:
+        self.work.org.abort_job(job_id)
+        self.work.ledger.claims.set_job_state(job_id, "aborted", self.work.now())
+
+    def _ended(self, job_id: str) -> JobInfo:
+        """Return the job once it has ended, or as it stands at the deadline."""
+        waited = 0
+        while True:
+            slice_seconds = min(JOB_SLICE_SECONDS, JOB_DEADLINE_SECONDS - waited)
+            info = self.work.org.wait_for_job(job_id, deadline_seconds=slice_seconds)
+            self.work.renew(self.lease)
+            waited += slice_seconds
+            if info.has_ended or waited >= JOB_DEADLINE_SECONDS:
+                return info
+
+    def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> None:
+        """Write each row's result into the tally; rows that a failed job says nothing of failed with it."""
+        results = self.work.org.results(info, sent=len(sent) or None)
+        tally = self.tally
+        for record_id in results.succeeded_ids.to_pylist():
+            failure = self.partial.get(record_id)
+            tally.rows[record_id] = ("partial" if failure else "pushed", failure, info.id)
+        for row in results.failed.to_pylist():
+            tally.failed(row["id"], row["error_code"], row["error_message"], info.id)
+        for record_id in results.unprocessed_ids.to_pylist():
+            if record_id not in tally.rows:
+                tally.failed(record_id, UNPROCESSED, info.error_message or "", info.id)
+        code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
+        for record_id in sent:
+            if record_id not in tally.rows:
+                tally.failed(record_id, code, f"{info.state}: {info.error_message}", info.id)
+        self.work.ledger.claims.set_job_state(info.id, "settled", self.work.now())
+
+    def _settle(self) -> None:
+        """End the segment in the ledger, keep its results in the lake, forget its working file."""
+        work, summary, outcome = self.work, self.summary, self.tally.outcome()
+        now, org_now = work.now(), work.org.org_now()
+        work.ledger.claims.settle_rows(self.lease, self.segment, outcome, now=now, org_now=org_now)
+        ended = work.ledger.claims.settle(self.lease, self.segment, now)
+        self._keep()
+        work.lake.delete_work(self.segment.segment_id)
+        work.renew(self.lease)
+        summary.settled += ended.pushed + ended.failed + ended.gone
+        summary.pushed += ended.pushed
+        summary.failed += ended.failed
+        summary.gone += ended.gone
+        written = len(outcome.pushed) + len(outcome.partial)
+        summary.by_day[self.segment.day.isoformat()] += written
+        summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
+
+    def _keep(self) -> None:
+        """Keep ids, results and codes; Salesforce's message may quote a value, so it needs persist (R24)."""
+        if not self.tally.rows:
+            return
+        persist = all(i.persist for i in self.work.configuration.of_object(self.segment.object))
+        rows = [
+            {
+                "id": record_id,
+                "status": status,
+                "code": failure.code if failure else "",
+                "message": failure.message if failure and persist else "",
+                "job_id": job_id,
+            }
+            for record_id, (status, failure, job_id) in self.tally.rows.items()
+        ]
+        names = ("id", "status", "code", "message", "job_id")
+        table = pa.Table.from_pylist(rows, schema=pa.schema([(n, pa.string()) for n in names]))
+        segment = self.segment
+        self.work.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)

@@ -67,8 +67,9 @@ def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str 
     holder = work.ledger.state.lease_holder(name, now)
     if holder:
         return f"run {holder[:8]} is working on it"
-    if not _runs(work, name):
-        return "no integration is ready and not paused; see `insights check`"
+    resting = _why_none_runs(work, name)
+    if resting:
+        return resting
     if work.calls_left() == 0:
         return f"the daily API calls limit of {work.configuration.settings.daily_api_calls_limit} is used up"
     if daily_pull_missed(work.configuration.settings, state, now) and _may_pull(work):
@@ -76,13 +77,20 @@ def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str 
     return None
 
 
-def _runs(work: Work, name: str) -> bool:
+def _why_none_runs(work: Work, name: str) -> str | None:
+    """Say why no integration of the object runs now; None where one does."""
     states = work.ledger.state.integrations()
-    return any(
-        states[key].paused_at is None and states[key].enabled_at is not None
-        for key in states
-        if key[0] == name
-    )
+    holds = work.ledger.holds.all()
+    held = []
+    for integration in work.configuration.of_object(name):
+        state = states.get((integration.object, integration.market))
+        if state is None or state.paused_at or state.not_ready or state.enabled_at is None:
+            continue
+        hold = holds.get(integration.market)
+        if hold is None or hold.retry_at <= work.now():
+            return None
+        held.append(f"market {hold.market} is held ({hold.reason}) until {hold.retry_at:%H:%M} UTC")
+    return "; ".join(held) or "no integration is ready and not paused; see `insights check`"
 
 
 def _may_pull(work: Work) -> bool:

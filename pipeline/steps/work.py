@@ -18,6 +18,8 @@ from resources.models import Models
 from resources.salesforce.client import Salesforce
 
 LEASE_LASTS: Final = timedelta(minutes=10)
+"""How long an object stays taken after the last progress; every single wait is shorter."""
+
 PULL_RESERVE_CALLS: Final = 60
 """Calls kept back for pushes: a pull is not begun with fewer left (R21)."""
 

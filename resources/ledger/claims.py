@@ -71,12 +71,16 @@ class PushJob:
 
 @dataclass(frozen=True, slots=True)
 class RowFailure:
-    """Why one record was not written: Salesforce's own code and message, or ours before the push."""
+    """Why one record was not written: Salesforce's own code and message, or ours before the push.
+
+    With `held_for` the record itself is not to blame: it waits, as it stood, until that market works again.
+    """
 
     record_id: str
     code: str
     message: str
     passing: bool = False
+    held_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +181,11 @@ class Claims:
         daily_pulls_done: bool,
         rows_max: int,
         run_id: str,
+        held_for: str | None = None,
     ) -> Segment | None:
         """Claim up to `rows_max` waiting records of the lease's object on `day`, or None where nothing may be.
 
+        With `held_for` only records that wait for that market are claimed: the trial of a market that failed.
         One transaction counts, divides (`core.limits`), marks and charges, so that the limit holds under any
         concurrency (R20).
         """
@@ -191,7 +197,9 @@ class Claims:
             )
             granted = _granted(policy, so_far, failed, lease.object)
             segment_id = f"{day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
-            rows = self._mark(connection, lease.object, segment_id, granted, rows_max, now)
+            rows = self._mark(
+                connection, lease.object, segment_id, granted, rows_max, now, held_for=held_for
+            )
             if rows == 0:
                 return None
             self._charge_segment(connection, segment_id, lease.object, day)
@@ -250,9 +258,17 @@ class Claims:
             return list(connection.scalars(query.order_by(this.c.record_id)))
 
     def begin_attempt(self, lease: Lease, segment: Segment) -> int:
-        """Count one more attempt at the segment and return how many there were."""
+        """Count one more attempt at the segment and return how many there were.
+
+        Called before the inputs are read: wishes made until now are met by this scoring, later ones are not.
+        """
         with self._db.begin() as connection:
             check_lease(connection, lease)
+            connection.execute(
+                t.waiting.update()
+                .where(t.waiting.c.segment_id == segment.segment_id)
+                .values(claimed_seq=t.waiting.c.seq)
+            )
             connection.execute(
                 t.segments.update()
                 .where(t.segments.c.segment_id == segment.segment_id)
@@ -266,16 +282,10 @@ class Claims:
             return int(attempts or 0)
 
     def mark_scored(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
-        """Note that the segment's rows are scored from the inputs with `hashes` (record id to hash).
-
-        Wishes made before the inputs were read are met by this scoring.
-        """
+        """Note that the segment's rows are scored from the inputs with `hashes` (record id to hash)."""
         with self._db.begin() as connection:
             check_lease(connection, lease)
             of_segment = t.waiting.c.segment_id == segment.segment_id
-            connection.execute(
-                t.waiting.update().where(of_segment).values(claimed_seq=t.waiting.c.seq)
-            )
             if hashes:
                 connection.execute(
                     t.waiting.update()
@@ -323,9 +333,20 @@ class Claims:
     def settle_rows(
         self, lease: Lease, segment: Segment, outcome: Outcome, *, now: datetime, org_now: datetime
     ) -> None:
-        """End some rows of the segment: pushed and gone rows leave the list, the others wait (R23)."""
+        """End some rows of the segment: pushed and gone rows leave the list, the others wait (R23).
+
+        Rows that ended before, in a run that stopped half-way, are neither ended nor counted again.
+        """
         with self._db.begin() as connection:
             check_lease(connection, lease)
+            held = set(
+                connection.scalars(
+                    sa.select(t.waiting.c.record_id).where(
+                        t.waiting.c.segment_id == segment.segment_id
+                    )
+                )
+            )
+            failures = (*outcome.failed, *outcome.partial)
             self._leave(connection, segment, [*outcome.pushed, *outcome.gone])
             self._fail(connection, segment, outcome.failed, now, None)
             self._fail(connection, segment, outcome.partial, now, org_now)
@@ -333,9 +354,10 @@ class Claims:
                 t.segments.update()
                 .where(t.segments.c.segment_id == segment.segment_id)
                 .values(
-                    pushed=t.segments.c.pushed + len(outcome.pushed),
-                    failed=t.segments.c.failed + len(outcome.failed) + len(outcome.partial),
-                    gone=t.segments.c.gone + len(outcome.gone),
+                    pushed=t.segments.c.pushed + len(held.intersection(outcome.pushed)),
+                    failed=t.segments.c.failed
+                    + len(held.intersection(f.record_id for f in failures)),
+                    gone=t.segments.c.gone + len(held.intersection(outcome.gone)),
                 )
             )
 
@@ -423,6 +445,8 @@ class Claims:
         granted: Allowance,
         rows_max: int,
         now: datetime,
+        *,
+        held_for: str | None,
     ) -> int:
         """Mark rows in claim order: new, changed, the refresh lane, then what failed before."""
         row, marked = t.waiting.c, 0
@@ -439,7 +463,13 @@ class Claims:
                 continue
             chosen = (
                 sa.select(row.record_id)
-                .where(row.object == name, row.segment_id.is_(None), row.not_before <= now, kind)
+                .where(
+                    row.object == name,
+                    row.segment_id.is_(None),
+                    row.not_before <= now,
+                    kind,
+                    sa.true() if held_for is None else row.held_for == held_for,
+                )
                 .order_by(row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
                 .limit(wanted)
             )
@@ -516,7 +546,12 @@ class Claims:
                 t.waiting.update()
                 .where(rows)
                 .values(
-                    segment_id=None, claimed_seq=None, tries=0, error_code=None, error_message=None
+                    segment_id=None,
+                    claimed_seq=None,
+                    tries=0,
+                    error_code=None,
+                    error_message=None,
+                    held_for=None,
                 )
             )
 
@@ -530,6 +565,8 @@ class Claims:
     ) -> None:
         """Let rows wait longer each time; one that was wished for anew meanwhile tries at once."""
         by_id = {failure.record_id: failure for failure in failures}
+        holds = sa.select(t.market_holds.c.market, t.market_holds.c.retry_at)
+        retry_at = {row.market: row.retry_at for row in connection.execute(holds)}
         for part in chunks(list(by_id)):
             query = sa.select(
                 t.waiting.c.record_id, t.waiting.c.tries, t.waiting.c.seq, t.waiting.c.claimed_seq
@@ -538,16 +575,21 @@ class Claims:
             for row in connection.execute(query):
                 failure = by_id[row.record_id]
                 anew = row.seq != row.claimed_seq
-                tries = 0 if anew else row.tries + 1
+                held = failure.held_for is not None
+                tries = 0 if anew else row.tries + (not held)
+                later = (
+                    retry_at.get(failure.held_for, now)
+                    if held
+                    else now + backoff(tries, passing=failure.passing)
+                )
                 rows.append(
                     {
                         "of_id": row.record_id,
                         "new_tries": tries,
-                        "new_not_before": now
-                        if anew
-                        else now + backoff(tries, passing=failure.passing),
+                        "new_not_before": now if anew else later,
                         "new_code": failure.code[:80],
                         "new_message": failure.message[:MESSAGE_LENGTH_MAX],
+                        "new_held_for": failure.held_for,
                     }
                 )
             if not rows:
@@ -557,6 +599,7 @@ class Claims:
                 "not_before": sa.bindparam("new_not_before", type_=t.UtcDateTime),
                 "error_code": sa.bindparam("new_code"),
                 "error_message": sa.bindparam("new_message"),
+                "held_for": sa.bindparam("new_held_for"),
                 "segment_id": None,
                 "claimed_seq": None,
             }

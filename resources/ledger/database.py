@@ -12,6 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 BUSY_SECONDS: Final = 60
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+NEWEST: Final = "0001"
+"""The newest migration: where the tables have it, alembic need not be imported. A test holds it to the folder."""
 
 
 def normalised_url(url: str) -> str:
@@ -78,16 +80,15 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to the newest form; a no-op where they have it."""
+        if self._version() == NEWEST:
+            return
         from alembic import command
         from alembic.config import Config
-        from alembic.script import ScriptDirectory
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["engine"] = self.engine
-        head = ScriptDirectory.from_config(config).get_current_head()
-        if self._version() != head:
-            command.upgrade(config, "head")
+        command.upgrade(config, "head")
 
     def _version(self) -> str | None:
         with self.engine.connect() as connection:

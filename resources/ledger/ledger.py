@@ -11,6 +11,7 @@ from resources.ledger import tables as t
 from resources.ledger.calls import Calls
 from resources.ledger.claims import Claims
 from resources.ledger.database import Database
+from resources.ledger.holds import Holds
 from resources.ledger.state import Lease, State, check_lease
 from resources.ledger.waiting import Waiting, Wish
 
@@ -26,6 +27,7 @@ class Ledger:
         self.waiting = Waiting(self.database)
         self.claims = Claims(self.database, self.waiting)
         self.calls = Calls(self.database)
+        self.holds = Holds(self.database)
 
     def close(self) -> None:
         """Let the connections go."""

@@ -23,6 +23,7 @@ class IntegrationState:
     enabled_at: datetime | None
     paused_at: datetime | None
     not_ready: str | None
+    resting_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ def check_lease(connection: sa.Connection, lease: Lease) -> None:
             f"{lease.object}: another run has taken over (this run holds token {lease.token}, "
             f"the ledger says {token}). This run stops; the other one finishes the work."
         )
+
+
+def read_again_from(connection: sa.Connection, name: str, since: datetime) -> None:
+    """Move the object's watermark back to `since`, in the caller's transaction, where it is later."""
+    connection.execute(
+        t.objects.update()
+        .where(t.objects.c.object == name, t.objects.c.watermark > since)
+        .values(watermark=since)
+    )
 
 
 class State:
@@ -101,10 +111,12 @@ class State:
 
         `wanted` holds for each enabled integration its fingerprint and why it is not ready (None = ready).
         A new, changed or returning one gets `enabled_at` = now once it is ready, and with it every record
-        becomes due at the limit's pace (R17). One that is no longer wanted loses its `enabled_at`.
+        becomes due at the limit's pace (R17). One that is no longer wanted loses its `enabled_at`. One that was
+        not ready for a while and is again has the object read anew from then on, so that no change is lost.
         """
         known = self.integrations()
         rows = []
+        back: list[tuple[str, datetime]] = []
         for (name, market), (fingerprint, not_ready) in wanted.items():
             old = known.get((name, market))
             keeps = old is not None and old.fingerprint == fingerprint and old.enabled_at
@@ -115,7 +127,10 @@ class State:
                 "fingerprint": fingerprint,
                 "enabled_at": enabled_at,
                 "not_ready": not_ready,
+                "resting_since": (old and old.resting_since) or now if not_ready else None,
             }
+            if keeps and old and old.resting_since and not not_ready and not old.paused_at:
+                back.append((name, old.resting_since))
             if old is None or any(getattr(old, key) != value for key, value in row.items()):
                 rows.append(row)
         gone = [key for key, old in known.items() if key not in wanted and old.enabled_at]
@@ -123,6 +138,8 @@ class State:
             return
         with self._db.begin() as connection:
             self._db.upsert(connection, t.integrations, rows)
+            for name, since in back:
+                read_again_from(connection, name, since)
             for name, market in gone:
                 connection.execute(
                     t.integrations.update()

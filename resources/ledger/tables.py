@@ -58,6 +58,7 @@ integrations = sa.Table(
     sa.Column("enabled_at", UtcDateTime),
     sa.Column("paused_at", UtcDateTime),
     sa.Column("not_ready", sa.Text),
+    sa.Column("resting_since", UtcDateTime),
 )
 
 objects = sa.Table(
@@ -118,8 +119,19 @@ waiting = sa.Table(
     sa.Column("hash_seen", sa.String(255)),
     sa.Column("segment_id", sa.String(40)),
     sa.Column("claimed_seq", sa.Integer),
+    sa.Column("held_for", sa.String(60)),
     sa.Index("waiting_by_segment", "segment_id"),
     sa.Index("waiting_by_claim", "object", "segment_id", "tries", "priority", "order_at"),
+)
+
+market_holds = sa.Table(
+    "market_holds",
+    metadata,
+    sa.Column("market", sa.String(60), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("held_at", UtcDateTime, nullable=False),
+    sa.Column("retry_at", UtcDateTime, nullable=False),
 )
 
 segments = sa.Table(

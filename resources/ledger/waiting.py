@@ -82,7 +82,8 @@ class Waiting:
                 "modstamp_seen": wish.modstamp,
                 "hash_seen": wish.hash,
             }
-            for wish in wishes
+            # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one statement.
+            for wish in {wish.record_id: wish for wish in wishes}.values()
         ]
         self._db.upsert(connection, t.waiting, rows, changes=_merged())
 
@@ -92,14 +93,36 @@ class Waiting:
             count = connection.scalar(sa.select(sa.func.count()).where(t.waiting.c.object == name))
             return int(count or 0)
 
+    def waiting_for(self, market: str, name: str) -> int:
+        """Return how many records of the object wait until a held market works again."""
+        with self._db.read() as connection:
+            count = connection.scalar(
+                sa.select(sa.func.count()).where(
+                    t.waiting.c.object == name, t.waiting.c.held_for == market
+                )
+            )
+            return int(count or 0)
+
     def counts(self, connection: sa.Connection, now: datetime) -> list[Mapping[str, Any]]:
-        """Return counts of claimable rows by object, reason and whether they failed before."""
+        """Return counts of claimable rows by object, reason and whether they failed before.
+
+        Rows of an object whose integrations are all off or paused are not claimable: nobody may claim them, and
+        they must not hold back the others' shares (R20).
+        """
+        known = sa.exists().where(t.integrations.c.object == t.waiting.c.object)
+        running = known.where(
+            t.integrations.c.enabled_at.is_not(None), t.integrations.c.paused_at.is_(None)
+        )
         failed = sa.case((t.waiting.c.tries > 0, 1), else_=0).label("failed")
         query = (
             sa.select(
                 t.waiting.c.object, t.waiting.c.reason, failed, sa.func.count().label("records")
             )
-            .where(t.waiting.c.segment_id.is_(None), t.waiting.c.not_before <= now)
+            .where(
+                t.waiting.c.segment_id.is_(None),
+                t.waiting.c.not_before <= now,
+                sa.or_(~known, running),
+            )
             .group_by(t.waiting.c.object, t.waiting.c.reason, failed)
         )
         return [dict(row) for row in connection.execute(query).mappings()]
@@ -124,7 +147,7 @@ class Waiting:
     def failures(self) -> list[WaitingRow]:
         """Return the rows that failed last time, newest request first."""
         with self._db.read() as connection:
-            return _rows(connection, t.waiting.c.tries > 0)
+            return _rows(connection, t.waiting.c.error_code.is_not(None))
 
     def of_segment(self, segment_id: str) -> list[WaitingRow]:
         """Return the rows that a segment has claimed."""

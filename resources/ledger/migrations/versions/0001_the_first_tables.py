@@ -47,6 +47,7 @@ def upgrade() -> None:
     sa.Column('enabled_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('paused_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('not_ready', sa.Text(), nullable=True),
+    sa.Column('resting_since', sa.DateTime(timezone=True), nullable=True),
     sa.PrimaryKeyConstraint('object', 'market')
     )
     op.create_table('leases',
@@ -55,6 +56,14 @@ def upgrade() -> None:
     sa.Column('token', sa.Integer(), nullable=False),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=True),
     sa.PrimaryKeyConstraint('object')
+    )
+    op.create_table('market_holds',
+    sa.Column('market', sa.String(length=60), nullable=False),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('tries', sa.Integer(), nullable=False),
+    sa.Column('held_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('retry_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('market')
     )
     op.create_table('objects',
     sa.Column('object', sa.String(length=40), nullable=False),
@@ -141,6 +150,7 @@ def upgrade() -> None:
     sa.Column('hash_seen', sa.String(length=255), nullable=True),
     sa.Column('segment_id', sa.String(length=40), nullable=True),
     sa.Column('claimed_seq', sa.Integer(), nullable=True),
+    sa.Column('held_for', sa.String(length=60), nullable=True),
     sa.PrimaryKeyConstraint('object', 'record_id')
     )
     with op.batch_alter_table('waiting', schema=None) as batch_op:
@@ -171,6 +181,7 @@ def downgrade() -> None:
     op.drop_table('push_jobs')
     op.drop_table('org')
     op.drop_table('objects')
+    op.drop_table('market_holds')
     op.drop_table('leases')
     op.drop_table('integrations')
     op.drop_table('days')

@@ -1,0 +1,117 @@
+"""Describe answers, as one user sees them (API notes 2.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .permissions import Access
+from .schema import Field, SObject
+
+
+def _urls(entry: SObject, version: str) -> dict[str, str]:
+    base = f"/services/data/v{version}/sobjects/{entry.name}"
+    return {"sobject": base, "describe": f"{base}/describe", "rowTemplate": f"{base}/{{ID}}"}
+
+
+def summary(entry: SObject, access: Access, version: str) -> dict[str, Any]:
+    """Give the object's entry in global describe."""
+    rights = access.object_rights(entry)
+    return {
+        "activateable": False,
+        "associateEntityType": None,
+        "associateParentEntity": None,
+        "createable": entry.createable and rights.create,
+        "custom": False,
+        "customSetting": False,
+        "deepCloneable": False,
+        "deletable": entry.deletable and rights.delete,
+        "deprecatedAndHidden": False,
+        "feedEnabled": not entry.setup,
+        "hasSubtypes": False,
+        "isInterface": False,
+        "isSubtype": False,
+        "keyPrefix": entry.key_prefix,
+        "label": entry.label,
+        "labelPlural": entry.label_plural,
+        "layoutable": not entry.setup,
+        "mergeable": entry.mergeable,
+        "mruEnabled": not entry.setup,
+        "name": entry.name,
+        "queryable": rights.read,
+        "replicateable": not entry.setup,
+        "retrieveable": rights.read,
+        "searchable": not entry.setup,
+        "triggerable": not entry.setup,
+        "undeletable": entry.has_deleted and rights.delete,
+        "updateable": entry.updateable and rights.edit,
+        "urls": _urls(entry, version),
+    }
+
+
+def describe_field(owner: SObject, entry: Field, access: Access) -> dict[str, Any]:
+    """Give a field as this user sees it: who cannot edit it sees it as neither writable way."""
+    return entry.describe(
+        createable=access.createable(owner, entry), updateable=access.updateable(owner, entry)
+    )
+
+
+def describe_object(entry: SObject, access: Access, version: str) -> dict[str, Any]:
+    """Give the whole describe; fields that the user cannot read are absent."""
+    fields = [
+        describe_field(entry, found, access)
+        for found in entry.fields.values()
+        if access.readable(entry, found)
+    ]
+    return summary(entry, access, version) | {
+        "actionOverrides": [],
+        "childRelationships": [
+            {
+                "cascadeDelete": False,
+                "childSObject": child,
+                "deprecatedAndHidden": False,
+                "field": lookup,
+                "junctionIdListNames": [],
+                "junctionReferenceTo": [],
+                "relationshipName": name,
+                "restrictedDelete": False,
+            }
+            for child, lookup, name in entry.child_relationships
+        ],
+        "compactLayoutable": not entry.setup,
+        "defaultImplementation": None,
+        "extendedBy": None,
+        "extendsInterfaces": None,
+        "fields": fields,
+        "implementedBy": None,
+        "implementsInterfaces": None,
+        "listviewable": None,
+        "lookupLayoutable": None,
+        "namedLayoutInfos": [],
+        "networkScopeFieldName": None,
+        "recordTypeInfos": [
+            {
+                "active": True,
+                "available": True,
+                "defaultRecordTypeMapping": True,
+                "developerName": "Master",
+                "master": True,
+                "name": "Master",
+                "recordTypeId": "012000000000000AAA",
+                "urls": {
+                    "layout": f"{_urls(entry, version)['describe']}/layouts/012000000000000AAA"
+                },
+            }
+        ],
+        "searchLayoutable": not entry.setup,
+        "sobjectDescribeOption": "FULL",
+        "supportedScopes": [
+            {"label": f"All {entry.label_plural.lower()}", "name": "everything"},
+            {"label": f"My {entry.label_plural.lower()}", "name": "mine"},
+        ],
+        "urls": _urls(entry, version)
+        | {
+            "uiDetailTemplate": "/{ID}",
+            "uiEditTemplate": "/{ID}/e",
+            "uiNewRecord": f"/{entry.key_prefix}/e",
+        },
+    }

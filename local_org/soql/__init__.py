@@ -1,0 +1,1 @@
+"""SOQL: text to a tree (``parser``), tree to SQLite SQL (``compiler``)."""

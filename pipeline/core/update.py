@@ -1,0 +1,229 @@
+"""One segment's results as tables: what is pushed, what is kept, and which rows go on waiting (R8, R23, R24)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.due import Standing, any_of, new_hashes
+from pipeline.core.fields import DATETIME
+from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.schemas import Validated
+from pipeline.core.setup import ObjectSetup
+
+UPDATE: Final = "update."
+WRITTEN: Final = "written."
+"""Prefixes of a working file's columns: a field's new value, and whether the field is written on the row."""
+
+PARTIAL_CODE: Final = "partial.code"
+PARTIAL_MESSAGE: Final = "partial.message"
+PARTIAL_HELD_FOR: Final = "partial.held_for"
+"""Why a row that is pushed goes on waiting for one of its markets; null where it does not."""
+
+MARKET_FAILED: Final = "MARKET_FAILED"
+INVALID_OUTPUT: Final = "INVALID_OUTPUT"
+PARENT_ID: Final = "AccountId"
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """Why a market did not score a row; with `held_for` the market is to blame, not the row."""
+
+    code: str
+    message: str
+    held_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarketResult:
+    """One market's outputs over all rows of a segment.
+
+    `scored` says which rows it scored well; `problems` why it did not score others that are its candidates,
+    by position.
+    """
+
+    outputs: pa.Table
+    scored: pa.Array
+    problems: Mapping[int, RowProblem]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """What became of a segment's rows: the update to push, what the lake keeps, and the rows that failed."""
+
+    update: pa.Table
+    kept: pa.Table
+    failed: Mapping[str, RowProblem]
+
+
+def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
+    """Bring a market's results, one for each row of `mask` that is true, to the positions of all rows."""
+    rows = pc.indices_nonzero(mask)
+    total = len(mask)
+    problems: dict[int, RowProblem] = {}
+    if result.whole:
+        whole = RowProblem(MARKET_FAILED, f"{name}: {result.whole}", held_for=name)
+        problems = dict.fromkeys(rows.to_pylist(), whole)
+    for broken in result.broken:
+        problem = RowProblem(INVALID_OUTPUT, f"{name}: {broken.output} is not {broken.rule}")
+        problems |= {rows[row].as_py(): problem for row in broken.rows}
+    if len(rows) == 0:
+        nothing = {c.name: pa.nulls(total, c.type) for c in result.outputs.schema}
+        return MarketResult(pa.table(nothing), _none(total), problems)
+    positions = pc.index_in(pa.array(range(total), rows.type), value_set=rows)
+    scored = pc.fill_null(result.valid.take(positions), False)
+    return MarketResult(result.outputs.take(positions), scored, problems)
+
+
+def _none(rows: int) -> pa.Array:
+    return pa.array([False] * rows, pa.bool_())
+
+
+def held_problems(setup: ObjectSetup, table: pa.Table) -> dict[int, RowProblem]:
+    """Return the rows that a held market would score, by position: they wait for it."""
+    problems: dict[int, RowProblem] = {}
+    for integration in setup.held:
+        message = f"{integration.market}: the market is held since it failed as a whole"
+        problem = RowProblem(MARKET_FAILED, message, held_for=integration.market)
+        field = integration.candidate_field
+        mask = pc.fill_null(table.column(field), False) if field else None
+        rows = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
+        problems |= dict.fromkeys(rows, problem)
+    return problems
+
+
+def segment_result(
+    setup: ObjectSetup,
+    stamp: datetime,
+    table: pa.Table,
+    stand: Standing,
+    results: Mapping[str, MarketResult],
+    reasons: Mapping[str, str],
+) -> SegmentResult:
+    """Put the markets' results together.
+
+    A row is pushed when at least one of its markets scored it; a market that did not keeps its old outputs and
+    digest, and the row goes on waiting for it. `reasons` says by record id why it was claimed.
+    """
+    scored = {market: result.scored for market, result in results.items()}
+    some = any_of([pa.chunked_array([mask]) for mask in scored.values()], table.num_rows)
+    problems = held_problems(setup, table)
+    for result in results.values():
+        problems |= result.problems
+    ids = table.column("Id").to_pylist()
+    failed = {
+        ids[at]: problems[at]
+        for at, good in enumerate(some.to_pylist())
+        if not good and at in problems
+    }
+    hashes = new_hashes(setup, stand, scored)
+    update = _update(setup, stamp, table, results, hashes)
+    for name, values in _partial(problems, table.num_rows).items():
+        update = update.append_column(name, values)
+    kept = _kept(setup, stamp, table, results, hashes, reasons)
+    return SegmentResult(update.filter(some), kept.filter(some), failed)
+
+
+def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Array]:
+    listed = [problems.get(at) for at in range(rows)]
+    return {
+        column: pa.array([getattr(p, attribute) if p else None for p in listed], pa.string())
+        for column, attribute in (
+            (PARTIAL_CODE, "code"),
+            (PARTIAL_MESSAGE, "message"),
+            (PARTIAL_HELD_FOR, "held_for"),
+        )
+    }
+
+
+def _update(
+    setup: ObjectSetup,
+    stamp: datetime,
+    table: pa.Table,
+    results: Mapping[str, MarketResult],
+    hashes: pa.Array,
+) -> pa.Table:
+    columns: dict[str, Any] = {"Id": table.column("Id")}
+    if PARENT_ID in table.column_names:
+        columns[PARENT_ID] = table.column(PARENT_ID)
+    columns[UPDATE + HASH_FIELD] = hashes
+    columns[UPDATE + DATETIME_FIELD] = pa.repeat(pa.scalar(stamp, DATETIME), table.num_rows)
+    for name in setup.output_fields:
+        columns[UPDATE + name], columns[WRITTEN + name] = _field_update(setup, name, results)
+    return pa.table(columns)
+
+
+def _field_update(
+    setup: ObjectSetup, name: str, results: Mapping[str, MarketResult]
+) -> tuple[Any, pa.Array]:
+    """Return a field's new values and on which rows it is written: each row by the market that scored it."""
+    value: Any = None
+    written: Any = None
+    for integration, output in _writers(setup.integrations, name):
+        result = results[integration.market]
+        column = result.outputs.column(output).combine_chunks()
+        writes = result.scored
+        if pa.types.is_boolean(column.type):
+            column = pc.fill_null(column, False)
+        if integration.null_outputs == "keep":
+            writes = pc.and_(writes, pc.is_valid(column))
+        if value is None:
+            value, written = column, writes
+        else:
+            value = pc.if_else(writes, column, pc.cast(value, column.type))
+            written = pc.or_(written, writes)
+    return value, written
+
+
+def _writers(integrations: Sequence[Integration], name: str) -> list[tuple[Integration, str]]:
+    return [
+        (integration, output)
+        for integration in integrations
+        for output, field in integration.outputs.items()
+        if field == name
+    ]
+
+
+def _kept(
+    setup: ObjectSetup,
+    stamp: datetime,
+    table: pa.Table,
+    results: Mapping[str, MarketResult],
+    hashes: pa.Array,
+    reasons: Mapping[str, str],
+) -> pa.Table:
+    """Return what the lake keeps: ids, hash and versions always, inputs and outputs where persist is on (R24)."""
+    ids = table.column("Id").to_pylist()
+    columns: dict[str, Any] = {
+        "id": table.column("Id"),
+        "reason": pa.array([reasons[record_id] for record_id in ids], pa.string()),
+        "scored_at": pa.repeat(pa.scalar(stamp, DATETIME), len(ids)),
+        "hash": hashes,
+        "previous_hash": table.column(HASH_FIELD),
+    }
+    for integration in setup.integrations:
+        market = integration.market
+        result = results[market]
+        version = pa.scalar(setup.markets[market].version)
+        columns[f"{market}.version"] = pc.if_else(
+            result.scored, version, pa.scalar(None, pa.string())
+        )
+        if integration.persist:
+            for name, path in integration.inputs.items():
+                columns[f"{market}.input.{name}"] = table.column(path)
+            for name in integration.outputs:
+                columns[f"{market}.output.{name}"] = result.outputs.column(name)
+    return pa.table(columns)
+
+
+def rows_to_send(update: pa.Table) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
+    """Return the table to send, with API names, and for each output field on which rows it is written."""
+    names = update.column_names
+    sent = {n.removeprefix(UPDATE): update.column(n) for n in names if n.startswith(UPDATE)}
+    written = {n.removeprefix(WRITTEN): update.column(n) for n in names if n.startswith(WRITTEN)}
+    return pa.table({"Id": update.column("Id"), **sent}), written

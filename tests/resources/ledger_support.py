@@ -1,0 +1,173 @@
+"""A ledger with a clock of its own, and what the tests ask of it again and again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from threading import Barrier
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.core.limits import Allowance, DayPolicy
+from resources.ledger import tables as t
+from resources.ledger.claims import Outcome, RowFailure, Segment
+from resources.ledger.ledger import Ledger
+from resources.ledger.state import Lease
+from resources.ledger.waiting import Wish
+
+NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
+DAY = date(2026, 3, 2)
+LASTS = timedelta(minutes=10)
+
+
+@dataclass
+class Book:
+    """A ledger, the limit of its days, and what time it is."""
+
+    ledger: Ledger
+    now: datetime = NOW
+    limit: int = 100
+    pulls_done: bool = False
+    leases: dict[str, Lease] = field(default_factory=dict)
+
+    def lease(self, name: str = "Lead") -> Lease:
+        """The one lease that the test holds on an object."""
+        if name not in self.leases:
+            lease = self.ledger.state.acquire_lease(name, "me", now=self.now, lasts=LASTS)
+            assert lease is not None
+            self.leases[name] = lease
+        return self.leases[name]
+
+    def wish(self, *ids: str, of: str = "Lead", reason: str = "changed", **more: Any) -> None:
+        """Put records on the waiting list, claimable from now on unless it is said otherwise."""
+        wishes = [Wish(i, reason, **{"not_before": self.now, **more}) for i in ids]
+        self.ledger.add_wishes(self.lease(of), wishes, self.now)
+
+    def many(self, count: int, of: str = "Lead", reason: str = "changed") -> None:
+        """Put `count` made-up records on the waiting list."""
+        self.wish(*(f"{of}-{reason}-{n:04}" for n in range(count)), of=of, reason=reason)
+
+    def claim(self, of: str = "Lead", rows_max: int = 10_000, day: date = DAY) -> Segment | None:
+        """Claim on `day`, at the time it is."""
+        return self.ledger.claims.claim(
+            self.lease(of),
+            day=day,
+            now=self.now,
+            now_local=self.now,
+            policy=DayPolicy(limit=self.limit),
+            daily_pulls_done=self.pulls_done,
+            rows_max=rows_max,
+            run_id="run",
+        )
+
+    def claimed(self, of: str = "Lead", rows_max: int = 10_000, day: date = DAY) -> Segment:
+        """Claim, and expect something."""
+        segment = self.claim(of, rows_max, day)
+        assert segment is not None
+        return segment
+
+    def allowed(self, of: str = "Lead") -> Allowance:
+        """What a claim would be granted."""
+        return self.ledger.claims.allowed(
+            of,
+            DAY,
+            self.now,
+            DayPolicy(limit=self.limit),
+            daily_pulls_done=self.pulls_done,
+            now=self.now,
+        )
+
+    def end(
+        self,
+        segment: Segment,
+        *,
+        pushed: tuple[str, ...] = (),
+        gone: tuple[str, ...] = (),
+        failed: tuple[str, ...] = (),
+        partial: tuple[str, ...] = (),
+        passing: bool = False,
+    ) -> Segment:
+        """Settle rows of a segment, then the segment."""
+        outcome = Outcome(
+            pushed=pushed,
+            gone=gone,
+            failed=[failure(i, passing=passing) for i in failed],
+            partial=[failure(i, passing=passing) for i in partial],
+        )
+        lease = self.lease(segment.object)
+        claims = self.ledger.claims
+        claims.settle_rows(lease, segment, outcome, now=self.now, org_now=self.now)
+        return claims.settle(lease, segment, self.now)
+
+    def ids(self, segment: Segment) -> set[str]:
+        """The records that a segment holds."""
+        return {row.record_id for row in self.ledger.waiting.of_segment(segment.segment_id)}
+
+    def row(self, record_id: str, of: str = "Lead") -> dict[str, Any] | None:
+        """One row of the waiting list, every column."""
+        query = sa.select(t.waiting).filter_by(object=of, record_id=record_id)
+        with self.ledger.database.read() as connection:
+            found = connection.execute(query).mappings().one_or_none()
+        return dict(found) if found else None
+
+    def there(self, record_id: str, of: str = "Lead") -> dict[str, Any]:
+        """One row of the waiting list that is expected to be there."""
+        row = self.row(record_id, of)
+        assert row is not None
+        return row
+
+    def used(self) -> dict[tuple[str, str], int]:
+        """What is used of the day, by object and lane."""
+        query = sa.select(t.day_usage).filter_by(day=DAY)
+        with self.ledger.database.read() as connection:
+            return {(row.object, row.lane): row.used for row in connection.execute(query)}
+
+    def day(self) -> dict[str, Any]:
+        """The day's row."""
+        with self.ledger.database.read() as connection:
+            return dict(connection.execute(sa.select(t.days).filter_by(day=DAY)).mappings().one())
+
+    def wait(self, **span: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**span)
+
+
+def failure(record_id: str, *, passing: bool = False) -> RowFailure:
+    """A row that Salesforce did not take."""
+    return RowFailure(record_id, "STRING_TOO_LONG", "data value too large", passing=passing)
+
+
+def work_at_once(
+    url: str, number: int, opened: Barrier, filled: Barrier, limit: int
+) -> Counter[str]:
+    """What each of several processes does: open the ledger, then claim until the day is used up."""
+    opened.wait(60)
+    ledger = Ledger(url)
+    filled.wait(60)
+    name, owner = ("Account", "Contact", "Lead")[number % 3], f"process-{number}"
+    claimed: Counter[str] = Counter()
+    for _ in range(400):
+        lease = ledger.state.acquire_lease(name, owner, now=NOW, lasts=LASTS)
+        if lease is None:
+            claimed["refused"] += 1
+            continue
+        segment = ledger.claims.claim(
+            lease,
+            day=DAY,
+            now=NOW,
+            now_local=datetime.combine(DAY, time(22, 30), UTC),
+            policy=DayPolicy(limit=limit),
+            daily_pulls_done=True,
+            rows_max=17,
+            run_id=owner,
+        )
+        ledger.calls.count(DAY, "query")
+        claimed["calls"] += 1
+        ledger.state.release_lease(name, owner)
+        if segment is None:
+            break
+        claimed["rows"] += segment.rows
+    ledger.close()
+    return claimed
