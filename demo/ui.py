@@ -35,7 +35,10 @@ def main(port: int, org_port: int, home: Path) -> None:
     """Start the local org, Dagster's UI and its daemon, and wait for Ctrl-C."""
     org = start_org(home, port=org_port)
     dagster: subprocess.Popen[bytes] | None = None
-    for sign in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
+    for sign in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a shell's background jobs start with SIGINT ignored
         signal.signal(sign, _interrupt)
     try:
         variables = environment(org, home) | {"INSIGHTS_RUNNING": "1"}

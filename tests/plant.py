@@ -197,9 +197,7 @@ class Plant:
         self.wait(seconds=5)
         return figures
 
-    def execute(
-        self, job: str, key: str, tags: Mapping[str, str], **more: Any
-    ) -> dict[str, Any]:
+    def execute(self, job: str, key: str, tags: Mapping[str, str], **more: Any) -> dict[str, Any]:
         """Run a job on one partition as Dagster would launch it, and return its figures."""
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,

@@ -221,7 +221,9 @@ class Compiler:
                 column = self._column(owner, item)
                 if aggregated and column.sql not in grouped:
                     raise malformed(
-                        self.text, item.position, f"Field must be grouped or aggregated: {item.text}"
+                        self.text,
+                        item.position,
+                        f"Field must be grouped or aggregated: {item.text}",
                     )
                 placed.append((column, item.position))
         self._refuse_duplicates(placed)

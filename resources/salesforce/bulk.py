@@ -481,7 +481,7 @@ def _call(
     **options: Any,
 ) -> requests.Response:
     """Call `path` below the jobs resource by simple-salesforce's own call function."""
-    from simple_salesforce.util import call_salesforce  # noqa: PLC0415 - see session.py
+    from simple_salesforce.util import call_salesforce
 
     return call_salesforce(
         url=library.bulk2_url + path,

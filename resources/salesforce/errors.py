@@ -287,8 +287,8 @@ def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroke
 
     A connection that was never made did not carry the request; after that, nobody can know.
     """
-    from requests.exceptions import ConnectTimeout, SSLError  # noqa: PLC0415
-    from urllib3.exceptions import NewConnectionError  # noqa: PLC0415
+    from requests.exceptions import ConnectTimeout, SSLError
+    from urllib3.exceptions import NewConnectionError
 
     reason = getattr(error.args[0], "reason", None) if error.args else None
     never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(

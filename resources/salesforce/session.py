@@ -130,7 +130,7 @@ class Session:
         refusal: type[CallRefused],
     ) -> T:
         """Make the call once and translate what goes wrong."""
-        from simple_salesforce.exceptions import SalesforceError as LibraryError  # noqa: PLC0415
+        from simple_salesforce.exceptions import SalesforceError as LibraryError
 
         try:
             return request(library)
@@ -151,7 +151,7 @@ class Session:
         It takes the token over when made, in several places: so a new token means a new object.
         """
         if self._library is None:
-            from simple_salesforce.api import Salesforce  # noqa: PLC0415 - half a second
+            from simple_salesforce.api import Salesforce
 
             try:
                 grant = self._current_grant()

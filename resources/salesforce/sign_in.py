@@ -90,7 +90,7 @@ def _form(
 
 def _assertion(connection: JwtBearer, now: datetime) -> str:
     """Return the signed claim that this app may act as this user."""
-    import jwt  # noqa: PLC0415 - only this flow needs it
+    import jwt
 
     claims = {
         "iss": connection.client_id,
@@ -206,8 +206,8 @@ def _sign_in_by_soap(
     connection: UsernamePassword, http: requests.Session, api_version: str
 ) -> Grant:
     """Sign in by simple-salesforce's SOAP login, which exists up to version 64.0."""
-    from simple_salesforce.exceptions import SalesforceAuthenticationFailed  # noqa: PLC0415
-    from simple_salesforce.login import SalesforceLogin  # noqa: PLC0415
+    from simple_salesforce.exceptions import SalesforceAuthenticationFailed
+    from simple_salesforce.login import SalesforceLogin
 
     try:
         session_id, host = SalesforceLogin(

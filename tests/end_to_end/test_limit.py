@@ -44,7 +44,9 @@ def test_25000_due_records_take_three_days_and_new_leads_do_not_wait(
     assert len(set().union(*scored)) == 25_050
     assert set(new_leads) <= set(scored[1])
     assert all(built.waiting(name) == 0 for name in ("Account", "Contact", "Lead"))
-    stamped = built.org.query("SELECT COUNT(Id) n FROM Lead WHERE Mintigo_update_datetime__c != null")
+    stamped = built.org.query(
+        "SELECT COUNT(Id) n FROM Lead WHERE Mintigo_update_datetime__c != null"
+    )
     assert stamped[0]["n"] == 12_050
 
 

@@ -146,7 +146,9 @@ def test_a_run_in_progress_holds_the_next_one_back(
     leads.wait(seconds=5)
     job = leads.definitions.resolve_job_def("pull")
     run = leads.instance.create_run_for_job(
-        job_def=job, status=status, tags={OBJECT_TAG: "Lead", "dagster/partition": "2026-03-10|Lead"}
+        job_def=job,
+        status=status,
+        tags={OBJECT_TAG: "Lead", "dagster/partition": "2026-03-10|Lead"},
     )
 
     requests, why_not = leads.ask()
@@ -220,7 +222,10 @@ def test_rows_that_wait_for_their_next_try_ask_for_nothing_until_then(leads: Pla
     leads.wait(seconds=5)
     settle(leads)
     leads.wait(minutes=1)
-    assert leads.ask() == ([], "Lead: nothing new; 1 waiting for their share of the day or their next try")
+    assert leads.ask() == (
+        [],
+        "Lead: nothing new; 1 waiting for their share of the day or their next try",
+    )
     assert leads.org.fired(fault) == 1
 
     leads.org.clear_faults()
@@ -343,9 +348,7 @@ def hold_lease(built: Plant, name: str, owner: str) -> None:
     from pipeline.steps.work import LEASE_LASTS
 
     taken = built.with_work(
-        lambda work: work.ledger.state.acquire_lease(
-            name, owner, now=work.now(), lasts=LEASE_LASTS
-        )
+        lambda work: work.ledger.state.acquire_lease(name, owner, now=work.now(), lasts=LEASE_LASTS)
     )
     assert taken is not None
 

@@ -84,4 +84,4 @@ def _write_benchmarks(path: Path, features: dict[str, npt.NDArray[np.float64]]) 
 
 
 if __name__ == "__main__":
-    print(train())  # noqa: T201 (a script's output)
+    print(train())

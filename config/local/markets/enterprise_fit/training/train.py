@@ -97,7 +97,7 @@ def _write_benchmarks(
 
 
 def _report(
-    measured: Any,  # noqa: ANN401 (a class of a module that is loaded by file)
+    measured: Any,
     labels: npt.NDArray[np.float64],
     country: npt.NDArray[np.object_],
     sector: npt.NDArray[np.object_],
@@ -125,4 +125,4 @@ Rows whose industry and name match no sector: {int((sector == "").sum())}.
 
 
 if __name__ == "__main__":
-    print(train())  # noqa: T201 (a script's output)
+    print(train())
