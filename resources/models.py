@@ -38,11 +38,18 @@ class Models:
             raise ConfigurationError([f"{where}: {path} is not a Python file."])
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        spec.loader.exec_module(module)
-        load = getattr(module, function, None)
-        if load is None:
-            raise ConfigurationError([f"{where}: {path} has no function {function!r}."])
-        model: Model = load(folder)
+        try:
+            spec.loader.exec_module(module)
+            load = getattr(module, function, None)
+            model: Model | None = load(folder) if load else None
+        except (
+            Exception
+        ) as error:  # foreign code: whatever it raises while it loads is the market's fault
+            raise ConfigurationError([f"{where}: {type(error).__name__}: {error}."]) from error
+        if model is None:
+            raise ConfigurationError(
+                [f"{where}: {path} has no function {function!r} that gives a model."]
+            )
         if not callable(getattr(model, "score", None)):
             raise ConfigurationError([f"{where}: {function}() returned nothing with score()."])
         return model

@@ -189,15 +189,21 @@ class Plant:
         finally:
             resource.close()
 
-    def run(self, job: str, name: str, **more: Any) -> dict[str, Any]:
-        """Run a job on one object through Dagster and return its figures, which must add up."""
+    def run(self, job: str, name: str, *, resumed: int = 0, **more: Any) -> dict[str, Any]:
+        """Run a job on one object through Dagster and return its figures, which must add up.
+
+        `resumed` is how many records it takes over that an earlier run claimed.
+        """
         self.wait(seconds=5)
         key = str(partition_key(self.today, name))
-        figures = self.execute(job, key, {OBJECT_TAG: name, WORK_TAG: "true"}, **more)
+        tags = {OBJECT_TAG: name, WORK_TAG: "true"}
+        figures = self.execute(job, key, tags, resumed=resumed, **more)
         self.wait(seconds=5)
         return figures
 
-    def execute(self, job: str, key: str, tags: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    def execute(
+        self, job: str, key: str, tags: Mapping[str, str], *, resumed: int = 0, **more: Any
+    ) -> dict[str, Any]:
         """Run a job on one partition as Dagster would launch it, and return its figures."""
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -211,7 +217,7 @@ class Plant:
         for event in result.get_asset_materialization_events():
             figures |= {k: v.value for k, v in event.materialization.metadata.items()}
         if result.success and {"claimed", "pushed"} <= figures.keys():
-            adds_up(figures)
+            adds_up(figures, resumed)
         return figures
 
     @property
@@ -287,14 +293,14 @@ def clean(org: RunningOrg) -> None:
     org.control("DELETE", "calls")
 
 
-def adds_up(figures: Mapping[str, Any]) -> None:
+def adds_up(figures: Mapping[str, Any], resumed: int = 0) -> None:
     """Hold one run's figures against each other: nothing is lost between two of them."""
     if "read" in figures:
         assert figures["read"] == figures["not_due"] + figures["due"], figures
         of_pull = figures["waiting_of_this_pull"] + figures["claimed_of_this_pull"]
         assert figures["due"] == of_pull, figures
     assert figures["settled"] == figures["pushed"] + figures["failed"] + figures["gone"], figures
-    assert figures["claimed"] == figures["settled"] + figures["in_flight"], figures
+    assert figures["claimed"] + resumed == figures["settled"] + figures["in_flight"], figures
 
 
 def write_edit(market: Path, org: RunningOrg, name: str, record: Mapping[str, Any]) -> None:

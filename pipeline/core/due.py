@@ -46,8 +46,8 @@ LANES: Final[Mapping[Reason, Lane]] = {
 class Standing:
     """What the rows of a table stand at, one entry a row.
 
-    `candidates` holds for each market whether it scores the row now; `digests` the digest of its
-    important fields; `stored` the one that the hash field keeps (null = none); `conflicts` whether two
+    `candidates` holds for each market whether it scores the row now, `resting_candidates` whether a resting
+    one would, where that can be read; `digests` the digest of its important fields; `stored` the one that the hash field keeps (null = none); `conflicts` whether two
     integrations that write one field both claim the row (R6).
     """
 
@@ -55,6 +55,7 @@ class Standing:
     digests: Mapping[str, pa.Array]
     stored: Mapping[str, pa.ChunkedArray]
     conflicts: pa.ChunkedArray
+    resting_candidates: Mapping[str, pa.ChunkedArray]
 
 
 def _all(value: bool, rows: int) -> pa.ChunkedArray:
@@ -95,6 +96,11 @@ def standing(setup: ObjectSetup, table: pa.Table) -> Standing:
             i.market: stored_digests(hashes, i.tag) for i in (*setup.integrations, *setup.resting)
         },
         conflicts=clashes,
+        resting_candidates={
+            i.market: pc.fill_null(table.column(i.candidate_field), False)
+            for i in setup.resting
+            if i.candidate_field in table.column_names
+        },
     )
 
 
@@ -106,8 +112,14 @@ def new_hashes(
     `scored` says by market which rows it did score in this push (all where absent); a market that did
     not, or that rests, keeps the digest it had (D1).
     """
-    entries: dict[str, pa.Array] = {i.tag: stand.stored[i.market] for i in setup.resting}
     nothing = pa.scalar(None, pa.string())
+    entries: dict[str, pa.Array] = {}
+    for integration in setup.resting:
+        stored = stand.stored[integration.market]
+        candidate = stand.resting_candidates.get(integration.market)
+        entries[integration.tag] = (
+            stored if candidate is None else pc.if_else(candidate, stored, nothing)
+        )
     for integration in setup.integrations:
         market = integration.market
         value = stand.digests[market]

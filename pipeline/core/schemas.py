@@ -66,6 +66,9 @@ def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
     if output.kind == "rank":
         ranks = output.rank_values
         return [pa_schema.Check.isin(ranks, error=f"one of {', '.join(ranks)}")]
+    if output.kind == "text" and output.values:
+        words = output.values
+        return [pa_schema.Check.isin(words, error=f"one of {', '.join(words)}")]
     if output.kind == "text":
         most = min(output.text_length_max, field.length or output.text_length_max)
         return [pa_schema.Check.str_length(max_value=most, error=f"at most {most} characters")]

@@ -47,7 +47,9 @@ class ObjectSetup:
                 wanted.append(integration.candidate_field)
             wanted += integration.important_fields
             wanted += integration.inputs.values()
-        wanted += [i.candidate_field for i in self.held if i.candidate_field]
+        known = self.describes[self.object].fields
+        candidates = [i.candidate_field or "" for i in self.resting]
+        wanted += [name for name in candidates if name in known]
         return tuple(dict.fromkeys(wanted))
 
     @property

@@ -54,11 +54,15 @@ class MarketResult:
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """What became of a segment's rows: the update to push, what the lake keeps, and the rows that failed."""
+    """What became of a segment's rows: the update to push, what the lake keeps, and the rows that failed.
+
+    `inputs` holds for every row the hash of the inputs it was scored from, whichever markets scored it.
+    """
 
     update: pa.Table
     kept: pa.Table
     failed: Mapping[str, RowProblem]
+    inputs: Mapping[str, str]
 
 
 def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
@@ -126,7 +130,8 @@ def segment_result(
     for name, values in _partial(problems, table.num_rows).items():
         update = update.append_column(name, values)
     kept = _kept(setup, stamp, table, results, hashes, reasons)
-    return SegmentResult(update.filter(some), kept.filter(some), failed)
+    inputs = dict(zip(ids, new_hashes(setup, stand).to_pylist(), strict=True))
+    return SegmentResult(update.filter(some), kept.filter(some), failed, inputs)
 
 
 def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Array]:

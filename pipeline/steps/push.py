@@ -41,6 +41,9 @@ FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
 """Our own codes beside Salesforce's: what a job that did not work off all its rows leaves behind."""
 
 PASSING: Final = PASSING_ROW_CODES | {UNPROCESSED, NO_RESULT}
+JOB_WIDE: Final = frozenset({JOB_FAILED, FIELD_NOT_WRITABLE})
+"""Codes that blame no row: tried again soon, though not in the same run."""
+
 GONE: Final = frozenset(
     {"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD", "INVALID_CROSS_REFERENCE_KEY"}
 )
@@ -96,7 +99,7 @@ class _Tally:
 
     def failed(self, record_id: str, code: str, message: str, job_id: str) -> None:
         """Note a row that was not written."""
-        failure = RowFailure(record_id, code, message, passing=code in PASSING)
+        failure = RowFailure(record_id, code, message, passing=code in PASSING | JOB_WIDE)
         self.rows[record_id] = ("gone" if code in GONE else "failed", failure, job_id)
 
     def outcome(self) -> Outcome:
@@ -120,7 +123,7 @@ class _Tally:
         return [
             record_id
             for record_id, (status, failure, _) in self.rows.items()
-            if not (status == "failed" and failure and failure.passing)
+            if not (status == "failed" and failure and failure.code in PASSING)
         ]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from pipeline.core.config import Configuration
+from pipeline.core.plan import last_day
 from pipeline.steps.work import Work
 from resources.ledger.ledger import Ledger
 
@@ -55,14 +56,6 @@ def status(work: Work) -> Status:
         objects=_objects(ledger),
         integrations=_integrations(ledger, configuration),
     )
-
-
-def last_day(today: date, waiting: int, left_today: int, limit: int) -> date | None:
-    """Return the day on which the last of `waiting` records will be scored, were nothing to be added."""
-    if waiting == 0:
-        return None
-    beyond = max(0, waiting - left_today)
-    return today + timedelta(days=-(-beyond // limit))
 
 
 def _objects(ledger: Ledger) -> list[dict[str, Any]]:

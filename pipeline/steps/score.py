@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 from pipeline.core.due import LANES, Reason, Standing, any_of, standing
 from pipeline.core.errors import NotReady
 from pipeline.core.fields import Field
-from pipeline.core.integration import HASH_FIELD, Integration
+from pipeline.core.integration import Integration
 from pipeline.core.market import Market
 from pipeline.core.schemas import EXAMPLES_MAX, Validated, unusable, validated
 from pipeline.core.setup import ObjectSetup
 from pipeline.core.soql import AllOf, Compare, In, select
 from pipeline.core.update import (
-    UPDATE,
     MarketResult,
     held_problems,
     market_result,
@@ -200,6 +199,7 @@ def _score_segment(
     failed = [
         RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
     ]
+    claims.note_inputs(lease, segment, result.inputs)
     _settle_early(work, lease, segment, Outcome(failed=failed, gone=gone))
     summary.set_aside += len(failed)
     summary.gone += len(gone)
@@ -207,14 +207,9 @@ def _score_segment(
     if result.update.num_rows:
         work.lake.write_work(segment.segment_id, result.update)
         work.lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
-    claims.mark_scored(lease, segment, _hashes(result.update))
+    claims.mark_scored(lease, segment)
     _hold_or_release(work, results, summary)
     work.renew(lease)
-
-
-def _hashes(update: pa.Table) -> dict[str, str]:
-    ids, hashes = update.column("Id"), update.column(UPDATE + HASH_FIELD)
-    return dict(zip(ids.to_pylist(), hashes.to_pylist(), strict=True))
 
 
 def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> None:
@@ -224,7 +219,7 @@ def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> 
     )
     failures = [RowFailure(i, "SEGMENT_GAVE_UP", message, passing=True) for i in ids]
     _settle_early(work, lease, segment, Outcome(failed=failures))
-    work.ledger.claims.mark_scored(lease, segment, {})
+    work.ledger.claims.mark_scored(lease, segment)
 
 
 def _settle_early(work: Work, lease: Lease, segment: Segment, outcome: Outcome) -> None:

@@ -22,6 +22,9 @@ BACKOFF_FIRST: Final = timedelta(minutes=30)
 BACKOFF_MAX: Final = timedelta(days=7)
 PASSING_BACKOFF_FIRST: Final = timedelta(minutes=5)
 PASSING_BACKOFF_MAX: Final = timedelta(hours=6)
+LASTING_AFTER_PASSING: Final = 2
+"""A row is lasting once it failed by its own fault, or more often than so in passing (R23)."""
+
 MESSAGE_LENGTH_MAX: Final = 1_000
 
 
@@ -281,22 +284,27 @@ class Claims:
             )
             return int(attempts or 0)
 
-    def mark_scored(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
-        """Note that the segment's rows are scored from the inputs with `hashes` (record id to hash)."""
+    def note_inputs(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
+        """Note the hash of the inputs that each row is scored from (record id to hash): a pull compares (R15)."""
+        if not hashes:
+            return
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            of_segment = t.waiting.c.segment_id == segment.segment_id
-            if hashes:
-                connection.execute(
-                    t.waiting.update()
-                    .where(
-                        t.waiting.c.object == segment.object,
-                        t.waiting.c.record_id == sa.bindparam("of_id"),
-                        of_segment,
-                    )
-                    .values(hash_seen=sa.bindparam("new_hash")),
-                    [{"of_id": key, "new_hash": value} for key, value in hashes.items()],
+            connection.execute(
+                t.waiting.update()
+                .where(
+                    t.waiting.c.object == segment.object,
+                    t.waiting.c.record_id == sa.bindparam("of_id"),
+                    t.waiting.c.segment_id == segment.segment_id,
                 )
+                .values(hash_seen=sa.bindparam("new_hash")),
+                [{"of_id": key, "new_hash": value} for key, value in hashes.items()],
+            )
+
+    def mark_scored(self, lease: Lease, segment: Segment) -> None:
+        """Note that the segment is scored: what is to be pushed stands in its working file."""
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
             connection.execute(
                 t.segments.update()
                 .where(t.segments.c.segment_id == segment.segment_id)
@@ -452,10 +460,10 @@ class Claims:
         row, marked = t.waiting.c, 0
         refresh = [reason.value for reason in Reason if lane_of(reason) is Lane.REFRESH]
         kinds = (
-            (granted.new, sa.and_(row.reason == Reason.NEW.value, row.tries == 0)),
-            (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, row.tries == 0)),
-            (granted.refresh, sa.and_(row.reason.in_(refresh), row.tries == 0)),
-            (granted.lasting, row.tries > 0),
+            (granted.new, sa.and_(row.reason == Reason.NEW.value, ~row.lasting)),
+            (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, ~row.lasting)),
+            (granted.refresh, sa.and_(row.reason.in_(refresh), ~row.lasting)),
+            (granted.lasting, row.lasting),
         )
         for most, kind in kinds:
             wanted = min(most, rows_max - marked)
@@ -484,7 +492,7 @@ class Claims:
     def _charge_segment(
         self, connection: sa.Connection, segment_id: str, name: str, day: date
     ) -> None:
-        failed = sa.case((t.waiting.c.tries > 0, 1), else_=0)
+        failed = sa.case((t.waiting.c.lasting, 1), else_=0)
         query = (
             sa.select(
                 t.waiting.c.reason, sa.func.count().label("n"), sa.func.sum(failed).label("f")
@@ -552,6 +560,11 @@ class Claims:
                     error_code=None,
                     error_message=None,
                     held_for=None,
+                    lasting=False,
+                    reason=sa.case(
+                        (t.waiting.c.reason == Reason.NEW.value, Reason.CHANGED.value),
+                        else_=t.waiting.c.reason,
+                    ),
                 )
             )
 
@@ -590,6 +603,8 @@ class Claims:
                         "new_code": failure.code[:80],
                         "new_message": failure.message[:MESSAGE_LENGTH_MAX],
                         "new_held_for": failure.held_for,
+                        "new_lasting": not held
+                        and tries > (LASTING_AFTER_PASSING if failure.passing else 0),
                     }
                 )
             if not rows:
@@ -600,6 +615,7 @@ class Claims:
                 "error_code": sa.bindparam("new_code"),
                 "error_message": sa.bindparam("new_message"),
                 "held_for": sa.bindparam("new_held_for"),
+                "lasting": sa.bindparam("new_lasting"),
                 "segment_id": None,
                 "claimed_seq": None,
             }

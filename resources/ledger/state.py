@@ -67,6 +67,16 @@ def read_again_from(connection: sa.Connection, name: str, since: datetime) -> No
     )
 
 
+def _resting_since(
+    old: IntegrationState | None, not_ready: str | None, now: datetime
+) -> datetime | None:
+    """Return since when an integration does not run though it is switched on: not ready, or paused."""
+    before = old.resting_since if old else None
+    if not_ready or (old and old.paused_at):
+        return before or now
+    return None
+
+
 class State:
     """Reads and writes of org, integrations, objects and leases."""
 
@@ -127,7 +137,7 @@ class State:
                 "fingerprint": fingerprint,
                 "enabled_at": enabled_at,
                 "not_ready": not_ready,
-                "resting_since": (old and old.resting_since) or now if not_ready else None,
+                "resting_since": _resting_since(old, not_ready, now),
             }
             if keeps and old and old.resting_since and not not_ready and not old.paused_at:
                 back.append((name, old.resting_since))

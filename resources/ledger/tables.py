@@ -120,8 +120,9 @@ waiting = sa.Table(
     sa.Column("segment_id", sa.String(40)),
     sa.Column("claimed_seq", sa.Integer),
     sa.Column("held_for", sa.String(60)),
+    sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("waiting_by_segment", "segment_id"),
-    sa.Index("waiting_by_claim", "object", "segment_id", "tries", "priority", "order_at"),
+    sa.Index("waiting_by_claim", "object", "segment_id", "lasting", "priority", "order_at"),
 )
 
 market_holds = sa.Table(

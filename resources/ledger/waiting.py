@@ -104,7 +104,7 @@ class Waiting:
             return int(count or 0)
 
     def counts(self, connection: sa.Connection, now: datetime) -> list[Mapping[str, Any]]:
-        """Return counts of claimable rows by object, reason and whether they failed before.
+        """Return counts of claimable rows by object, reason and whether they are lasting failures.
 
         Rows of an object whose integrations are all off or paused are not claimable: nobody may claim them, and
         they must not hold back the others' shares (R20).
@@ -113,7 +113,7 @@ class Waiting:
         running = known.where(
             t.integrations.c.enabled_at.is_not(None), t.integrations.c.paused_at.is_(None)
         )
-        failed = sa.case((t.waiting.c.tries > 0, 1), else_=0).label("failed")
+        failed = sa.case((t.waiting.c.lasting, 1), else_=0).label("failed")
         query = (
             sa.select(
                 t.waiting.c.object, t.waiting.c.reason, failed, sa.func.count().label("records")
@@ -206,6 +206,7 @@ def _merged() -> dict[str, Any]:
         "seq": old.seq + sa.case((sa.or_(other, redo), 1), else_=0),
         "not_before": sa.case((anew, offered(old.not_before)), else_=old.not_before),
         "tries": sa.case((anew, 0), else_=old.tries),
+        "lasting": sa.case((anew, sa.false()), else_=old.lasting),
         "modstamp_seen": sa.func.coalesce(offered(old.modstamp_seen), old.modstamp_seen),
         "hash_seen": sa.func.coalesce(offered(old.hash_seen), old.hash_seen),
     }

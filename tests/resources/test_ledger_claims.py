@@ -223,7 +223,8 @@ def test_a_redo_asked_for_while_the_model_runs_is_not_lost(book: Book) -> None:
     book.wish("a", reason="redo")
     book.ledger.claims.begin_attempt(book.lease(), segment)
     book.wish("b", reason="redo")
-    book.ledger.claims.mark_scored(book.lease(), segment, {"a": "h", "b": "h"})
+    book.ledger.claims.note_inputs(book.lease(), segment, {"a": "h", "b": "h"})
+    book.ledger.claims.mark_scored(book.lease(), segment)
     book.end(segment, pushed=("a", "b"))
 
     assert book.row("a") is None
@@ -383,7 +384,8 @@ def test_a_segment_goes_from_claimed_to_scored_and_its_rows_know_their_hash(book
     """D3: rows listed by id only learn what was scored."""
     book.wish("a", "b", reason="stale")
     segment = book.claimed()
-    book.ledger.claims.mark_scored(book.lease(), segment, {"a": "ha", "b": "hb"})
+    book.ledger.claims.note_inputs(book.lease(), segment, {"a": "ha", "b": "hb"})
+    book.ledger.claims.mark_scored(book.lease(), segment)
 
     assert book.ledger.claims.unfinished("Lead")[0].state == SegmentState.SCORED
     assert book.ledger.claims.unfinished("Account") == []

@@ -279,7 +279,7 @@ EFFECTS: dict[str, Callable[[Book, Lease], object]] = {
     ),
     "renew_lease": lambda book, lease: book.ledger.state.renew_lease(lease, now=NOW, lasts=LASTS),
     "begin_attempt": lambda book, lease: book.ledger.claims.begin_attempt(lease, _segment(book)),
-    "mark_scored": lambda book, lease: book.ledger.claims.mark_scored(lease, _segment(book), {}),
+    "mark_scored": lambda book, lease: book.ledger.claims.mark_scored(lease, _segment(book)),
     "record_job": lambda book, lease: book.ledger.claims.record_job(
         lease, PushJob("750", _segment(book).segment_id, "Lead", 1, "open", NOW)
     ),

@@ -151,10 +151,11 @@ def upgrade() -> None:
     sa.Column('segment_id', sa.String(length=40), nullable=True),
     sa.Column('claimed_seq', sa.Integer(), nullable=True),
     sa.Column('held_for', sa.String(length=60), nullable=True),
+    sa.Column('lasting', sa.Boolean(), server_default=sa.false(), nullable=False),
     sa.PrimaryKeyConstraint('object', 'record_id')
     )
     with op.batch_alter_table('waiting', schema=None) as batch_op:
-        batch_op.create_index('waiting_by_claim', ['object', 'segment_id', 'tries', 'priority', 'order_at'], unique=False)
+        batch_op.create_index('waiting_by_claim', ['object', 'segment_id', 'lasting', 'priority', 'order_at'], unique=False)
         batch_op.create_index('waiting_by_segment', ['segment_id'], unique=False)
 
 

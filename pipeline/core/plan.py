@@ -1,0 +1,29 @@
+"""How long things take at the limit's pace (R27)."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+
+def days_needed(records: int, limit: int) -> int:
+    """Return how many whole days of `limit` records a day `records` take."""
+    return -(-records // limit)
+
+
+def last_day(today: date, waiting: int, left_today: int, limit: int) -> date | None:
+    """Return the day on which the last of `waiting` records is scored, were nothing added; None for none."""
+    if waiting == 0:
+        return None
+    return today + timedelta(days=days_needed(max(0, waiting - left_today), limit))
+
+
+def pace_warning(records: int, limit: int, refresh_period_days: int) -> str | None:
+    """Say so where the limit cannot keep `records` fresh within the refresh period; None where it can."""
+    possible = limit * refresh_period_days
+    if records <= possible:
+        return None
+    return (
+        f"{records:,} records are to be kept fresh, but {limit:,} a day for {refresh_period_days} days are "
+        f"{possible:,}: scores will be up to {days_needed(records, limit)} days old. Raise daily_record_limit or "
+        "refresh_period_days in settings.yaml, or score the rest by file."
+    )

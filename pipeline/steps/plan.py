@@ -1,0 +1,127 @@
+"""Says what waits and until when, and what a new or changed mapping would make due (R27)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Final
+
+from pipeline.core.integration import Integration
+from pipeline.core.plan import days_needed, last_day, pace_warning
+from pipeline.core.soql import AllOf, Compare, Condition, select
+from pipeline.steps.work import Work
+
+QUERIES_PER_CALL: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationPlan:
+    """What one integration has before it: `records` are its candidates in the org, `due` those it makes due."""
+
+    integration: str
+    change: str
+    records: int
+    due: int
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What waits in the ledger, what the integrations add, and when the last record is done at today's limit."""
+
+    day: date
+    limit: int
+    left_today: int
+    waiting: list[dict[str, Any]]
+    waiting_total: int
+    waiting_done_on: date | None
+    integrations: list[IntegrationPlan]
+    all_done_on: date | None
+    warnings: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return asdict(self)
+
+
+def plan(work: Work) -> Plan:
+    """Count what waits and what is to come: one API call for five integrations or fewer.
+
+    Integrations that are switched off are counted as if they were switched on now.
+    """
+    settings = work.configuration.settings
+    limit = settings.daily_record_limit
+    use = work.ledger.claims.day_use(work.today, limit)
+    waiting = [dict(row) for row in work.ledger.waiting.summary(work.now())]
+    total = sum(row["records"] for row in waiting)
+    mapped = [i for i in work.configuration.integrations if i.is_mapped]
+    counted = _candidates(work, mapped)
+    plans = [_integration_plan(work, i, counted[i.name], limit) for i in mapped]
+    by_object = {
+        name: max(
+            (p.due for i, p in zip(mapped, plans, strict=True) if i.object == name), default=0
+        )
+        for name in {i.object for i in mapped if i.enabled}
+    }
+    coming = sum(by_object.values())
+    records = sum(
+        max((counted[i.name] for i in mapped if i.object == name and i.enabled), default=0)
+        for name in {i.object for i in mapped}
+    )
+    warning = pace_warning(records, limit, settings.refresh_period_days)
+    return Plan(
+        day=work.today,
+        limit=limit,
+        left_today=use.left,
+        waiting=waiting,
+        waiting_total=total,
+        waiting_done_on=last_day(work.today, total, use.left, limit),
+        integrations=plans,
+        all_done_on=last_day(work.today, max(total, coming), use.left, limit),
+        warnings=[warning] if warning else [],
+    )
+
+
+def _candidates(work: Work, integrations: Sequence[Integration]) -> dict[str, int]:
+    """Return how many records each integration would score, by its name."""
+    counted: dict[str, int] = {}
+    for part in _fives(integrations):
+        queries = {i.name: select(["COUNT(Id) n"], i.object, _conditions(work, i)) for i in part}
+        answers = work.org.ask(queries)
+        counted |= {name: int(rows[0]["n"]) for name, rows in answers.items()}
+    return counted
+
+
+def _fives(integrations: Sequence[Integration]) -> Iterator[Sequence[Integration]]:
+    for start in range(0, len(integrations), QUERIES_PER_CALL):
+        yield integrations[start : start + QUERIES_PER_CALL]
+
+
+def _conditions(work: Work, integration: Integration) -> Condition | None:
+    """Return the condition on an integration's candidates; records that are left alone are none (R25)."""
+    conditions: list[Condition] = []
+    if integration.object == "Lead":
+        conditions.append(Compare("IsConverted", "=", False))
+    if integration.object == "Contact" and "IsPersonAccount" in work.describe("Contact").fields:
+        conditions.append(Compare("IsPersonAccount", "=", False))
+    if integration.candidate_field:
+        conditions.append(Compare(integration.candidate_field, "=", True))
+    return AllOf(conditions) if conditions else None
+
+
+def _integration_plan(
+    work: Work, integration: Integration, records: int, limit: int
+) -> IntegrationPlan:
+    market = work.configuration.markets[integration.market]
+    states: Mapping[tuple[str, str], Any] = work.ledger.state.integrations()
+    state = states.get((integration.object, integration.market))
+    if not integration.enabled:
+        change, due = "off; if switched on", records
+    elif state is None or state.enabled_at is None:
+        change, due = "new", records
+    elif state.fingerprint != integration.fingerprint(market):
+        change, due = "changed mapping or model", records
+    else:
+        change, due = "none", 0
+    return IntegrationPlan(integration.name, change, records, due, days_needed(due, limit))
