@@ -6,12 +6,14 @@ The checks say so where people look, partition by partition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import dagster as dg
 
+from pipeline.core.integration import Integration
 from pipeline.core.market import Market
+from pipeline.steps.preflight import Preflight
 from pipeline.steps.score import ScoreSummary
 from pipeline.steps.work import Work
 
@@ -27,6 +29,69 @@ OUTPUT_CHECKS: Final = {
     ),
 }
 DAILY_LIMIT: Final = "daily_limit"
+
+
+def ready_check_specs(
+    key: dg.AssetKey, integrations: Sequence[Integration]
+) -> list[dg.AssetCheckSpec]:
+    """Return a check for each integration: is it ready to run? It stands over all partitions."""
+    return [
+        dg.AssetCheckSpec(
+            _ready(integration),
+            asset=key,
+            description=f"Fields, types and permissions that {integration.name} needs are there; an integration "
+            "that is not ready is held back, the others run.",
+        )
+        for integration in integrations
+    ]
+
+
+def _ready(integration: Integration) -> str:
+    return f"{integration.object.lower()}_{integration.market}_ready"
+
+
+def ready_results(
+    key: dg.AssetKey, name: str, integrations: Sequence[Integration], found: Preflight
+) -> Iterator[dg.AssetCheckResult]:
+    """Return what preflight found of the object's integrations, and what to do in Setup about it."""
+    for integration in integrations:
+        if integration.object != name:
+            continue
+        own = found.of(integration)
+        errors = [problem for problem in own if problem.severity == "error"]
+        yield dg.AssetCheckResult(
+            passed=not own,
+            asset_key=key,
+            check_name=_ready(integration),
+            severity=dg.AssetCheckSeverity.ERROR if errors else dg.AssetCheckSeverity.WARN,
+            description=_ready_advice(len(errors), len(own) - len(errors)),
+            metadata={
+                "problems": dg.MetadataValue.table(
+                    [
+                        dg.TableRecord(
+                            {
+                                "severity": problem.severity,
+                                "where": problem.where,
+                                "what": problem.message,
+                                "do": problem.remedy,
+                            }
+                        )
+                        for problem in own
+                    ],
+                    schema=dg.TableSchema(
+                        [dg.TableColumn(column) for column in ("severity", "where", "what", "do")]
+                    ),
+                )
+            },
+        )
+
+
+def _ready_advice(errors: int, warnings: int) -> str:
+    if errors:
+        return f"Held back until {errors} problems are mended in Setup or in the mapping; see the table."
+    if warnings:
+        return f"Runs, with {warnings} warnings."
+    return "Ready."
 
 
 def score_check_specs(

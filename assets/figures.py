@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import dagster as dg
 
+from pipeline.steps.dry_run import DryRun
 from pipeline.steps.pull import PullSummary, counts
 from pipeline.steps.push import PushSummary
 from pipeline.steps.score import ScoreSummary
 from pipeline.steps.work import Work
 
-IDS_SHOWN_MAX: Final = 50
+DRY_RUN_RECORDS_SHOWN: Final = 20
 
 
 def pull_figures(summary: PullSummary, work: Work) -> dict[str, Any]:
@@ -63,6 +64,38 @@ def push_figures(summary: PushSummary, work: Work) -> dict[str, Any]:
         links = "\n".join(f"- [{job}]({url})" for job, url in summary.jobs.items())
         figures["bulk_jobs"] = dg.MetadataValue.md(links)
     return figures | _common(summary.object, work)
+
+
+def dry_run_figures(found: DryRun) -> dict[str, Any]:
+    """Return what a dry run would do, field by field, for the first records."""
+    records = [
+        dg.TableRecord(
+            {
+                "id": row["id"],
+                "reason": row["reason"],
+                "field": name,
+                "stands": _shown(values["stands"]),
+                "would_be": _shown(values["would_be"]),
+            }
+        )
+        for row in found.rows[:DRY_RUN_RECORDS_SHOWN]
+        for name, values in row["fields"].items()
+    ]
+    columns = [dg.TableColumn(n) for n in ("id", "reason", "field", "stands", "would_be")]
+    return {
+        "dry_run": True,
+        "read": found.read,
+        "due": sum(found.due.values()),
+        **{f"due_{reason}": n for reason, n in sorted(found.due.items())},
+        "would_push": len(found.rows),
+        "would_set_aside": len(found.failed),
+        "rules_broken": found.broken,
+        "rows": dg.MetadataValue.table(records, schema=dg.TableSchema(columns)),
+    }
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _common(name: str, work: Work) -> dict[str, Any]:

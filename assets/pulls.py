@@ -1,31 +1,40 @@
 """salesforce_changed_records and stale_records: the two pulls."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from assets.figures import pull_figures
-from assets.work import Done, WorkResource, run_step
+from assets.checks import ready_check_specs, ready_results
+from assets.figures import dry_run_figures, pull_figures
+from assets.options import PullOptions
+from assets.step_asset import step_asset
+from assets.work import Done, WorkResource, partitions_of, run_step, stopping_for_people
+from pipeline.core.integration import Integration
+from pipeline.steps.dry_run import RECORDS_MAX, Kind, dry_run
+from pipeline.steps.preflight import check
 from pipeline.steps.pull import PullSummary, daily_pull, pull
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
 from resources.ledger.state import Lease
 
-GROUP = "salesforce"
 KINDS = {"salesforce", "parquet"}
 
 
 def salesforce_changed_records(
-    prefix: list[str], partitions: dg.PartitionsDefinition[str]
+    prefix: list[str],
+    partitions: dg.PartitionsDefinition[str],
+    integrations: Sequence[Integration],
 ) -> dg.AssetsDefinition:
-    """Return the asset of the pull every few minutes."""
+    """Return the asset of the pull every few minutes; it checks whether `integrations` are ready."""
     return _pull_asset(
-        CHANGED_RECORDS,
+        dg.AssetKey([*prefix, CHANGED_RECORDS]),
         "Records modified since the last pull, and which of them are due: an important field differs from what "
         "was scored last, or was never scored. Runs every few minutes, asked for by the sensor.",
         pull,
-        prefix,
+        "pull",
         partitions,
+        integrations,
     )
 
 
@@ -34,40 +43,56 @@ def stale_records(
 ) -> dg.AssetsDefinition:
     """Return the asset of the daily pull."""
     return _pull_asset(
-        STALE_RECORDS,
+        dg.AssetKey([*prefix, STALE_RECORDS]),
         "Candidates never scored, then those scored longer ago than the refresh period or before a market was "
         "turned on or replaced, oldest first. Runs once a day.",
         daily_pull,
-        prefix,
+        "daily_pull",
         partitions,
+        (),
     )
 
 
 def _pull_asset(
-    name: str,
+    key: dg.AssetKey,
     description: str,
     step: Callable[[Work, Lease], PullSummary],
-    prefix: list[str],
+    kind: Kind,
     partitions: dg.PartitionsDefinition[str],
+    checked: Sequence[Integration],
 ) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=name,
-        key_prefix=prefix,
+    @step_asset(
+        key,
         description=description,
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
         kinds=KINDS,
-        output_required=False,
+        partitions=partitions,
+        check_specs=ready_check_specs(key, checked),
     )
     def pull_asset(
-        context: dg.AssetExecutionContext, work: WorkResource
-    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        context: dg.AssetExecutionContext, config: PullOptions, work: WorkResource
+    ) -> Iterator[object]:
+        for opened, name, partition in partitions_of(context, work):
+            if checked:
+                yield from ready_results(
+                    key, name, checked, stopping_for_people(partial(check, opened, [name]))
+                )
+            if config.dry_run:
+                yield _dry_run(key, opened, name, partition, kind, config.first or RECORDS_MAX)
+        if config.dry_run:
+            return
         done = list(run_step(context, work, step))
         if done:
-            yield dg.MaterializeResult(metadata=_figures(done))
+            yield dg.MaterializeResult(asset_key=key, metadata=_figures(done))
 
     return pull_asset
+
+
+def _dry_run(
+    key: dg.AssetKey, work: Work, name: str, partition: str, kind: Kind, first: int
+) -> dg.AssetObservation:
+    """Observe what a run would do; nothing is materialized, so that no partition looks done."""
+    found = stopping_for_people(partial(dry_run, work, name, kind, first))
+    return dg.AssetObservation(asset_key=key, partition=partition, metadata=dry_run_figures(found))
 
 
 def _figures(done: list[Done[PullSummary]]) -> dict[str, Any]:

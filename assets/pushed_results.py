@@ -8,6 +8,7 @@ import dagster as dg
 from assets.checks import limit_result, push_check_specs
 from assets.figures import push_figures
 from assets.partitions import partition_key
+from assets.step_asset import step_asset
 from assets.work import Done, WorkResource, run_step
 from pipeline.core.integration import OBJECTS
 from pipeline.steps.push import PushSummary, push
@@ -20,26 +21,22 @@ def pushed_results(
     """Return the asset of what was pushed."""
     key = dg.AssetKey([*prefix, PUSHED])
 
-    @dg.asset(
-        name=PUSHED,
-        key_prefix=prefix,
+    @step_asset(
+        key,
         description=(
             "Scored records written to Salesforce, one bulk job a segment, with every row's result. Rows that "
             "fail are kept with Salesforce's own code and message and tried again later."
         ),
-        deps=[dg.AssetKey([*prefix, SCORED])],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="salesforce",
         kinds={"salesforce", "parquet"},
-        output_required=False,
+        partitions=partitions,
+        deps=[dg.AssetKey([*prefix, SCORED])],
         check_specs=push_check_specs(key, partitions),
     )
     def asset(context: dg.AssetExecutionContext, work: WorkResource) -> Iterator[object]:
         done = list(run_step(context, work, push))
         if not done:
             return
-        yield dg.MaterializeResult(metadata=_figures(done))
+        yield dg.MaterializeResult(asset_key=key, metadata=_figures(done))
         yield _limit(key, done[-1])
         for one in done:
             yield from _other_days(key, one)

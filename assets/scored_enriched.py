@@ -7,6 +7,8 @@ import dagster as dg
 
 from assets.checks import output_results, score_check_specs
 from assets.figures import score_figures
+from assets.options import ScoreOptions
+from assets.step_asset import step_asset
 from assets.work import Done, WorkResource, run_step
 from pipeline.core.schemas import EXAMPLES_MAX
 from pipeline.steps.score import ScoreSummary, score
@@ -21,30 +23,29 @@ def scored_enriched(
     """Return the asset of what was scored; `markets` are the models that it depends on."""
     key = dg.AssetKey([*prefix, SCORED])
 
-    @dg.asset(
-        name=SCORED,
-        key_prefix=prefix,
+    @step_asset(
+        key,
         description=(
             "Records claimed within the day's limit, scored with every market they are a candidate of, enriched "
             "and checked. A day's partition holds what was scored on that day and nothing else."
         ),
+        kinds={"python", "parquet"},
+        partitions=partitions,
         deps=[
             dg.AssetKey([*prefix, CHANGED_RECORDS]),
             dg.AssetKey([*prefix, STALE_RECORDS]),
-            *(dg.AssetDep(market) for market in markets),
+            *markets,
         ],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="salesforce",
-        kinds={"python", "parquet"},
-        output_required=False,
         check_specs=score_check_specs(key, partitions),
     )
-    def asset(context: dg.AssetExecutionContext, work: WorkResource) -> Iterator[object]:
-        done = list(run_step(context, work, score))
+    def asset(
+        context: dg.AssetExecutionContext, config: ScoreOptions, work: WorkResource
+    ) -> Iterator[object]:
+        first = config.first or None
+        done = list(run_step(context, work, lambda work, lease: score(work, lease, first)))
         if not done:
             return
-        yield dg.MaterializeResult(metadata=_figures(done))
+        yield dg.MaterializeResult(asset_key=key, metadata=_figures(done))
         scored = [one.summary for one in done if one.summary]
         configured = {k: m for one in done for k, m in one.work.configuration.markets.items()}
         yield from output_results(key, _together(scored), configured)

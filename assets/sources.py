@@ -54,7 +54,7 @@ def _training(prefix: list[str], market: Market) -> dg.AssetSpec:
         dg.AssetKey([*prefix, "training", market.name]),
         description=training.origin,
         group_name=GROUP,
-        kinds={"parquet"},
+        kinds={"csv"},
         metadata={
             "data": training.data,
             "script": training.script,

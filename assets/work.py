@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -62,7 +63,7 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return Work(
             configuration=configuration,
-            org=self.salesforce.open(count, note),
+            open_org=lambda: self.salesforce.open(count, note, ledger.state.check_org),
             ledger=ledger,
             lake=self.lake.open(),
             models=self.models.open(),
@@ -83,8 +84,7 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id, work = self._open.popitem()
             for name in work.configuration.objects:
                 work.ledger.state.release_lease(name, run_id)
-            work.org.close()
-            work.ledger.close()
+            work.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,29 @@ class Done(Generic[_Summary]):
     asked_again: int | None = None
 
 
+def partitions_of(
+    context: dg.AssetExecutionContext, resource: WorkResource
+) -> Iterator[tuple[Work, str, str]]:
+    """Yield clients, object and key of each of the run's partitions whose object has an integration to run."""
+    work = resource.get(context.run.root_run_id or context.run.run_id)
+    for key in context.partition_keys:
+        _, name = day_and_object(key)
+        if name in work.configuration.objects:
+            yield work, name, key
+        else:
+            context.log.info("%s has no integration that is switched on: nothing to do.", name)
+
+
+def stopping_for_people(step: Callable[[], _Summary]) -> _Summary:
+    """Do `step`; what a person can act on ends the Dagster step with its message alone."""
+    try:
+        return step()
+    except LeaseLost:
+        raise
+    except InsightsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
 def run_step(
     context: dg.AssetExecutionContext,
     resource: WorkResource,
@@ -106,18 +129,13 @@ def run_step(
     """Run `step` for each partition of the run that it may work on.
 
     A past partition without the work tag is a redo: its records are put on the waiting list (R28). Where another
-    run has the object, nothing is done and nothing yielded.
+    run has the object, nothing is done and nothing yielded; the next tick tries again what failed.
     """
     run = context.run
-    root = run.root_run_id or run.run_id
-    work = resource.get(root)
-    for key in context.partition_keys:
-        day, name = day_and_object(key)
-        if name not in work.configuration.objects:
-            context.log.info("%s has no integration that is switched on: nothing to do.", name)
-            continue
+    for work, name, key in partitions_of(context, resource):
+        day, _ = day_and_object(key)
         if day < work.today and run.tags.get(WORK_TAG) != "true":
-            request = run.tags.get(BACKFILL_TAG) or root
+            request = run.tags.get(BACKFILL_TAG) or work.run_id
             asked = redo(work, request, name, day, _asked_at(context))
             yield Done(day, name, work, None, asked_again=asked)
             continue
@@ -126,12 +144,10 @@ def run_step(
             context.log.info("Another run works on %s; it does this run's work as well.", name)
             continue
         try:
-            summary = step(work, lease)
+            summary = stopping_for_people(partial(step, work, lease))
         except LeaseLost as lost:
             context.log.info(str(lost))
             continue
-        except InsightsError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
         yield Done(day, name, work, summary)
 
 

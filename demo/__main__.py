@@ -8,7 +8,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
+
+import click
 
 from demo.people import leads
 from demo.salesperson import edits
@@ -22,21 +25,36 @@ SETTLE_SECONDS: Final = 3
 """A pull leaves the newest two seconds to the next one."""
 
 
-def main() -> int:
-    """Set the stage, run the three pulls, give the account; 0 if all went as it should."""
+@click.command()
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=HOME,
+    help="Folder of the state; what an earlier demo left in it goes.",
+)
+def main(home: Path) -> None:
+    """Set the stage, run the three pulls, give the account; end with 0 if all went as it should."""
     began = time.monotonic()
-    if HOME.exists():
-        shutil.rmtree(HOME)
-    org = start_org()
+    _forget(home)
+    org = start_org(home)
     try:
-        code = _play(org)
+        code = _play(org, home)
     finally:
         org.stop()
     print(f"\nIt took {time.monotonic() - began:.0f} seconds. To look further: make ui")
-    return code
+    sys.exit(code)
 
 
-def _play(org: RunningOrg) -> int:
+def _forget(home: Path) -> None:
+    """Delete what an earlier demo left, and nothing that is no demo's."""
+    if not home.exists() or not any(home.iterdir()):
+        return
+    if not (home / "org.db").exists():
+        raise click.ClickException(f"{home} holds other things than a demo; name another folder.")
+    shutil.rmtree(home)
+
+
+def _play(org: RunningOrg, home: Path) -> int:
     print(f"A local Salesforce org is running at {org.base_url}.")
     made = seed(org)
     print(
@@ -45,7 +63,7 @@ def _play(org: RunningOrg) -> int:
         + ", untouched for months.\n"
     )
     _hold_some_accounts(org)
-    variables = environment(org)
+    variables = environment(org, home)
 
     print("1. Are the integrations ready? (insights check)")
     checked = insights(["check"], variables)
@@ -156,4 +174,4 @@ def _indented(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

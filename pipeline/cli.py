@@ -9,23 +9,49 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pipeline.commands import org, setup
 from pipeline.core.errors import InsightsError
 from pipeline.core.integration import OBJECTS
 
 if TYPE_CHECKING:
     from assets.work import WorkResource
+    from pipeline.steps.preflight import Preflight
     from pipeline.steps.work import Work
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 OBJECT_OPTION = click.option(
     "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
 )
+DRY_RUN_OPTION = click.option(
+    "--dry-run", is_flag=True, help="Show what would be pushed beside what stands; write nothing."
+)
+FIRST_OPTION = click.option(
+    "--first",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Push no more than so many records; in a dry run, show so many.",
+)
 FAILED: Final = 1
+SHOWN: Final = (
+    "read",
+    "not_due",
+    "due",
+    "claimed",
+    "scored",
+    "pushed",
+    "failed",
+    "gone",
+    "waiting",
+    "would_push",
+    "would_set_aside",
+)
+"""A run's figures that a line on the terminal has room for."""
 
 
 def main() -> None:
@@ -68,28 +94,52 @@ def check(as_json: bool) -> None:
             }
         )
     else:
-        for name in ready:
-            click.echo(f"passed   {name}")
-        for problem in found.problems:
-            click.echo(f"{problem.severity:8} {problem}")
+        _table(_check_rows(found), ("integration", "result", "where", "what", "do"))
     if found.errors:
         sys.exit(FAILED)
 
 
 @cli.command()
 @OBJECT_OPTION
+@DRY_RUN_OPTION
+@FIRST_OPTION
 @JSON_OPTION
-def pull(objects: tuple[str, ...], as_json: bool) -> None:
+def pull(objects: tuple[str, ...], dry_run: bool, first: int, as_json: bool) -> None:
     """Pull what changed, score and push what is due: the job that the sensor launches."""
-    _run_job("pull", objects, as_json)
+    _run_job("pull", objects, {"dry_run": dry_run, "first": first}, as_json)
 
 
 @cli.command()
 @OBJECT_OPTION
+@DRY_RUN_OPTION
+@FIRST_OPTION
 @JSON_OPTION
-def refresh(objects: tuple[str, ...], as_json: bool) -> None:
+def refresh(objects: tuple[str, ...], dry_run: bool, first: int, as_json: bool) -> None:
     """Run the daily pull now: what was never scored, then what was scored too long ago."""
-    _run_job("daily_pull", objects, as_json)
+    _run_job("daily_pull", objects, {"dry_run": dry_run, "first": first}, as_json)
+
+
+@cli.command()
+@JSON_OPTION
+def plan(as_json: bool) -> None:
+    """Say what waits and until when, and what new, changed or switched-off integrations would make due."""
+    from pipeline.steps.plan import plan as make_plan
+
+    found = _with_work(make_plan)
+    if as_json:
+        _print_json(found.as_json())
+        return
+    click.echo(f"{found.day}: {found.left_today} of {found.limit} records left today")
+    if found.waiting:
+        _table(found.waiting, ("object", "reason", "state", "records"))
+        click.echo(f"{found.waiting_total} waiting, the last done on {found.waiting_done_on}")
+    rows = [asdict(row) for row in found.integrations]
+    if rows:
+        _table(rows, ("integration", "change", "records", "due", "days"))
+    if found.all_done_on:
+        click.echo(f"{found.to_do} to be scored in all, the last done on {found.all_done_on}")
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}")
 
 
 @cli.command()
@@ -138,6 +188,10 @@ def failures(as_json: bool) -> None:
         click.echo("No record is failing.")
 
 
+for _command in (setup.init, setup.login, setup.mapping, setup.provision, org.org):
+    cli.add_command(_command)
+
+
 def _with_work(step: Callable[[Work], Any]) -> Any:
     """Open the clients as a run would, do `step`, close them."""
     resource = _definitions_work()
@@ -157,38 +211,52 @@ def _definitions_work() -> WorkResource:
     return resource
 
 
-def _run_job(job: str, objects: Sequence[str], as_json: bool) -> None:
+def _run_job(job: str, objects: Sequence[str], options: Mapping[str, Any], as_json: bool) -> None:
     """Run a job for each object on the shared Dagster instance, one after the other."""
     from pipeline.instance import prepare_dagster_home
 
     prepare_dagster_home()
     from pipeline.runs import run_now
 
-    results = run_now(job, objects)
+    results = run_now(job, objects, options=options)
     if as_json:
         _print_json(results)
     else:
         for result in results:
-            figures = result["figures"]
-            shown = (
-                "read",
-                "not_due",
-                "due",
-                "claimed",
-                "scored",
-                "pushed",
-                "failed",
-                "gone",
-                "waiting",
-            )
-            words = ", ".join(f"{figures[key]} {key}" for key in shown if key in figures)
-            click.echo(
-                f"{result['object']}: {words or result['note']} (run {result['run_id'][:8]})"
-            )
-            if result["error"]:
-                click.echo(f"  {result['error']}", err=True)
+            _show_run(result)
     if any(result["error"] for result in results):
         sys.exit(FAILED)
+
+
+def _check_rows(found: Preflight) -> list[dict[str, str]]:
+    """Return preflight as one table: a line for each integration that passed, and for each problem."""
+    rows = []
+    for integration, problems in found.found:
+        empty = {"integration": integration.name, "where": "", "what": "", "do": ""}
+        if not any(problem.severity == "error" for problem in problems):
+            rows.append({**empty, "result": "passed"})
+        rows += [
+            {
+                "integration": integration.name,
+                "result": problem.severity,
+                "where": problem.where.removeprefix(f"{integration.name}: "),
+                "what": problem.message,
+                "do": problem.remedy,
+            }
+            for problem in problems
+        ]
+    return rows
+
+
+def _show_run(result: Mapping[str, Any]) -> None:
+    """Print one run's figures on a line; of a dry run, its rows as well."""
+    figures = result["figures"]
+    words = ", ".join(f"{figures[key]} {key.replace('_', ' ')}" for key in SHOWN if key in figures)
+    click.echo(f"{result['object']}: {words or result['note']} (run {result['run_id'][:8]})")
+    if figures.get("rows"):
+        _table(figures["rows"], ("id", "reason", "field", "stands", "would_be"))
+    if result["error"]:
+        click.echo(f"  {result['error']}", err=True)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

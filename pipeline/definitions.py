@@ -57,6 +57,7 @@ def build_definitions(
     settings = configuration.settings
     partitions = day_by_object(settings.partitions_start, settings.time_zone)
     markets = {i.market for i in configuration.integrations}
+    switched_on = [i for i in configuration.integrations if i.enabled]
     sources = [
         s for name in sorted(markets) for s in market_assets(prefix, configuration.markets[name])
     ]
@@ -75,7 +76,7 @@ def build_definitions(
     return dg.Definitions(
         assets=[
             *sources,
-            salesforce_changed_records(prefix, partitions),
+            salesforce_changed_records(prefix, partitions, switched_on),
             stale_records(prefix, partitions),
             scored_enriched(prefix, partitions, [market_key(prefix, m) for m in sorted(markets)]),
             pushed_results(prefix, partitions),

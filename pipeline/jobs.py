@@ -1,7 +1,5 @@
 """The jobs: what each run includes and what it leaves out."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import dagster as dg
@@ -35,9 +33,7 @@ def jobs(prefix: list[str]) -> list[UnresolvedAssetJobDefinition]:
     return [
         dg.define_asset_job(
             name,
-            selection=dg.AssetSelection.assets(
-                *(dg.AssetKey([*prefix, asset]) for asset in assets)
-            ),
+            selection=dg.AssetSelection.assets(*(dg.AssetKey([*prefix, a]) for a in assets)),
             description=description,
             tags={WORK_TAG: "true", PRIORITY_TAG: "10"},
         )

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Final
 
 import dagster as dg
 
+from assets.options import run_config
 from assets.partitions import partition_key
 from assets.work import WorkResource
 from pipeline.core.errors import ConfigurationError
 from pipeline.definitions import defs
-from pipeline.jobs import OBJECT_TAG
+from pipeline.jobs import JOBS, OBJECT_TAG
+from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS
+
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+"""The run's events stand in the instance; the terminal gets its figures."""
 
 
 def run_now(
     job: str,
     objects: Sequence[str],
     *,
+    options: Mapping[str, Any] | None = None,
     definitions: dg.Definitions = defs,
     instance: dg.DagsterInstance | None = None,
 ) -> list[dict[str, Any]]:
@@ -37,23 +44,33 @@ def run_now(
             [f"{', '.join(unknown)}: no integration is switched on for it in {work.config_folder}."]
         )
     chosen = [name for name in configured if name in objects] if objects else list(configured)
-    if instance is not None:
-        return [
-            _run(definitions, instance, job, name, partition_key(today, name)) for name in chosen
-        ]
-    with dg.DagsterInstance.get() as own:
-        return [_run(definitions, own, job, name, partition_key(today, name)) for name in chosen]
+    with nullcontext(instance) if instance else dg.DagsterInstance.get() as shared:
+        results = []
+        for name in chosen:
+            result = definitions.resolve_job_def(job).execute_in_process(
+                instance=shared,
+                partition_key=partition_key(today, name),
+                tags={OBJECT_TAG: name},
+                run_config=_config(job, **(options or {})) | QUIET,
+                raise_on_error=False,
+            )
+            results.append(_told(name, result))
+        return results
 
 
-def _run(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, name: str, key: str
-) -> dict[str, Any]:
-    result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance, partition_key=key, tags={OBJECT_TAG: name}, raise_on_error=False
-    )
+def _config(job: str, *, dry_run: bool = False, first: int = 0) -> dict[str, Any]:
+    pulls = [asset for asset in JOBS[job][0] if asset in (CHANGED_RECORDS, STALE_RECORDS)]
+    return run_config(dg.AssetKey(pulls) if pulls else None, [], dry_run=dry_run, first=first)
+
+
+def _told(name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """Return a run's figures, or why it failed."""
     figures: dict[str, Any] = {}
     for event in result.get_asset_materialization_events():
         metadata = event.materialization.metadata
+        figures |= {key: _plain(value) for key, value in metadata.items()}
+    for event in result.get_asset_observation_events():
+        metadata = event.asset_observation_data.asset_observation.metadata
         figures |= {key: _plain(value) for key, value in metadata.items()}
     return {
         "object": name,

@@ -71,6 +71,11 @@ def config_folder() -> Path:
     return Path(os.environ.get("INSIGHTS_CONFIG") or default).resolve()
 
 
+def login_file() -> Path:
+    """Return where `insights login` keeps its refresh token: in the home folder."""
+    return home_folder() / "salesforce-login"
+
+
 def ledger_url() -> str:
     """Return the ledger's database: INSIGHTS_LEDGER_URL, or a SQLite file in the home folder."""
     return os.environ.get("INSIGHTS_LEDGER_URL") or f"sqlite:///{home_folder() / 'ledger.db'}"
@@ -82,15 +87,19 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     api_version: str = Field(default="62.0", description="Without the letter v.")
 
     def open(
-        self, on_call: "Callable[[ApiCall], None]", on_usage: "Callable[[ApiUsage], None]"
+        self,
+        on_call: "Callable[[ApiCall], None]",
+        on_usage: "Callable[[ApiUsage], None]",
+        on_sign_in: "Callable[[str], None]" = lambda _: None,
     ) -> "Salesforce":
         """Return a client that signs in when it is first asked something."""
         from resources.salesforce.client import Salesforce
         from resources.salesforce.connection import connection_from_environment
 
         return Salesforce(
-            connection_from_environment(os.environ),
+            connection_from_environment(os.environ, login_file=login_file()),
             api_version=self.api_version,
             on_call=on_call,
             on_usage=on_usage,
+            on_sign_in=on_sign_in,
         )

@@ -7,14 +7,20 @@ Working files hold what a run has yet to push; they go when the push is settled.
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+_WORK: Final = "_work"
+_ORG_FOLDER: Final = re.compile(r"00D\w{15}", re.ASCII)
 
 
 class Lake:
@@ -67,11 +73,49 @@ class Lake:
         """Delete a working file; one that is gone already is no error."""
         self._work(name).unlink(missing_ok=True)
 
+    def set_aside(self, org_id: str) -> None:
+        """Move all history to a folder named after the org that it is of (R1). Safe to repeat."""
+        for entry in self._entries():
+            _merge(entry, self.root / org_id / entry.name)
+
+    def take_back(self, org_id: str) -> None:
+        """Bring back the history of an org that was set aside; nothing where there is none."""
+        aside = self.root / org_id
+        if aside.is_dir():
+            for entry in sorted(aside.iterdir()):
+                _merge(entry, self.root / entry.name)
+            aside.rmdir()
+
+    def forget_work(self) -> None:
+        """Delete all working files."""
+        shutil.rmtree(self.root / _WORK, ignore_errors=True)
+
+    def _entries(self) -> list[Path]:
+        """Return what belongs to the connected org: neither working files nor what is set aside."""
+        if not self.root.is_dir():
+            return []
+        return sorted(
+            entry
+            for entry in self.root.iterdir()
+            if entry.name != _WORK and not _ORG_FOLDER.fullmatch(entry.name)
+        )
+
     def _folder(self, asset: str, day: date, name: str) -> Path:
         return self.root / asset / f"day={day.isoformat()}" / f"object={name}"
 
     def _work(self, name: str) -> Path:
-        return self.root / "_work" / f"{name}.parquet"
+        return self.root / _WORK / f"{name}.parquet"
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Move `source` to `target`, into the folder that may stand there already."""
+    if source.is_dir() and target.is_dir():
+        for entry in sorted(source.iterdir()):
+            _merge(entry, target / entry.name)
+        source.rmdir()
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -41,15 +41,13 @@ class Models:
         try:
             spec.loader.exec_module(module)
             load = getattr(module, function, None)
-            model: Model | None = load(folder) if load else None
+            model: Model | None = load(folder) if callable(load) else None
         except (
             Exception
         ) as error:  # foreign code: whatever it raises while it loads is the market's fault
             raise ConfigurationError([f"{where}: {type(error).__name__}: {error}."]) from error
-        if model is None:
-            raise ConfigurationError(
-                [f"{where}: {path} has no function {function!r} that gives a model."]
-            )
-        if not callable(getattr(model, "score", None)):
+        if not callable(load):
+            raise ConfigurationError([f"{where}: {path} has no function {function!r}."])
+        if model is None or not callable(getattr(model, "score", None)):
             raise ConfigurationError([f"{where}: {function}() returned nothing with score()."])
         return model

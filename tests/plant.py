@@ -116,8 +116,11 @@ class Plant:
         for entry in integrations:
             path = config / "integrations" / f"{entry['object']}.{entry['market']}.yaml"
             path.write_text(yaml.safe_dump(dict(entry)))
+        self._define()
+
+    def _define(self) -> None:
         self.definitions = build_definitions(
-            config=config,
+            config=self.folder / "config",
             home=self.folder / "home",
             clock=ManualClock(file=str(self.folder / "clock")),
         )
@@ -276,6 +279,20 @@ class Plant:
         return rows
 
 
+@dataclass
+class ConfiguredPlant(Plant):
+    """A plant on a configuration folder as it stands (one of `docs/examples`), copied and not written to."""
+
+    source: Path = Path()
+
+    def configure(self, *integrations: Mapping[str, Any], **settings: Any) -> None:
+        """Build the definitions from a copy of the folder."""
+        if integrations or settings:
+            raise ValueError("the configuration is the folder's own")
+        shutil.copytree(self.source, self.folder / "config")
+        self._define()
+
+
 def clean(org: RunningOrg) -> None:
     """Take from a running org what an earlier test left: records, faults, rules, flows, sessions, counts."""
     org.clear_faults()
@@ -315,6 +332,7 @@ __all__ = [
     "CLIENT_ID",
     "CLIENT_SECRET",
     "FIELDS",
+    "ConfiguredPlant",
     "Plant",
     "Work",
     "clean",

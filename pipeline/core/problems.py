@@ -26,6 +26,12 @@ class Problem:
     where: str
     message: str
     remedy: str
+    about_type: bool = False
+
+    @property
+    def order(self) -> tuple[bool, bool]:
+        """Sort errors first, and among them what concerns a field's type: the first thing to look at."""
+        return self.severity != "error", not self.about_type
 
     def __str__(self) -> str:
         """Say where, what and what to do, on one line."""
@@ -53,8 +59,8 @@ def org_problems(
     ]
 
 
-def _error(where: str, message: str, remedy: str) -> Problem:
-    return Problem("error", where, message, remedy)
+def _error(where: str, message: str, remedy: str, *, about_type: bool = False) -> Problem:
+    return Problem("error", where, message, remedy, about_type)
 
 
 def _mapping_problems(integration: Integration, market: Market) -> list[Problem]:
@@ -127,7 +133,12 @@ def _tracking_problems(integration: Integration, describe: ObjectDescribe) -> li
             continue
         if field.type not in ({"textarea", "string"} if kind == "textarea" else {kind}):
             found.append(
-                _error(where, f"the field is of type {field.type}.", f"Make it {wanted} (R9).")
+                _error(
+                    where,
+                    f"the field is of type {field.type}.",
+                    f"Make it {wanted} (R9).",
+                    about_type=True,
+                )
             )
         elif kind == "textarea" and field.length < HASH_LENGTH_MIN:
             found.append(
@@ -179,7 +190,7 @@ def _input_problems(
                 _error(where, f"a field of type {field.type} cannot be an input.", "Map its parts.")
             )
         elif mismatch := input_misfit(market.inputs[name], field):
-            found.append(_error(where, mismatch, "Map a field of another type."))
+            found.append(_error(where, mismatch, "Map a field of another type.", about_type=True))
     return found
 
 
@@ -208,7 +219,14 @@ def _candidate_problems(integration: Integration, describe: ObjectDescribe) -> l
             _error(where, "the field does not exist or cannot be read.", "Create a checkbox (R7).")
         ]
     if field.type != "boolean":
-        return [_error(where, f"the field is of type {field.type}.", "Choose a checkbox (R7).")]
+        return [
+            _error(
+                where,
+                f"the field is of type {field.type}.",
+                "Choose a checkbox (R7).",
+                about_type=True,
+            )
+        ]
     return []
 
 
@@ -232,7 +250,9 @@ def _output_problems(
     found = _not_writable(where, field)
     mismatch = misfit(output, field)
     if mismatch:
-        found.append(_error(where, mismatch, "Map it to a field that can hold it (R10)."))
+        found.append(
+            _error(where, mismatch, "Map it to a field that can hold it (R10).", about_type=True)
+        )
     return found
 
 

@@ -58,6 +58,11 @@ class ObjectSetup:
         return pa.schema([(path, self._arrow_type(path)) for path in self.columns])
 
     @property
+    def account_changes(self) -> bool:
+        """Say whether a change of the parent account makes records of the object due (R18)."""
+        return any(i.account_changes for i in self.integrations)
+
+    @property
     def output_fields(self) -> tuple[str, ...]:
         """Return every field that a push may write, without the tracking fields."""
         return tuple(dict.fromkeys(f for i in self.integrations for f in i.outputs.values()))

@@ -7,9 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final
 
+from pipeline.core.due import Lane
+from pipeline.core.errors import NotReady
 from pipeline.core.integration import Integration
+from pipeline.core.limits import lane_of
 from pipeline.core.plan import days_needed, last_day, pace_warning
 from pipeline.core.soql import AllOf, Compare, Condition, select
+from pipeline.steps.preflight import setup_of
+from pipeline.steps.pull import stale_condition
 from pipeline.steps.work import Work
 
 QUERIES_PER_CALL: Final = 5
@@ -17,7 +22,10 @@ QUERIES_PER_CALL: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class IntegrationPlan:
-    """What one integration has before it: `records` are its candidates in the org, `due` those it makes due."""
+    """What one integration has before it: `records` are its candidates in the org, `due` those it makes due.
+
+    `change` says why: new, changed, off (as if it were switched on now), or none.
+    """
 
     integration: str
     change: str
@@ -28,7 +36,7 @@ class IntegrationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What waits in the ledger, what the integrations add, and when the last record is done at today's limit."""
+    """What waits in the ledger, and all there is to do: with what daily pulls will list, and what is new or changed."""
 
     day: date
     limit: int
@@ -37,6 +45,7 @@ class Plan:
     waiting_total: int
     waiting_done_on: date | None
     integrations: list[IntegrationPlan]
+    to_do: int
     all_done_on: date | None
     warnings: list[str]
 
@@ -46,7 +55,7 @@ class Plan:
 
 
 def plan(work: Work) -> Plan:
-    """Count what waits and what is to come: one API call for five integrations or fewer.
+    """Count what waits and what is to come: an API call for five integrations, and two or three for each object.
 
     Integrations that are switched off are counted as if they were switched on now.
     """
@@ -58,17 +67,18 @@ def plan(work: Work) -> Plan:
     mapped = [i for i in work.configuration.integrations if i.is_mapped]
     counted = _candidates(work, mapped)
     plans = [_integration_plan(work, i, counted[i.name], limit) for i in mapped]
-    by_object = {
-        name: max(
-            (p.due for i, p in zip(mapped, plans, strict=True) if i.object == name), default=0
+    on = [i for i in mapped if i.enabled]
+    objects = sorted({i.object for i in on})
+    to_do = sum(
+        _to_do(
+            work,
+            name,
+            waiting,
+            [p.due for i, p in zip(mapped, plans, strict=True) if i in on and i.object == name],
         )
-        for name in {i.object for i in mapped if i.enabled}
-    }
-    coming = sum(by_object.values())
-    records = sum(
-        max((counted[i.name] for i in mapped if i.object == name and i.enabled), default=0)
-        for name in {i.object for i in mapped}
+        for name in objects
     )
+    records = sum(max(counted[i.name] for i in on if i.object == name) for name in objects)
     warning = pace_warning(records, limit, settings.refresh_period_days)
     return Plan(
         day=work.today,
@@ -78,9 +88,29 @@ def plan(work: Work) -> Plan:
         waiting_total=total,
         waiting_done_on=last_day(work.today, total, use.left, limit),
         integrations=plans,
-        all_done_on=last_day(work.today, max(total, coming), use.left, limit),
+        to_do=max(total, to_do),
+        all_done_on=last_day(work.today, max(total, to_do), use.left, limit),
         warnings=[warning] if warning else [],
     )
+
+
+def _to_do(work: Work, name: str, waiting: Sequence[Mapping[str, Any]], due: Sequence[int]) -> int:
+    """Return how many records of the object are to be scored: what waits, or more where more is too old or new."""
+    own = [row for row in waiting if row["object"] == name]
+    changes = sum(row["records"] for row in own if lane_of(row["reason"]) is Lane.CHANGES)
+    refresh = sum(row["records"] for row in own) - changes
+    return changes + max(refresh, _too_old(work, name), *due, 0)
+
+
+def _too_old(work: Work, name: str) -> int:
+    """Count what a daily pull would list now, without its horizon."""
+    try:
+        setup = setup_of(work, name)
+    except NotReady:
+        return 0
+    where = stale_condition(setup, work.now(), work.configuration.settings.refresh_period_days)
+    counted: int = work.org.count(select(["COUNT()"], name, where))
+    return counted
 
 
 def _candidates(work: Work, integrations: Sequence[Integration]) -> dict[str, int]:

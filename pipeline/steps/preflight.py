@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.core.errors import NotReady
+from pipeline.core.errors import ConfigurationError, NotReady
 from pipeline.core.integration import PARENT_PREFIX, Integration
 from pipeline.core.problems import Problem, org_problems
 from pipeline.core.setup import ObjectSetup
@@ -16,10 +16,19 @@ from resources.ledger.state import IntegrationState
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: the integrations that may run, and every problem."""
+    """What was found: the integrations that may run, and every problem by integration."""
 
     ready: tuple[Integration, ...]
-    problems: tuple[Problem, ...]
+    found: tuple[tuple[Integration, tuple[Problem, ...]], ...]
+
+    def of(self, integration: Integration) -> tuple[Problem, ...]:
+        """Return the problems of one integration, errors first, field types foremost."""
+        return next((problems for i, problems in self.found if i.name == integration.name), ())
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Return all problems."""
+        return tuple(problem for _, problems in self.found for problem in problems)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -36,23 +45,33 @@ def check(work: Work, names: Sequence[str] | None = None) -> Preflight:
     settings = work.configuration.settings
     work.ledger.state.connect_org(work.org.org_id, settings.environment, work.now())
     wanted = [
-        i for n in names or work.configuration.objects for i in work.configuration.of_object(n)
+        i
+        for i in work.configuration.integrations
+        if i.enabled and (names is None or i.object in names)
     ]
-    found: list[Problem] = []
-    ready: list[Integration] = []
+    found = tuple((integration, _problems(work, integration)) for integration in wanted)
     reasons: dict[tuple[str, str], str | None] = {}
-    for integration in wanted:
-        market = work.configuration.markets[integration.market]
-        needed = {integration.object, *(_parents(integration))}
-        describes = {name: work.describe(name) for name in needed}
-        problems = org_problems(integration, market, describes)
-        found += problems
+    for integration, problems in found:
         errors = [str(p) for p in problems if p.severity == "error"]
         reasons[integration.object, integration.market] = "\n".join(errors) or None
-        if not errors:
-            ready.append(integration)
     _record(work, reasons, names)
-    return Preflight(tuple(ready), tuple(found))
+    ready = tuple(i for i, _ in found if reasons[i.object, i.market] is None)
+    return Preflight(ready, found)
+
+
+def _problems(work: Work, integration: Integration) -> tuple[Problem, ...]:
+    """Hold one integration against the org's describes, and load its model."""
+    market = work.configuration.markets[integration.market]
+    needed = {integration.object, *_parents(integration)}
+    problems = org_problems(integration, market, {name: work.describe(name) for name in needed})
+    try:
+        work.models.get(market)
+    except ConfigurationError as error:
+        remedy = "Mend the file; the other markets run."
+        problems += [
+            Problem("error", integration.name, problem, remedy) for problem in error.problems
+        ]
+    return tuple(sorted(problems, key=lambda problem: problem.order))
 
 
 def _parents(integration: Integration) -> set[str]:
@@ -82,8 +101,8 @@ def _record(
             )
             for name in configuration.objects
             if name not in names
-            for i in configuration.of_object(name)
-            if (i.object, i.market) in known
+            for i in configuration.integrations
+            if i.enabled and i.object == name and (i.object, i.market) in known
         }
     work.ledger.state.record_integrations(wanted, work.now())
     on = {name for (name, _), reason in reasons.items() if reason is None}

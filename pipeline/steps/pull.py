@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.due import Reason, due_after_pull, new_hashes, stale_horizon, standing
-from pipeline.core.integration import DATETIME_FIELD, Integration
+from pipeline.core.integration import DATETIME_FIELD, PARENT_PREFIX, Integration
 from pipeline.core.setup import ObjectSetup
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
 from pipeline.core.windows import OVERLAP, Window, pull_window, stale_before
@@ -76,7 +76,7 @@ def pull(work: Work, lease: Lease) -> PullSummary:
         watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=work.org.org_now()
     )
     summary = PullSummary(object=lease.object, window=window)
-    tables, seen_now = _changed(work, setup, window)
+    tables, seen_now = read_changed(work, setup, window)
     kept: list[pa.Table] = []
     listed: list[pa.Table] = []
     for table in tables:
@@ -93,36 +93,45 @@ def pull(work: Work, lease: Lease) -> PullSummary:
     return summary
 
 
-def _changed(work: Work, setup: ObjectSetup, window: Window) -> tuple[Iterator[pa.Table], Seen]:
-    """Return the rows of the window, and what the sensor's next question should find: one call asks both sizes."""
-    inside = [
-        Compare("SystemModstamp", ">=", window.start),
-        Compare("SystemModstamp", "<", window.end),
-        *(Compare(name, "=", value) for name, value in setup.filters.items()),
-    ]
-    next_start = max(window.end - OVERLAP, setup.turned_on_at)
-    answers = work.org.ask(
-        {
-            "size": select(["COUNT(Id) n"], setup.object, AllOf(inside)),
-            "seen": probe(setup.object, next_start, window.end),
-        }
+def read_changed(work: Work, setup: ObjectSetup, window: Window) -> tuple[Iterator[pa.Table], Seen]:
+    """Return the rows of the window, and what the sensor's next question should find: one call asks both sizes.
+
+    Where an integration opted in, a contact is also read when its account changed (R18).
+    """
+    stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * setup.account_changes
+    inside = AnyOf(
+        [
+            AllOf([Compare(stamp, ">=", window.start), Compare(stamp, "<", window.end)])
+            for stamp in stamps
+        ]
     )
-    soql = select(setup.columns, setup.object, AllOf(inside))
+    where = AllOf([inside, *(Compare(name, "=", value) for name, value in setup.filters.items())])
+    next_start = max(window.end - OVERLAP, setup.turned_on_at)
+    questions = probes(setup.object, setup.account_changes, next_start, window.end)
+    size = select(["COUNT(Id) n"], setup.object, where)
+    answers = work.org.ask({"size": size, **questions})
+    soql = select(setup.columns, setup.object, where)
     rows = _read(work, soql, setup.schema, int(answers["size"][0]["n"]))
-    return rows, seen(answers["seen"])
+    return rows, seen(setup.object, answers)
 
 
-def probe(name: str, start: datetime, end: datetime | None = None) -> str:
-    """Return the question what changed from `start` on: a count and the newest stamp."""
+def probes(
+    name: str, account_changes: bool, start: datetime, end: datetime | None = None
+) -> dict[str, str]:
+    """Return the questions what changed from `start` on: counts and newest stamps, by the name of each question."""
     bounds = [Compare("SystemModstamp", ">=", start)]
     if end is not None:
         bounds.append(Compare("SystemModstamp", "<", end))
-    return select(["COUNT(Id) n", "MAX(SystemModstamp) newest"], name, AllOf(bounds))
+    asked = [name, "Account"] if account_changes else [name]
+    figures = ["COUNT(Id) n", "MAX(SystemModstamp) newest"]
+    return {f"{name} by {of}": select(figures, of, AllOf(bounds)) for of in asked}
 
 
-def seen(answer: Sequence[Mapping[str, Any]]) -> Seen:
-    """Read the answer to `probe`."""
-    return int(answer[0]["n"]), moment(answer[0]["newest"])
+def seen(name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
+    """Read the answers to an object's `probes`: one count and one stamp of all of them."""
+    own = [rows[0] for question, rows in answers.items() if question.startswith(f"{name} by ")]
+    newest = [stamp for row in own if (stamp := moment(row["newest"]))]
+    return sum(int(row["n"]) for row in own), max(newest, default=None)
 
 
 def _read(work: Work, soql: str, schema: pa.Schema, size: int) -> Iterator[pa.Table]:
@@ -208,45 +217,37 @@ def daily_pull(work: Work, lease: Lease) -> PullSummary:
     """
     work.require_budget()
     setup = setup_of(work, lease.object)
-    settings = work.configuration.settings
-    most = settings.daily_record_limit * HORIZON_DAYS + work.ledger.waiting.ids_waiting(
-        lease.object
-    )
-    where = stale_condition(setup, work.now(), settings.refresh_period_days)
-    soql = select(TRACKED.names, setup.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
     summary = PullSummary(object=lease.object)
     listed: list[pa.Table] = []
     wishes: list[Wish] = []
     now = work.now()
-    size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
-    for table in _read(work, soql, TRACKED, size):
-        never = pc.is_null(table.column(DATETIME_FIELD))
-        reasons = pc.if_else(never, Reason.NEVER_SCORED.value, Reason.STALE.value)
-        listed.append(
-            pa.table(
-                {
-                    "id": table.column("Id"),
-                    "reason": reasons,
-                    "scored_at": table.column(DATETIME_FIELD),
-                }
-            )
-        )
-        wishes += [
-            Wish(record_id, reason, now, order_at=scored_at)
-            for record_id, reason, scored_at in zip(
-                *(listed[-1].column(c).to_pylist() for c in ("id", "reason", "scored_at")),
-                strict=True,
-            )
-        ]
+    for table in stale_rows(work, setup):
+        listed.append(table)
+        rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
+        wishes += [Wish(i, reason, now, order_at=scored_at) for i, reason, scored_at in rows]
         work.renew(lease)
     summary.read = len(wishes)
     summary.due.update(wish.reason for wish in wishes)
     if listed:
-        work.lake.write(
-            STALE_RECORDS, work.today, lease.object, work.run_id, pa.concat_tables(listed)
-        )
+        table = pa.concat_tables(listed)
+        work.lake.write(STALE_RECORDS, work.today, lease.object, work.run_id, table)
     work.ledger.record_daily_pull(lease, wishes, day=work.today, now=now)
     return summary
+
+
+def stale_rows(work: Work, setup: ObjectSetup) -> Iterator[pa.Table]:
+    """Read the records of a daily pull: `id`, `reason` and `scored_at`, never scored first, then oldest first."""
+    settings = work.configuration.settings
+    waiting = work.ledger.waiting.ids_waiting(setup.object)
+    most = settings.daily_record_limit * HORIZON_DAYS + waiting
+    where = stale_condition(setup, work.now(), settings.refresh_period_days)
+    soql = select(TRACKED.names, setup.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
+    size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
+    for table in _read(work, soql, TRACKED, size):
+        scored_at = table.column(DATETIME_FIELD)
+        never, old = Reason.NEVER_SCORED.value, Reason.STALE.value
+        reasons = pc.if_else(pc.is_null(scored_at), never, old)
+        yield pa.table({"id": table.column("Id"), "reason": reasons, "scored_at": scored_at})
 
 
 def stale_condition(setup: ObjectSetup, now: datetime, refresh_period_days: int) -> Condition:

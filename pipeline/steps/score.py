@@ -61,9 +61,10 @@ class ScoreSummary:
     ranks: dict[str, Counter[str]] = field(default_factory=dict)
 
 
-def score(work: Work, lease: Lease) -> ScoreSummary:
+def score(work: Work, lease: Lease, first: int | None = None) -> ScoreSummary:
     """Score what an earlier run left claimed, then claim and score segments until nothing more may be.
 
+    With `first`, no more than so many records are claimed; the others wait (R31).
     Segments of days gone by that no job was recorded for are dissolved: their rows wait again (D3). A market that
     failed as a whole is tried with a few records first, and left out while it fails (R23).
     """
@@ -80,7 +81,7 @@ def score(work: Work, lease: Lease) -> ScoreSummary:
             _score_claimed(work, lease, setup, trial, pulled, summary)
     running: ObjectSetup | None = setup
     while running := _without_failed(work, running, summary):
-        claimed = _claim(work, lease)
+        claimed = _claim(work, lease, most=None if first is None else first - summary.claimed)
         if claimed is None:
             break
         _score_claimed(work, lease, running, claimed, pulled, summary)
@@ -147,9 +148,17 @@ def _without_failed(
         return None
 
 
-def _claim(work: Work, lease: Lease, held_for: str | None = None) -> Segment | None:
+def _claim(
+    work: Work, lease: Lease, held_for: str | None = None, most: int | None = None
+) -> Segment | None:
     settings = work.configuration.settings
-    most = settings.segment_records_max
+    rows_max = settings.segment_records_max
+    if held_for is not None:
+        rows_max = min(rows_max, TRIAL_RECORDS)
+    if most is not None:
+        rows_max = min(rows_max, most)
+    if rows_max <= 0:
+        return None
     return work.ledger.claims.claim(
         lease,
         day=work.today,
@@ -157,7 +166,7 @@ def _claim(work: Work, lease: Lease, held_for: str | None = None) -> Segment | N
         now_local=work.local_now,
         policy=settings.day_policy,
         daily_pulls_done=work.daily_pulls_done(),
-        rows_max=most if held_for is None else min(most, TRIAL_RECORDS),
+        rows_max=rows_max,
         run_id=work.run_id,
         held_for=held_for,
     )
@@ -189,9 +198,9 @@ def _score_segment(
         _give_up(work, lease, segment, list(rows))
         summary.set_aside += len(rows)
         return
-    table, stand = _candidates(work, setup, list(rows))
+    table, stand = candidates(work, setup, list(rows))
     results = {
-        i.market: _score_market(work, setup, i, table, stand, summary) for i in setup.integrations
+        i.market: score_market(work, setup, i, table, stand, summary) for i in setup.integrations
     }
     result = segment_result(setup, segment.stamp, table, stand, results, rows)
     found = set(table.column("Id").to_pylist())
@@ -228,7 +237,7 @@ def _settle_early(work: Work, lease: Lease, segment: Segment, outcome: Outcome) 
         work.ledger.claims.settle_rows(lease, segment, outcome, now=now, org_now=now)
 
 
-def _candidates(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> tuple[pa.Table, Standing]:
+def candidates(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> tuple[pa.Table, Standing]:
     """Return the records that a market scores now, or would were it not held; the others are left alone."""
     table = _inputs(work, setup, ids)
     stand = standing(setup, table)
@@ -266,7 +275,7 @@ def by_ids(setup: ObjectSetup) -> Callable[[Sequence[str]], str]:
     return build
 
 
-def _score_market(
+def score_market(
     work: Work,
     setup: ObjectSetup,
     integration: Integration,

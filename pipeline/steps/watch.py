@@ -10,7 +10,7 @@ from typing import Final, Literal
 from pipeline.core.config import Settings
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.windows import OVERLAP, local_time_on
-from pipeline.steps.pull import probe, seen
+from pipeline.steps.pull import probes, seen
 from pipeline.steps.work import Work
 from resources.ledger.state import ObjectState
 
@@ -112,10 +112,13 @@ def _ask_org(
     work: Work, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
 ) -> None:
     asked = _may_pull(work)
-    answers = work.org.ask({n: _probe(state) for n, state in questions.items()}) if asked else {}
+    queries: dict[str, str] = {}
+    for state in questions.values():
+        queries |= _probes(work, state)
+    answers = work.org.ask(queries) if asked else {}
     for name, state in questions.items():
-        if asked and seen(answers[name]) != (state.seen_count or 0, state.seen_newest):
-            count, newest = seen(answers[name])
+        if asked and seen(name, answers) != (state.seen_count or 0, state.seen_newest):
+            count, newest = seen(name, answers)
             asks.append(Ask(name, "pull", f"{count} records changed lately", f"{count} {newest}"))
             continue
         waiting = _waiting_ask(work, name)
@@ -125,8 +128,10 @@ def _ask_org(
             skips[name] = _nothing(work, name, asked=asked)
 
 
-def _probe(state: ObjectState) -> str:
-    return probe(state.object, max(state.watermark - OVERLAP, state.turned_on_at))
+def _probes(work: Work, state: ObjectState) -> dict[str, str]:
+    account_changes = any(i.account_changes for i in work.configuration.of_object(state.object))
+    since = max(state.watermark - OVERLAP, state.turned_on_at)
+    return probes(state.object, account_changes, since)
 
 
 def _waiting_ask(work: Work, name: str) -> Ask | None:

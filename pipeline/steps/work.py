@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Final, TypeVar
 
 from pipeline.core.config import Configuration
@@ -36,13 +37,24 @@ class Work:
     """The clients, the configuration and the clock of one run (or one sensor tick, or one command)."""
 
     configuration: Configuration
-    org: Salesforce
+    open_org: Callable[[], Salesforce]
     ledger: Ledger
     lake: Lake
     models: Models
     now: Callable[[], datetime]
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+
+    @cached_property
+    def org(self) -> Salesforce:
+        """Return the client of the org; it is opened when first asked for, since some steps ask the org nothing."""
+        return self.open_org()
+
+    def close(self) -> None:
+        """Close the connections that were opened."""
+        if "org" in self.__dict__:
+            self.org.close()
+        self.ledger.close()
 
     @property
     def today(self) -> date:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -77,6 +78,15 @@ def _resting_since(
     return None
 
 
+def _wrong_org(org_id: str, known: Mapping[str, Any]) -> WrongOrg:
+    return WrongOrg(
+        f"The connected org is {org_id}, but the ledger belongs to org {known['org_id']} "
+        f"(connected {known['connected_at']:%Y-%m-%d %H:%M} UTC). Nothing was read or written. "
+        "Correct SALESFORCE_LOGIN_URL; or, if the new org is meant (a refreshed sandbox is one), run "
+        "`insights org switch`, or keep both apart by another INSIGHTS_HOME."
+    )
+
+
 class State:
     """Reads and writes of org, integrations, objects and leases."""
 
@@ -95,12 +105,20 @@ class State:
                     )
                 )
             elif known["org_id"] != org_id:
-                raise WrongOrg(
-                    f"The connected org is {org_id}, but the ledger belongs to org {known['org_id']} "
-                    f"(connected {known['connected_at']:%Y-%m-%d %H:%M} UTC). Nothing was read or "
-                    "written. Correct SALESFORCE_LOGIN_URL, or point INSIGHTS_HOME at another folder "
-                    "if the new org is meant."
-                )
+                raise _wrong_org(org_id, dict(known))
+
+    def check_org(self, org_id: str) -> None:
+        """Raise WrongOrg where `org_id` is not the remembered org; before the first, any will do (R1)."""
+        with self._db.read() as connection:
+            known = connection.execute(sa.select(t.org)).mappings().one_or_none()
+        if known is not None and known["org_id"] != org_id:
+            raise _wrong_org(org_id, dict(known))
+
+    def org(self) -> Mapping[str, Any] | None:
+        """Return the remembered org: `org_id`, `environment` and `connected_at`."""
+        with self._db.read() as connection:
+            known = connection.execute(sa.select(t.org)).mappings().one_or_none()
+        return dict(known) if known else None
 
     def org_id(self) -> str | None:
         """Return the id of the org that the state belongs to."""

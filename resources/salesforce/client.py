@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from types import TracebackType
@@ -38,6 +39,7 @@ from resources.salesforce.errors import (
     UnexpectedAnswer,
     error_from_answer,
 )
+from resources.salesforce.hosts import is_plain_http
 from resources.salesforce.ids import id18
 from resources.salesforce.query import (
     QUERIES_PER_CALL,
@@ -57,6 +59,9 @@ logger = logging.getLogger(__name__)
 API_VERSION: Final = "62.0"
 ROWS_PER_PAGE: Final = 100_000
 """Rows of bulk query results asked for at once; a page waits on disk where it is large."""
+
+RECORDS_PER_CALL: Final = 200
+"""Records that one call of the collections takes (API notes 2.6)."""
 
 _OBJECT_NAME: Final = re.compile(r"^[A-Za-z]\w*$", re.ASCII)
 _SAFE_IN_QUERY: Final = "',()*=<>!:"
@@ -81,6 +86,7 @@ class Salesforce:
         api_version: str = API_VERSION,
         on_call: Callable[[ApiCall], None] = _nothing,
         on_usage: Callable[[ApiUsage], None] = _nothing,
+        on_sign_in: Callable[[str], None] = _nothing,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
@@ -95,6 +101,8 @@ class Salesforce:
             on_call: called before each HTTP request, retries and sign-in included; what it raises
                 stops the request from leaving and comes out of the method that made it (R21).
             on_usage: called with the org's own count of requests whenever an answer tells it.
+            on_sign_in: called with the org's id after each sign-in, renewals included; what it raises
+                stops the call that needed the session (R1).
             timeouts: for connections and answers.
             retry: how often passing faults are tried again; `RetryPolicy().without_waiting()` is
                 for tests.
@@ -110,6 +118,7 @@ class Salesforce:
             on_usage=on_usage,
             timeouts=timeouts or Timeouts(),
             retry=retry or RetryPolicy(),
+            on_sign_in=on_sign_in,
         )
         self._jobs = BulkJobs(self._session, poll=poll or PollPolicy(), sleep=sleep)
         self._rows_per_page = rows_per_page
@@ -140,6 +149,11 @@ class Salesforce:
         return self._session.grant.instance_url
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is a stand-in on this machine."""
+        return is_plain_http(self.connection.login_url)
+
+    @property
     def org_id(self) -> str:
         """The 18-character id of the org (R1)."""
         return self._identities()[0]
@@ -164,6 +178,10 @@ class Salesforce:
         if not isinstance(answer, dict) or not {"organization_id", "user_id"} <= answer.keys():
             raise UnexpectedAnswer("The org does not say who is signed in.")
         return answer["organization_id"], answer["user_id"]
+
+    def accept_any_org(self) -> None:
+        """Ask nobody at sign-in whether the org is the right one: for going over to another (R1)."""
+        self._session.on_sign_in = _nothing
 
     def org_now(self) -> datetime:
         """Return the time on the org's clock (aware UTC): a few seconds behind, never ahead.
@@ -410,6 +428,50 @@ class Salesforce:
             repeatable=False,
         )
         return str((answer or {}).get("id", ""))
+
+    def create_records(
+        self, object_name: str, rows: Sequence[Mapping[str, Any]]
+    ) -> list[SaveResult]:
+        """Create up to 200 records in one call, each on its own, and say what became of each."""
+        return self._save_records("POST", object_name, rows)
+
+    def update_records(
+        self, object_name: str, rows: Sequence[Mapping[str, Any]]
+    ) -> list[SaveResult]:
+        """Update up to 200 records (`id` among each row's keys) in one call, each on its own."""
+        return self._save_records("PATCH", object_name, rows)
+
+    def _save_records(
+        self, method: str, object_name: str, rows: Sequence[Mapping[str, Any]]
+    ) -> list[SaveResult]:
+        if not 0 < len(rows) <= RECORDS_PER_CALL:
+            raise ValueError(f"{len(rows)} records: one call takes 1 to {RECORDS_PER_CALL}")
+        records = [{"attributes": {"type": object_name}, **row} for row in rows]
+        body = {"allOrNone": False, "records": records}
+        answer = self._session.call(
+            lambda sf: sf.restful("composite/sobjects", method=method, json=body),
+            f"save {len(rows)} of {object_name}",
+            repeatable=method == "PATCH",
+        )
+        if not isinstance(answer, list) or len(answer) != len(rows):
+            raise UnexpectedAnswer(f"The org does not say what became of {len(rows)} records.")
+        return [_save_result(entry) for entry in answer]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveResult:
+    """What became of one record: its id, or Salesforce's own code and message."""
+
+    record_id: str | None
+    code: str = ""
+    message: str = ""
+
+
+def _save_result(entry: Mapping[str, Any]) -> SaveResult:
+    if entry.get("success"):
+        return SaveResult(str(entry["id"]))
+    first = (entry.get("errors") or [{}])[0]
+    return SaveResult(None, str(first.get("statusCode", "")), str(first.get("message", "")))
 
 
 def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | QueryRefused:

@@ -53,6 +53,7 @@ class FileTokenStore:
     """A refresh token in a file of its own, replaced whole when the org rotates it."""
 
     path: Path
+    named_by: str = "SALESFORCE_REFRESH_TOKEN_FILE names"
 
     def read(self) -> str:
         """Return the newest refresh token, which another process may have stored."""
@@ -84,7 +85,7 @@ class FileTokenStore:
     def _unusable(self, done: str, error: OSError) -> ConfigurationError:
         return ConfigurationError(
             [
-                f"SALESFORCE_REFRESH_TOKEN_FILE names {self.path}, which cannot be {done}: "
+                f"{self.named_by} {self.path}, which cannot be {done}: "
                 f"{error.strerror}. Where the org rotates refresh tokens, it must be in a folder "
                 "that can be written to."
             ]
@@ -168,7 +169,7 @@ class JwtBearer:
     def audience(self) -> str:
         """Return whom the assertion is for: the generic host of the org's kind."""
         host = urlsplit(self.login_url).hostname or ""
-        if host == "test.salesforce.com" or ".sandbox." in host:
+        if host == "test.salesforce.com" or ".sandbox." in host or ".scratch." in host:
             return SANDBOX_AUDIENCE
         return PRODUCTION_AUDIENCE
 
@@ -258,11 +259,14 @@ class _Variables:
             raise ConfigurationError(self.problems)
 
 
-def connection_from_environment(env: Mapping[str, str]) -> Connection:
+def connection_from_environment(
+    env: Mapping[str, str], *, login_file: Path | None = None
+) -> Connection:
     """Return the connection that the SALESFORCE_... variables describe.
 
-    The flow is told by what is set: a refresh token, a private key, a password, or else client id
-    and secret. Each secret may be given as ..._FILE, naming a file that holds it.
+    The flow is told by what is set: a refresh token, a private key, a password, or else the token that
+    `insights login` left in `login_file`, or else client id and secret. Each secret may be given as
+    ..._FILE, naming a file that holds it.
 
     Raises ConfigurationError with every problem, each naming its variable and what to do.
     """
@@ -277,11 +281,63 @@ def connection_from_environment(env: Mapping[str, str]) -> Connection:
         "PRIVATE_KEY": _jwt_bearer,
         "PASSWORD": _username_password,
     }.get(flows[0] if flows else "", _client_credentials)
-    connection = build(variables, login_url)
+    if not flows and login_file is not None and login_file.is_file():
+        connection: Connection | None = _browser_login(variables, login_url, login_file)
+    else:
+        connection = build(variables, login_url)
     variables.raise_problems()
     if connection is None:  # pragma: no cover - a builder without a result has named its problem
         raise ConfigurationError(["The SALESFORCE_... variables describe no connection."])
     return connection
+
+
+ADMIN_PREFIX: Final = "SALESFORCE_ADMIN_"
+
+
+def admin_connection(env: Mapping[str, str]) -> Connection | None:
+    """Return the admin's connection, for setting up the org alone (R13); None where none is described.
+
+    The same variables under SALESFORCE_ADMIN_...; the address is that of the one org.
+    """
+    given = {
+        "SALESFORCE_" + name.removeprefix(ADMIN_PREFIX): value
+        for name, value in env.items()
+        if name.startswith(ADMIN_PREFIX) and value.strip()
+    }
+    if not given:
+        return None
+    try:
+        return connection_from_environment(
+            {"SALESFORCE_LOGIN_URL": env.get("SALESFORCE_LOGIN_URL", ""), **given}
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            [f"The admin's connection (SALESFORCE_ADMIN_...): {p}" for p in error.problems]
+        ) from None
+
+
+def login_app(env: Mapping[str, str], login_file: Path) -> RefreshToken:
+    """Return the connection that `insights login` is to fill: the app, and the file its token goes to.
+
+    Raises ConfigurationError with every problem.
+    """
+    variables = _Variables(env)
+    connection = _browser_login(variables, _login_url(variables), login_file)
+    variables.raise_problems()
+    if connection is None:  # pragma: no cover - a builder without a result has named its problem
+        raise ConfigurationError(
+            ["The SALESFORCE_... variables describe no app to log in through."]
+        )
+    return connection
+
+
+def _browser_login(variables: _Variables, login_url: str, login_file: Path) -> RefreshToken | None:
+    client_id = variables.required("CLIENT_ID", "the consumer key of the app to log in through")
+    client_secret = variables.secret("CLIENT_SECRET") or None
+    if variables.problems:
+        return None
+    store = FileTokenStore(login_file, named_by="The login is kept in")
+    return RefreshToken(login_url, client_id, client_secret, store)
 
 
 def _login_url(variables: _Variables) -> str:

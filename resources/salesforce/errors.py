@@ -2,6 +2,7 @@
 
     SalesforceError
     ├── SignInRefused               the credentials or the app: never tried again by itself
+    │   └── LoginRevoked            the grant of `insights login` is revoked or has expired
     ├── SessionLost                 a new session was refused as well
     ├── CallRefused                 Salesforce understood the call and said no
     │   ├── QueryRefused            the SOQL
@@ -73,6 +74,12 @@ class SignInRefused(SalesforceError):
 
     exit_code = 2
     hint = "Check the SALESFORCE_... variables and the app's settings in the org, then try again."
+
+
+class LoginRevoked(SignInRefused):
+    """The grant behind the refresh token is gone: an admin revoked it, a policy ended it, or a password changed."""
+
+    hint = "Run `insights login` again; or, without a browser, set the variables of another way to sign in."
 
 
 class SessionLost(SalesforceError):

@@ -27,6 +27,7 @@ from resources.salesforce.errors import (
     is_passing,
 )
 from resources.salesforce.hosts import as_https, is_plain_http
+from resources.salesforce.ids import id18
 from resources.salesforce.sign_in import Grant, sign_in
 from resources.salesforce.transport import OrgAdapter, OrgClock, open_http_session
 
@@ -48,9 +49,11 @@ class Session:
         on_usage: Callable[[ApiUsage], None],
         timeouts: Timeouts,
         retry: RetryPolicy,
+        on_sign_in: Callable[[str], None],
     ) -> None:
         """Prepare the session; nothing is sent before the first call."""
         self.connection = connection
+        self.on_sign_in = on_sign_in
         self.api_version = api_version
         self.clock = OrgClock()
         loopback = is_plain_http(connection.login_url)
@@ -184,10 +187,13 @@ class Session:
     def _sign_in(self) -> Grant:
         now = self.clock.now() or datetime.now(UTC)
         try:
-            return sign_in(self.connection, self._http, api_version=self.api_version, now=now)
+            grant = sign_in(self.connection, self._http, api_version=self.api_version, now=now)
         except (requests.RequestException, HTTPError) as error:
             # The cause is left out: it holds the request, and that the secret.
             raise error_from_broken_connection(error, "sign in") from None
+        if grant.org_id:
+            self.on_sign_in(id18(grant.org_id))
+        return grant
 
 
 def _surely_not_done(error: Exception) -> bool:

@@ -7,6 +7,7 @@ salesforce.com hosts. SOAP login it does, whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from resources.salesforce.connection import (
     UsernamePassword,
 )
 from resources.salesforce.errors import (
+    LoginRevoked,
     OrgUnavailable,
     SalesforceError,
     SignInRefused,
@@ -38,6 +40,7 @@ _ASSERTION_LIFE: Final = timedelta(seconds=170)
 _JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _PASSING_GRANT_ERRORS: Final = frozenset({"rate_limit_exceeded", "temporarily_unavailable"})
 _SOAP_VERSION_MAX: Final = 64.0
+_ORG_ID: Final = re.compile(r"00D\w{12}(\w{3})?", re.ASCII)
 _SIGNING_IN: Final = "sign in"
 
 
@@ -111,11 +114,47 @@ def _sign_in_by_refresh_token(connection: RefreshToken, http: requests.Session) 
     refresh_token = connection.token_store.read()
     try:
         return _exchange_refresh_token(connection, http, refresh_token)
-    except SignInRefused:
+    except SignInRefused as refused:
         newer = connection.token_store.read()
         if newer == refresh_token:
-            raise
+            raise _revoked(refused) from None
+    try:
         return _exchange_refresh_token(connection, http, newer)
+    except SignInRefused as refused:
+        raise _revoked(refused) from None
+
+
+def _revoked(refused: SignInRefused) -> SignInRefused:
+    """Say what it means where the token, and not the app, was refused."""
+    if refused.code != "invalid_grant":
+        return refused
+    return LoginRevoked(
+        "The login is no longer valid: it was revoked in Salesforce, or has expired.",
+        code=refused.code,
+        text=refused.text,
+        status=refused.status,
+    )
+
+
+def sign_in_by_code(
+    connection: RefreshToken, http: requests.Session, *, code: str, redirect_uri: str, verifier: str
+) -> Grant:
+    """Exchange the code of a login in the browser, and keep the refresh token that comes with it.
+
+    Raises:
+        SignInRefused: the code or the app; also where the app gives no refresh token.
+        OrgUnavailable: no answer, or not from Salesforce.
+    """
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": connection.client_id,
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": verifier,
+    }
+    if connection.client_secret:
+        form["client_secret"] = connection.client_secret
+    return _ask_for_token(connection, http, form, refresh_token_needed=True)
 
 
 def _exchange_refresh_token(
@@ -132,7 +171,11 @@ def _exchange_refresh_token(
 
 
 def _ask_for_token(
-    connection: Connection, http: requests.Session, form: Mapping[str, str]
+    connection: Connection,
+    http: requests.Session,
+    form: Mapping[str, str],
+    *,
+    refresh_token_needed: bool = False,
 ) -> Grant:
     """Post `form` to the token endpoint and read the answer."""
     response = http.post(
@@ -146,6 +189,11 @@ def _ask_for_token(
         raise _refusal(response.status_code, answer)
     if not isinstance(answer, dict) or not {"access_token", "instance_url"} <= answer.keys():
         raise UnexpectedAnswer("The org's token endpoint answered without a token.")
+    if refresh_token_needed and not answer.get("refresh_token"):
+        raise SignInRefused(
+            "The app gives no refresh token: let it have the scope `Perform requests at any time "
+            "(refresh_token, offline_access)`."
+        )
     _keep_rotated_token(connection, answer)
     org_id, user_id = _identities(str(answer.get("id", "")))
     instance_url = checked_instance_url(str(answer["instance_url"]), connection.login_url)
@@ -221,7 +269,14 @@ def _sign_in_by_soap(
     except SalesforceAuthenticationFailed as error:
         raise _soap_refusal(error.code, error.auth_message) from None
     scheme = urlsplit(connection.login_url).scheme
-    return Grant(session_id, checked_instance_url(f"{scheme}://{host}", connection.login_url))
+    instance_url = checked_instance_url(f"{scheme}://{host}", connection.login_url)
+    return Grant(session_id, instance_url, _org_id_in(session_id))
+
+
+def _org_id_in(session_id: str) -> str | None:
+    """Return the org id that a session's token begins with, None where it has another form (API notes 1.1)."""
+    org_id, mark, _ = session_id.partition("!")
+    return org_id if mark and _ORG_ID.fullmatch(org_id) else None
 
 
 def _soap_refusal(code: object, text: str) -> SalesforceError:

@@ -227,6 +227,27 @@ def test_account_rename_does_not_make_its_contacts_due(plant: Build) -> None:
     assert built.record("Contact", contact)["Fit_Note__c"] == "Umbrella|CEO"
 
 
+def test_account_rename_makes_contacts_due_where_the_integration_opted_in(plant: Build) -> None:
+    """R18: the sensor sees it as well, though no contact was touched."""
+    built = plant(integration("Contact", account_changes=True))
+    built.turn_on()
+    (account,) = built.create("Account", {"Name": "Acme"})
+    (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": account, "Title": "CEO"})
+    built.pull("Contact")
+    built.refresh("Contact")
+    built.wait(minutes=20)
+    built.pull("Contact")
+    built.wait(minutes=1)
+    assert built.tick()[0] == []
+    built.edit("Account", account, Name="Acme Corporation")
+    built.wait(minutes=1)
+
+    (figures,) = built.tick()[0]
+
+    assert (figures["job"], figures["due_changed"], figures["pushed"]) == ("pull", 1, 1)
+    assert built.record("Contact", contact)["Fit_Note__c"] == "Acme Corporation|CEO"
+
+
 def test_contact_without_an_account_is_scored(plant: Build) -> None:
     """R11: the parent's fields are then empty, no more."""
     built = plant(integration("Contact"))

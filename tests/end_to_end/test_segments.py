@@ -285,10 +285,8 @@ def test_past_partition_is_redone_once_for_each_request_under_todays_partition(
     leads.wait(days=1)
     leads.edit("Lead", ids[0], Phone="1")
     key = str(partition_key(TODAY, "Lead"))
-    tags = {OBJECT_TAG: "Lead", WORK_TAG: "false", "dagster/backfill": "again"}
-
-    asked = leads.execute("score_and_push", key, tags)
-    repeated = leads.execute("score_and_push", key, tags)
+    asked = _redo(leads, key, "again")
+    repeated = _redo(leads, key, "again")
 
     assert (asked["success"], asked["asked_again"], repeated["asked_again"]) == (True, 3, 3)
     assert "claimed" not in asked
@@ -298,16 +296,28 @@ def test_past_partition_is_redone_once_for_each_request_under_todays_partition(
     assert (_used(leads, TODAY), _used(leads, TOMORROW)) == (3, 3)
     assert sorted(_scored_ids(leads, TOMORROW)) == sorted(ids)
 
-    leads.execute("score_and_push", key, tags)
+    _redo(leads, key, "again")
     assert leads.waiting("Lead") == 0
-    leads.execute("score_and_push", key, tags | {"dagster/backfill": "once more"})
+    _redo(leads, key, "once more")
     assert leads.waiting("Lead") == 3
+
+
+@pytest.mark.xfail(strict=True, reason="a job's backfill carries the job's work tag")
+def test_backfill_launched_from_a_jobs_page_is_a_redo_too(leads: Plant) -> None:
+    """R28b: the UI offers a backfill on assets and on jobs; both rescore the partition's records."""
+    leads.create("Lead", ACME)
+    leads.pull("Lead")
+    leads.wait(days=1)
+
+    leads.execute("pull", str(partition_key(TODAY, "Lead")), {"dagster/backfill": "from the job"})
+
+    assert leads.waiting("Lead") == 1
 
 
 def test_backfill_of_several_days_and_objects_asks_for_each_record_once(
     shared_plant: Build,
 ) -> None:
-    """R28b, D5: one run for all keys; a record scored on both days is scored again once."""
+    """R28b, D5: a run a key; a record scored on both days is scored again once."""
     built = shared_plant(*(integration(name) for name in ("Lead", "Account")))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
@@ -320,24 +330,24 @@ def test_backfill_of_several_days_and_objects_asks_for_each_record_once(
     built.wait(days=1)
     keys = [partition_key(day, name) for day in (TODAY, TOMORROW) for name in ("Lead", "Account")]
 
-    figures = _materialise(built, keys)
+    for key in keys:
+        _redo(built, key, "one request")
 
-    assert figures["success"]
     assert (built.waiting("Lead"), built.waiting("Account")) == (1, 1)
     assert built.run("score_and_push", "Lead")["pushed"] == 1
 
 
 def test_redo_beyond_the_limit_goes_on_over_the_next_days(shared_plant: Build) -> None:
-    """R20, R28: 8 records, 5 a day less what is kept for new ones: all done by the second evening."""
+    """R20, R28: 8 records, 5 a day, each evening's run takes what the day has left."""
     built = shared_plant(integration("Lead"), daily_record_limit=5)
-    built.turn_on()
     built.set_clock(datetime(2026, 3, 9, 21, 30, tzinfo=UTC))
+    built.turn_on()
     for day in range(2):
         built.create("Lead", *(ACME | {"LastName": f"Ito {day} {n}"} for n in range(4)))
         built.pull("Lead")
         built.wait(days=1)
     for day in (date(2026, 3, 9), TODAY):
-        _materialise(built, [partition_key(day, "Lead")])
+        _redo(built, partition_key(day, "Lead"), "one request")
     assert built.waiting("Lead") == 8
 
     done = []
@@ -353,7 +363,12 @@ def test_todays_partition_materialised_by_hand_is_a_work_run(leads: Plant) -> No
     leads.create("Lead", ACME)
     leads.wait(seconds=5)
 
-    figures = leads.execute("pull", str(partition_key(TODAY, "Lead")), {WORK_TAG: "false"})
+    figures = leads.execute(
+        "__ASSET_JOB",
+        str(partition_key(TODAY, "Lead")),
+        {},
+        asset_selection=[_key(CHANGED), _key(SCORED), _key(PUSHED)],
+    )
 
     assert figures["pushed"] == 1
 
@@ -411,9 +426,46 @@ def test_limit_of_100_holds_over_two_objects_and_many_ticks(shared_plant: Build)
     assert [len(ids) for ids in scored] == [100, 100, 50]
     assert len({i for ids in scored for i in ids}) == 250
     assert [_used(built, day) for day in days] == [100, 100, 50]
-    first = [len(_scored_ids(built, TODAY, name)) for name in ("Lead", "Account")]
-    assert first == [50, 50]
     assert built.waiting("Lead") == built.waiting("Account") == 0
+
+
+@pytest.mark.xfail(strict=True, reason="the first object's daily pull takes the whole refresh lane")
+def test_first_daily_pull_leaves_the_other_objects_their_share(shared_plant: Build) -> None:
+    """R20: the refresh lane is divided equally, also on the day when nothing of the others is listed yet."""
+    built = shared_plant(integration("Lead"), integration("Account"), daily_record_limit=100)
+    built.set_clock(datetime(2026, 3, 9, 12, tzinfo=UTC))
+    built.org.load("Account", [{"Name": f"Company {n}"} for n in range(100)])
+    built.org.load("Lead", [{"LastName": f"P {n}", "Company": f"F {n}"} for n in range(100)])
+    built.set_clock(datetime(2026, 3, 10, 1, 15, tzinfo=UTC))
+    built.turn_on()
+    built.tick()
+
+    taken = {name: len(_scored_ids(built, TODAY, name)) for name in ("Account", "Lead")}
+    assert taken == {"Account": 35, "Lead": 35}
+
+
+def test_backfill_as_one_run_covers_every_key_of_the_range(shared_plant: Build) -> None:
+    """R28b, D5: two days by two objects in a single run, figures object by object."""
+    built = shared_plant(integration("Lead"), integration("Account"))
+    built.turn_on()
+    built.create("Lead", ACME)
+    built.create("Account", {"Name": "Acme"})
+    built.pull("Lead")
+    built.pull("Account")
+    built.wait(days=2)
+    first, last = partition_key(TODAY, "Account"), partition_key(TOMORROW, "Lead")
+    result = built.definitions.resolve_job_def("__ASSET_JOB").execute_in_process(
+        instance=built.instance,
+        asset_selection=[_key(SCORED), _key(PUSHED)],
+        tags={
+            "dagster/backfill": "one run",
+            "dagster/asset_partition_range_start": str(first),
+            "dagster/asset_partition_range_end": str(last),
+        },
+    )
+
+    assert result.success
+    assert (built.waiting("Lead"), built.waiting("Account")) == (1, 1)
 
 
 # -- what the tests read ---------------------------------------------------------------------------
@@ -430,13 +482,15 @@ def _part(built: Plant, *assets: str) -> None:
         assert built.run(job, "Lead", asset_selection=[_key(asset)])["success"]
 
 
-def _materialise(built: Plant, keys: list[dg.MultiPartitionKey]) -> dict[str, Any]:
-    """Materialise pushed_results for several keys as a backfill does, a run a key."""
-    figures: dict[str, Any] = {}
-    for key in keys:
-        tags = {WORK_TAG: "false", "dagster/backfill": "one request"}
-        figures = built.execute("score_and_push", str(key), tags)
-        assert figures["success"], figures
+def _redo(built: Plant, key: object, request: str) -> dict[str, Any]:
+    """Materialise a past partition as a backfill of assets does: on the job that Dagster makes of all assets."""
+    figures = built.execute(
+        "__ASSET_JOB",
+        str(key),
+        {"dagster/backfill": request},
+        asset_selection=[_key(SCORED), _key(PUSHED)],
+    )
+    assert figures["success"], figures
     return figures
 
 

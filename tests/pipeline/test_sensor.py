@@ -387,15 +387,6 @@ def _watermarks(built: Plant) -> dict[str, datetime]:
 
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client retry as often as ever, without the pauses between."""
-    from resources.salesforce import calls
+    from resources.salesforce.calls import RetryPolicy
 
-    fields = calls.RetryPolicy.__dataclass_fields__
-    defaults = {
-        name: 0.0 if name.endswith("_seconds") else field.default for name, field in fields.items()
-    }
-    init = calls.RetryPolicy.__init__
-
-    def patched(self: Any, **given: Any) -> None:
-        init(self, **(defaults | given))
-
-    monkeypatch.setattr(calls.RetryPolicy, "__init__", patched)
+    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (6, 0.0, 0.0, 0.0))

@@ -1,0 +1,96 @@
+"""Commands about the one connected org: `org show` and `org switch` (R1)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pipeline.commands.opening import opened_work
+from pipeline.commands.printing import JSON_OPTION, YES_OPTION, confirmed, print_json
+
+if TYPE_CHECKING:
+    from pipeline.steps.org import OrgView
+    from resources.ledger.switch import Left
+
+FAILED: Final = 1
+
+
+@click.group()
+def org() -> None:
+    """Show the connected org, or go over to another."""
+
+
+@org.command()
+@JSON_OPTION
+def show(*, as_json: bool) -> None:
+    """Show which org everything belongs to, and which one answers now. Two API calls."""
+    from pipeline.steps.org import view
+
+    with opened_work() as work:
+        seen = view(work)
+    if as_json:
+        print_json({**asdict(seen), "same": seen.is_same})
+    else:
+        _say(seen)
+    if not seen.is_same:
+        sys.exit(FAILED)
+
+
+@org.command()
+@YES_OPTION
+@JSON_OPTION
+def switch(*, yes: bool, as_json: bool) -> None:
+    """Let everything belong to the org that answers now; what is the old org's is forgotten or set aside.
+
+    Every integration is off until it has passed preflight in the new org. The day's limits go on counting.
+    """
+    from pipeline.steps.org import switch as step
+    from pipeline.steps.org import view, would_be_left
+
+    with opened_work() as work:
+        seen = view(work)
+        if seen.is_same:
+            if as_json:
+                print_json({"switched": False, "org_id": seen.connected.org_id})
+            else:
+                click.echo(f"Org {seen.connected.org_id} is connected already: nothing to switch.")
+            return
+        if not as_json:
+            _say(seen)
+            _say_left("To be forgotten", would_be_left(work))
+        if not confirmed("Go over to the new org?", yes=yes):
+            return
+        left = step(work, seen)
+    new = seen.connected.org_id
+    if as_json:
+        print_json({"switched": True, "org_id": new, "left": asdict(left)})
+        return
+    _say_left("Forgotten", left)
+    click.echo(f"Everything belongs to org {new} now. Next: insights check")
+
+
+def _say(seen: OrgView) -> None:
+    now = seen.connected
+    if seen.remembered_id is None:
+        click.echo("Nothing belongs to an org yet: the first `insights check` remembers it.")
+    else:
+        click.echo(
+            f"remembered  {seen.remembered_id}  {seen.remembered_environment}"
+            f"  since {seen.remembered_since:%Y-%m-%d %H:%M} UTC"
+        )
+    kind = now.environment or "(kind not told)"
+    click.echo(f"answers     {now.org_id}  {kind}  {now.name or ''}  {now.instance_url}")
+    if not seen.is_same:
+        click.echo("They are not the same: nothing runs until `insights org switch`.")
+
+
+def _say_left(word: str, left: Left) -> None:
+    click.echo(
+        f"{word}: {left.waiting} waiting records, {left.segments} unfinished segments, all watermarks and "
+        "holds. Kept: the day's limits, and the history of the old org in a folder of its own."
+    )
+    if left.job_ids:
+        click.echo(f"Bulk jobs left to themselves in the old org: {', '.join(left.job_ids)}")

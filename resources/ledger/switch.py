@@ -1,0 +1,94 @@
+"""Going over to another org: what belonged to the old one is forgotten, in one transaction (R1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from resources.ledger import tables as t
+from resources.ledger.claims import UNFINISHED
+from resources.ledger.database import Database
+from resources.ledger.state import Lease, check_lease
+
+FORGOTTEN: Final = (
+    t.objects,
+    t.waiting,
+    t.segments,
+    t.push_jobs,
+    t.scorings,
+    t.redos,
+    t.market_holds,
+    t.api_usage,
+)
+"""Tables of nothing but the old org's records, jobs and counts."""
+
+CHANGED: Final = (t.org, t.integrations, t.leases)
+KEPT: Final = (t.days, t.day_usage, t.api_calls)
+"""The limits are per calendar day, whatever org it was used on (R20, R21)."""
+
+NOT_CHECKED: Final = "Another org is connected since: run `insights check`."
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the old org leaves behind: records that waited, segments unfinished, jobs not settled."""
+
+    waiting: int
+    segments: int
+    job_ids: tuple[str, ...]
+
+
+def left_behind(database: Database) -> Left:
+    """Return what a switch would forget."""
+    with database.read() as connection:
+        return _left(connection)
+
+
+def switch_org(
+    database: Database,
+    org_id: str,
+    environment: str,
+    now: datetime,
+    leases: Sequence[Lease],
+) -> Left:
+    """Let the state belong to `org_id` and forget what was the old org's; return what was left.
+
+    Every integration is off until it has passed preflight again; a pause stays. The caller holds `leases` on
+    all objects, so that nothing works meanwhile. Their tokens rise: a run of before cannot write any more.
+
+    Raises LeaseLost where another run has taken an object over.
+    """
+    with database.begin() as connection:
+        for lease in leases:
+            check_lease(connection, lease)
+        left = _left(connection)
+        for table in FORGOTTEN:
+            connection.execute(table.delete())
+        connection.execute(
+            t.integrations.update().values(
+                enabled_at=None, resting_since=None, not_ready=NOT_CHECKED
+            )
+        )
+        connection.execute(
+            t.leases.update().values(owner=None, expires_at=None, token=t.leases.c.token + 1)
+        )
+        new = {"id": 1, "org_id": org_id, "environment": environment, "connected_at": now}
+        database.upsert(connection, t.org, [new])
+        return left
+
+
+def _left(connection: sa.Connection) -> Left:
+    waiting = connection.scalar(sa.select(sa.func.count()).select_from(t.waiting))
+    segments = connection.scalar(
+        sa.select(sa.func.count()).select_from(t.segments).where(t.segments.c.state.in_(UNFINISHED))
+    )
+    jobs = connection.scalars(
+        sa.select(t.push_jobs.c.job_id)
+        .where(t.push_jobs.c.settled_at.is_(None))
+        .order_by(t.push_jobs.c.created_at)
+    )
+    return Left(int(waiting or 0), int(segments or 0), tuple(jobs))
