@@ -136,8 +136,12 @@ class Field:
 
     @property
     def is_system(self) -> bool:
-        """Tell whether field-level security does not apply to the field."""
-        return not self.permissionable or not self.nillable
+        """Tell whether field-level security does not apply to the field.
+
+        A required field is seen by all. A checkbox is never null, but not therefore required.
+        """
+        required = not self.nillable and not (self.custom and self.type == "boolean")
+        return not self.permissionable or required
 
     def soap_type(self) -> str:
         """Give the XML schema type, as describe and bulk errors name it."""

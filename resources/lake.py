@@ -11,7 +11,7 @@ import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -72,6 +72,17 @@ class Lake:
     def delete_work(self, name: str) -> None:
         """Delete a working file; one that is gone already is no error."""
         self._work(name).unlink(missing_ok=True)
+
+    def forget_work_of(self, name: str, *, but: Container[str]) -> None:
+        """Delete the working files of one object but those named in `but`, half-written ones as well.
+
+        Only for whoever has the object's lease: nobody else writes such files meanwhile.
+        """
+        own = re.compile(rf"(\.?)((?:pulled|\d{{8}})-{name.lower()}-[^.]+)\.parquet.*")
+        for path in self._work("").parent.glob("*"):
+            found = own.fullmatch(path.name)
+            if found and (found[1] or found[2] not in but):
+                path.unlink(missing_ok=True)
 
     def set_aside(self, org_id: str) -> None:
         """Move all history to a folder named after the org that it is of (R1). Safe to repeat."""

@@ -92,10 +92,18 @@ class Configuration:
         """Return the integrations of one object that are switched on and mapped (R12)."""
         return tuple(i for i in self.integrations if i.object == name and i.enabled and i.is_mapped)
 
+    def left_of_object(self, name: str) -> tuple[Integration, ...]:
+        """Return the integrations of one object that are switched off and whose old values are to go (R19)."""
+        return tuple(
+            i
+            for i in self.integrations
+            if i.object == name and not i.enabled and i.is_mapped and i.old_values == "clear"
+        )
+
     @property
     def objects(self) -> tuple[str, ...]:
-        """Return the objects that have an integration to run, in a fixed order."""
-        return tuple(name for name in OBJECTS if self.of_object(name))
+        """Return the objects that have an integration to run or to clear up after, in a fixed order."""
+        return tuple(n for n in OBJECTS if self.of_object(n) or self.left_of_object(n))
 
 
 def configuration(

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     CHANGED = "changed"
     NEVER_SCORED = "never_scored"
     STALE = "stale"
+    LEFT = "left"
     REDO = "redo"
 
 
@@ -38,6 +39,7 @@ LANES: Final[Mapping[Reason, Lane]] = {
     Reason.CHANGED: Lane.CHANGES,
     Reason.NEVER_SCORED: Lane.REFRESH,
     Reason.STALE: Lane.REFRESH,
+    Reason.LEFT: Lane.REFRESH,
     Reason.REDO: Lane.REFRESH,
 }
 
@@ -48,13 +50,14 @@ class Standing:
 
     `candidates` holds for each market whether it scores the row now, `resting_candidates` whether a resting
     one would, where that can be read; `digests` the digest of its important fields; `stored` the one that the hash field keeps (null = none); `conflicts` whether two
-    integrations that write one field both claim the row (R6).
+    integrations that write one field both claim the row (R6); `leaves` whether a market's old values are cleared.
     """
 
     candidates: Mapping[str, pa.ChunkedArray]
     digests: Mapping[str, pa.Array]
     stored: Mapping[str, pa.ChunkedArray]
     conflicts: pa.ChunkedArray
+    leaves: Mapping[str, pa.ChunkedArray]
     resting_candidates: Mapping[str, pa.ChunkedArray]
 
 
@@ -93,15 +96,26 @@ def standing(setup: ObjectSetup, table: pa.Table) -> Standing:
         candidates=candidates,
         digests={i.market: digests(table, i.important_fields) for i in setup.integrations},
         stored={
-            i.market: stored_digests(hashes, i.tag) for i in (*setup.integrations, *setup.resting)
+            i.market: stored_digests(hashes, i.tag)
+            for i in (*setup.integrations, *setup.resting, *setup.left)
         },
         conflicts=clashes,
+        leaves={
+            i.market: _leaves(stored_digests(hashes, i.tag), candidates.get(i.market))
+            for i in setup.clearing
+        },
         resting_candidates={
             i.market: pc.fill_null(table.column(i.candidate_field), False)
             for i in setup.resting
             if i.candidate_field in table.column_names
         },
     )
+
+
+def _leaves(stored: pa.ChunkedArray, candidate: pa.ChunkedArray | None) -> pa.ChunkedArray:
+    """Return the rows that a market scored and does not score any more."""
+    known = pc.is_valid(stored)
+    return known if candidate is None else pc.and_(known, pc.invert(candidate))
 
 
 def new_hashes(
@@ -139,6 +153,8 @@ def due_after_pull(setup: ObjectSetup, table: pa.Table, stand: Standing) -> pa.C
         market = integration.market
         same = pc.fill_null(pc.equal(stand.digests[market], stand.stored[market]), False)
         differs = pc.or_(differs, pc.and_(stand.candidates[market], pc.invert(same)))
+    for mask in stand.leaves.values():
+        differs = pc.or_(differs, mask)
     never = pc.equal(pc.utf8_length(pc.fill_null(table.column(HASH_FIELD), "")), 0)
     created = pc.greater_equal(
         table.column("CreatedDate"), pa.scalar(setup.turned_on_at, table.column("CreatedDate").type)

@@ -51,6 +51,10 @@ class Integration(Strict):
     account_changes: bool = False
     """True: a change of the parent account makes its contacts due (R18)."""
 
+    old_values: Literal["keep", "clear"] = "keep"
+    """What becomes of values once nothing keeps them fresh: the candidate unchecked, the insight taken out of the
+    mapping, the integration switched off (R7, R19)."""
+
     @property
     def name(self) -> str:
         """Return the name that people see: object and market."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
@@ -26,7 +26,8 @@ class ObjectSetup:
     `integrations` are those that run; `resting` those that are switched on but do not run now (paused, not
     ready, or their market is held): what the hash field keeps for them stays. `held` are those of them whose
     market failed as a whole: their records wait for it (R23). `enabled_at` says by market
-    when each was last turned on or replaced (R17); `turned_on_at` when pulls of the object began (R16).
+    when each was last turned on or replaced (R17); `turned_on_at` when pulls of the object began (R16). `left` are those that were switched off with
+    `old_values: clear`; `left_fields` holds for each market the fields that its mapping no longer names (R19).
     """
 
     object: str
@@ -37,6 +38,8 @@ class ObjectSetup:
     describes: Mapping[str, ObjectDescribe]
     turned_on_at: datetime
     enabled_at: Mapping[str, datetime]
+    left: tuple[Integration, ...] = ()
+    left_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -65,7 +68,14 @@ class ObjectSetup:
     @property
     def output_fields(self) -> tuple[str, ...]:
         """Return every field that a push may write, without the tracking fields."""
-        return tuple(dict.fromkeys(f for i in self.integrations for f in i.outputs.values()))
+        mapped = [f for i in (*self.integrations, *self.left) for f in i.outputs.values()]
+        removed = [f for fields in self.left_fields.values() for f in fields]
+        return tuple(dict.fromkeys((*mapped, *removed)))
+
+    @property
+    def clearing(self) -> tuple[Integration, ...]:
+        """Return the integrations whose values are cleared on records that they no longer score (R7, R19)."""
+        return (*(i for i in self.integrations if i.old_values == "clear"), *self.left)
 
     @property
     def filters(self) -> dict[str, bool]:

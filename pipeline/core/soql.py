@@ -46,6 +46,14 @@ class In:
 
 
 @dataclass(frozen=True, slots=True)
+class Contains:
+    """The text field contains `text`, letter by letter but for case."""
+
+    field: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class AllOf:
     """Every one of `conditions` holds."""
 
@@ -59,7 +67,7 @@ class AnyOf:
     conditions: Sequence[Condition]
 
 
-Condition = Compare | In | AllOf | AnyOf
+Condition = Compare | In | Contains | AllOf | AnyOf
 
 
 def literal(value: Value) -> str:
@@ -99,6 +107,9 @@ def condition(where: Condition) -> str:
         if not where.values:
             raise ValueError("a list of no values")
         return f"{name(where.field)} IN ({', '.join(literal(v) for v in where.values)})"
+    if isinstance(where, Contains):
+        quoted = literal(where.text)[1:-1].replace("%", "\\%").replace("_", "\\_")
+        return f"{name(where.field)} LIKE '%{quoted}%'"
     if not where.conditions:
         raise ValueError("a group of no conditions")
     word = " AND " if isinstance(where, AllOf) else " OR "

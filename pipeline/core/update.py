@@ -10,8 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.digest import VERSION as EMPTY_HASH
 from pipeline.core.due import Standing, any_of, new_hashes
-from pipeline.core.fields import DATETIME
+from pipeline.core.fields import DATETIME, arrow_type
 from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, Integration
 from pipeline.core.schemas import Validated
 from pipeline.core.setup import ObjectSetup
@@ -115,7 +116,8 @@ def segment_result(
     digest, and the row goes on waiting for it. `reasons` says by record id why it was claimed.
     """
     scored = {market: result.scored for market, result in results.items()}
-    some = any_of([pa.chunked_array([mask]) for mask in scored.values()], table.num_rows)
+    masks = [pa.chunked_array([mask]) for mask in scored.values()]
+    some = any_of([*masks, *stand.leaves.values()], table.num_rows)
     problems = held_problems(setup, table)
     for result in results.values():
         problems |= result.problems
@@ -126,7 +128,8 @@ def segment_result(
         if not good and at in problems
     }
     hashes = new_hashes(setup, stand, scored)
-    update = _update(setup, stamp, table, results, hashes)
+    cleared = cleared_fields(setup, table, stand)
+    update = _update(setup, stamp, table, results, cleared, hashes)
     for name, values in _partial(problems, table.num_rows).items():
         update = update.append_column(name, values)
     kept = _kept(setup, stamp, table, results, hashes, reasons)
@@ -151,16 +154,52 @@ def _update(
     stamp: datetime,
     table: pa.Table,
     results: Mapping[str, MarketResult],
+    cleared: Mapping[str, pa.Array],
     hashes: pa.Array,
 ) -> pa.Table:
     columns: dict[str, Any] = {"Id": table.column("Id")}
     if PARENT_ID in table.column_names:
         columns[PARENT_ID] = table.column(PARENT_ID)
-    columns[UPDATE + HASH_FIELD] = hashes
+    columns[UPDATE + HASH_FIELD] = pc.if_else(
+        pc.equal(hashes, EMPTY_HASH), pa.scalar(None, pa.string()), hashes
+    )
     columns[UPDATE + DATETIME_FIELD] = pa.repeat(pa.scalar(stamp, DATETIME), table.num_rows)
     for name in setup.output_fields:
-        columns[UPDATE + name], columns[WRITTEN + name] = _field_update(setup, name, results)
+        value, written = _field_update(setup, name, results)
+        clears = cleared.get(name)
+        if value is None:
+            value, written = _nothing(setup, name, table.num_rows), clears
+        elif clears is not None:
+            nothing = _nothing(setup, name, table.num_rows)
+            value = pc.if_else(written, value, pc.cast(nothing, value.type))
+            written = pc.or_(written, clears)
+        columns[UPDATE + name], columns[WRITTEN + name] = value, written
     return pa.table(columns)
+
+
+def cleared_fields(setup: ObjectSetup, table: pa.Table, stand: Standing) -> dict[str, pa.Array]:
+    """Return by field on which rows its old value goes: no market keeps it fresh there any more (R7, R19).
+
+    A field that was taken out of a mapping is cleared once, on rows last scored before the change.
+    """
+    cleared: dict[str, pa.Array] = {}
+    for integration in setup.clearing:
+        mask = stand.leaves[integration.market].combine_chunks()
+        for name in integration.outputs.values():
+            cleared[name] = pc.or_(cleared[name], mask) if name in cleared else mask
+    scored_at = table.column(DATETIME_FIELD)
+    for market, names in setup.left_fields.items():
+        before = pc.less(scored_at, pa.scalar(setup.enabled_at[market], scored_at.type))
+        mask = pc.fill_null(before, False).combine_chunks()
+        for name in names:
+            cleared[name] = pc.or_(cleared[name], mask) if name in cleared else mask
+    return cleared
+
+
+def _nothing(setup: ObjectSetup, name: str, rows: int) -> pa.Array:
+    """Return what an emptied field holds: null, and false in a checkbox."""
+    kind = arrow_type(setup.describes[setup.object].fields[name])
+    return pa.array([False] * rows) if pa.types.is_boolean(kind) else pa.nulls(rows, kind)
 
 
 def _field_update(

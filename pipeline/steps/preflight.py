@@ -104,7 +104,12 @@ def _record(
             for i in configuration.integrations
             if i.enabled and i.object == name and (i.object, i.market) in known
         }
-    work.ledger.state.record_integrations(wanted, work.now())
+    outputs: dict[tuple[str, str], Sequence[str]] = {
+        (i.object, i.market): tuple(i.outputs.values())
+        for i in configuration.integrations
+        if i.enabled
+    }
+    work.ledger.state.record_integrations(wanted, work.now(), outputs)
     on = {name for (name, _), reason in reasons.items() if reason is None}
     missing = sorted(on - set(work.ledger.state.objects()))
     if missing:
@@ -128,7 +133,8 @@ def setup_of(work: Work, name: str) -> ObjectSetup:
 
     switched_on = work.configuration.of_object(name)
     running = tuple(i for i in switched_on if runs(i))
-    if not running:
+    left = _left(work, name, states)
+    if not running and not left:
         raise NotReady(_why_none_runs(name, preflight, switched_on, holds))
     enabled_at = {i.market: states[i.object, i.market].enabled_at for i in running}
     return ObjectSetup(
@@ -141,10 +147,40 @@ def setup_of(work: Work, name: str) -> ObjectSetup:
             if i not in running and i.market in holds and _not_paused(states, i)
         ),
         markets={i.market: work.configuration.markets[i.market] for i in running},
-        describes=dict(work.describes),
+        describes={**work.describes, name: work.describe(name)},
         turned_on_at=work.ledger.state.objects()[name].turned_on_at,
         enabled_at={market: at for market, at in enabled_at.items() if at is not None},
+        left=left,
+        left_fields=_left_fields(work, running, states),
     )
+
+
+def _left(
+    work: Work, name: str, states: Mapping[tuple[str, str], IntegrationState]
+) -> tuple[Integration, ...]:
+    """Return the integrations that ran once, are switched off, and whose values are to be cleared (R19)."""
+    once = [i for i in work.configuration.left_of_object(name) if (i.object, i.market) in states]
+    return tuple(i for i in once if all(_writable(work, name, f) for f in i.outputs.values()))
+
+
+def _left_fields(
+    work: Work,
+    running: Sequence[Integration],
+    states: Mapping[tuple[str, str], IntegrationState],
+) -> dict[str, tuple[str, ...]]:
+    """Return by market the fields that its mapping has lost and that are to be cleared (R19)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for integration in running:
+        fields = states[integration.object, integration.market].left_fields.split(",")
+        names = tuple(f for f in fields if f and _writable(work, integration.object, f))
+        if names and integration.old_values == "clear":
+            found[integration.market] = names
+    return found
+
+
+def _writable(work: Work, name: str, field: str) -> bool:
+    described = work.describe(name).fields.get(field)
+    return described is not None and described.updateable
 
 
 def _not_paused(

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.due import Reason, due_after_pull, new_hashes, stale_horizon, standing
-from pipeline.core.integration import DATETIME_FIELD, PARENT_PREFIX, Integration
+from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, PARENT_PREFIX, Integration
 from pipeline.core.setup import ObjectSetup
-from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
+from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.core.windows import OVERLAP, Window, pull_window, stale_before
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
@@ -240,6 +240,9 @@ def stale_rows(work: Work, setup: ObjectSetup) -> Iterator[pa.Table]:
     settings = work.configuration.settings
     waiting = work.ledger.waiting.ids_waiting(setup.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
+    yield from _left_rows(work, setup, most)
+    if not setup.integrations:
+        return
     where = stale_condition(setup, work.now(), settings.refresh_period_days)
     soql = select(TRACKED.names, setup.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
     size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
@@ -248,6 +251,25 @@ def stale_rows(work: Work, setup: ObjectSetup) -> Iterator[pa.Table]:
         never, old = Reason.NEVER_SCORED.value, Reason.STALE.value
         reasons = pc.if_else(pc.is_null(scored_at), never, old)
         yield pa.table({"id": table.column("Id"), "reason": reasons, "scored_at": scored_at})
+
+
+def _left_rows(work: Work, setup: ObjectSetup, most: int) -> Iterator[pa.Table]:
+    """Read the records that carry values of an integration that was switched off, to be cleared (R19)."""
+    for integration in setup.left:
+        marked = Contains(HASH_FIELD, f".{integration.tag}")
+        others = [Compare(name, "=", value) for name, value in setup.filters.items()]
+        where = AllOf([marked, *others])
+        soql = select(TRACKED.names, setup.object, where, order_by=("Id",), limit=most)
+        size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
+        for table in _read(work, soql, TRACKED, size):
+            reasons = pa.array([Reason.LEFT.value] * table.num_rows, pa.string())
+            yield pa.table(
+                {
+                    "id": table.column("Id"),
+                    "reason": pa.chunked_array([reasons]),
+                    "scored_at": table.column(DATETIME_FIELD),
+                }
+            )
 
 
 def stale_condition(setup: ObjectSetup, now: datetime, refresh_period_days: int) -> Condition:

@@ -26,6 +26,7 @@ from resources.ledger.state import Lease
 from resources.salesforce.bulk import JobInfo
 from resources.salesforce.errors import PASSING_ROW_CODES, JobSpoiled
 from resources.salesforce.update_csv import update_csv
+from resources.salesforce.wording import without_values
 
 JOB_DEADLINE_SECONDS: Final = 900
 """How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
@@ -162,6 +163,11 @@ class _SegmentPush:
             for row in rows.to_pylist()
         }
 
+    @cached_property
+    def keeps_values(self) -> bool:
+        """Whether the object's integrations all persist; a message may quote a value of any of them (R24)."""
+        return all(i.persist for i in self.work.configuration.of_object(self.segment.object))
+
     def run(self) -> None:
         """Settle the jobs that exist, push what is left, settle the segment; a job at work is left to a later run."""
         if self._settle_earlier_jobs() and self._push_rest():
@@ -260,15 +266,22 @@ class _SegmentPush:
             failure = self.partial.get(record_id)
             tally.rows[record_id] = ("partial" if failure else "pushed", failure, info.id)
         for row in results.failed.to_pylist():
-            tally.failed(row["id"], row["error_code"], row["error_message"], info.id)
+            tally.failed(row["id"], row["error_code"], self._worded(row["error_message"]), info.id)
+        job_message = self._worded(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
             if record_id not in tally.rows:
-                tally.failed(record_id, UNPROCESSED, info.error_message or "", info.id)
+                tally.failed(record_id, UNPROCESSED, job_message, info.id)
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
         for record_id in sent:
             if record_id not in tally.rows:
-                tally.failed(record_id, code, f"{info.state}: {info.error_message}", info.id)
+                tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
         self.work.ledger.claims.set_job_state(info.id, "settled", self.work.now())
+
+    def _worded(self, message: str | None) -> str:
+        """Return Salesforce's message as it may be kept: without values where persist is off."""
+        if not message or self.keeps_values:
+            return message or ""
+        return without_values(message, self.work.describe(self.segment.object).fields)
 
     def _settle(self) -> None:
         """End the segment in the ledger, keep its results in the lake, forget its working file."""
@@ -288,16 +301,15 @@ class _SegmentPush:
         summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
 
     def _keep(self) -> None:
-        """Keep ids, results and codes; Salesforce's message may quote a value, so it needs persist (R24)."""
+        """Keep ids, results, codes and messages (R24)."""
         if not self.tally.rows:
             return
-        persist = all(i.persist for i in self.work.configuration.of_object(self.segment.object))
         rows = [
             {
                 "id": record_id,
                 "status": status,
                 "code": failure.code if failure else "",
-                "message": failure.message if failure and persist else "",
+                "message": failure.message if failure else "",
                 "job_id": job_id,
             }
             for record_id, (status, failure, job_id) in self.tally.rows.items()

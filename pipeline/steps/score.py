@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -68,6 +72,14 @@ def score(work: Work, lease: Lease, first: int | None = None) -> ScoreSummary:
     Segments of days gone by that no job was recorded for are dissolved: their rows wait again (D3). A market that
     failed as a whole is tried with a few records first, and left out while it fails (R23).
     """
+    _forget_leftovers(work, lease.object)
+    try:
+        return _score(work, lease, first)
+    finally:
+        work.lake.delete_work(pulled_work_file(work, lease.object))
+
+
+def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
     setup = setup_of(work, lease.object)
     summary = ScoreSummary(object=lease.object)
     summary.markets = {name: market.version for name, market in setup.markets.items()}
@@ -86,8 +98,13 @@ def score(work: Work, lease: Lease, first: int | None = None) -> ScoreSummary:
             break
         _score_claimed(work, lease, running, claimed, pulled, summary)
     summary.pulled_waiting = len(pulled) - summary.pulled_claimed
-    work.lake.delete_work(pulled_work_file(work, lease.object))
     return summary
+
+
+def _forget_leftovers(work: Work, name: str) -> None:
+    """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
+    unfinished = {segment.segment_id for segment in work.ledger.claims.unfinished(name)}
+    work.lake.forget_work_of(name, but=unfinished | {pulled_work_file(work, name)})
 
 
 def _pulled_ids(work: Work, name: str) -> frozenset[str]:
@@ -243,7 +260,7 @@ def candidates(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> tuple[pa.T
     stand = standing(setup, table)
     held = pa.array(range(table.num_rows), pa.int64())
     waits = pc.is_in(held, value_set=pa.array(list(held_problems(setup, table)), pa.int64()))
-    masks = [*stand.candidates.values(), pa.chunked_array([waits])]
+    masks = [*stand.candidates.values(), *stand.leaves.values(), pa.chunked_array([waits])]
     table = table.filter(any_of(masks, table.num_rows))
     return table, standing(setup, table)
 
@@ -290,7 +307,8 @@ def score_market(
     described = setup.describes[integration.object].fields
     fields = {output: described[name] for output, name in integration.outputs.items()}
     inputs = model_inputs(integration, market, table.take(rows))
-    result = _run_model(work, market, fields, inputs)
+    with nullcontext() if _all_persist(work, setup) else _silenced():
+        result = _run_model(work, market, fields, inputs)
     if result.whole:
         summary.markets_failed[market.name] = result.whole
     ids = table.column("Id").take(rows).to_pylist()
@@ -323,6 +341,26 @@ def _as_input(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     return pc.cast(column, wanted)
 
 
+def _all_persist(work: Work, setup: ObjectSetup) -> bool:
+    return all(i.persist for i in work.configuration.of_object(setup.object))
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Drop what a model prints, warns or logs: without persist no value may stand in any log (R24)."""
+    level = logging.root.manager.disable
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+
+
 def _run_model(
     work: Work, market: Market, fields: Mapping[str, Field], inputs: pa.Table
 ) -> Validated:
@@ -330,7 +368,7 @@ def _run_model(
         return unusable(market, fields, 0, None)
     try:
         scored = work.models.get(market).score(inputs)
-    except Exception as error:  # noqa: BLE001  foreign code: whatever it raises stops that market alone
+    except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code: whatever it raises stops that market alone
         return unusable(market, fields, inputs.num_rows, f"the model raised {type(error).__name__}")
     return validated(market, fields, scored, inputs.num_rows)
 

@@ -90,6 +90,8 @@ def _why_none_runs(work: Work, name: str) -> str | None:
         if hold is None or hold.retry_at <= work.now():
             return None
         held.append(f"market {hold.market} is held ({hold.reason}) until {hold.retry_at:%H:%M} UTC")
+    if work.configuration.left_of_object(name):
+        return None
     return "; ".join(held) or "no integration is ready and not paused; see `insights check`"
 
 

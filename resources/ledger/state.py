@@ -25,6 +25,8 @@ class IntegrationState:
     paused_at: datetime | None
     not_ready: str | None
     resting_since: datetime | None
+    outputs: str
+    left_fields: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,17 @@ def read_again_from(connection: sa.Connection, name: str, since: datetime) -> No
         .where(t.objects.c.object == name, t.objects.c.watermark > since)
         .values(watermark=since)
     )
+
+
+def _left_fields(
+    old: IntegrationState | None, name: str, mapped: Mapping[tuple[str, str], Sequence[str]]
+) -> str:
+    """Return the fields that the integration once wrote and no mapping of the object names now."""
+    if old is None:
+        return ""
+    written = dict.fromkeys(f for f in f"{old.left_fields},{old.outputs}".split(",") if f)
+    now_mapped = {f for (of, _), fields in mapped.items() if of == name for f in fields}
+    return ",".join(f for f in written if f not in now_mapped)
 
 
 def _resting_since(
@@ -133,7 +146,10 @@ class State:
             return {(r["object"], r["market"]): IntegrationState(**r) for r in rows}
 
     def record_integrations(
-        self, wanted: Mapping[tuple[str, str], tuple[str, str | None]], now: datetime
+        self,
+        wanted: Mapping[tuple[str, str], tuple[str, str | None]],
+        now: datetime,
+        outputs: Mapping[tuple[str, str], Sequence[str]] | None = None,
     ) -> None:
         """Bring rollouts up to date with the configuration.
 
@@ -141,7 +157,11 @@ class State:
         A new, changed or returning one gets `enabled_at` = now once it is ready, and with it every record
         becomes due at the limit's pace (R17). One that is no longer wanted loses its `enabled_at`. One that was
         not ready for a while and is again has the object read anew from then on, so that no change is lost.
+
+        `outputs` names the fields that each writes; one that an integration wrote and no mapping of the object
+        names any more is kept in `left_fields` (R19).
         """
+        mapped = outputs or {}
         known = self.integrations()
         rows = []
         back: list[tuple[str, datetime]] = []
@@ -156,6 +176,8 @@ class State:
                 "enabled_at": enabled_at,
                 "not_ready": not_ready,
                 "resting_since": _resting_since(old, not_ready, now),
+                "outputs": ",".join(mapped.get((name, market), ())),
+                "left_fields": _left_fields(old, name, mapped),
             }
             if keeps and old and old.resting_since and not not_ready and not old.paused_at:
                 back.append((name, old.resting_since))

@@ -107,7 +107,7 @@ class Waiting:
         """Return counts of claimable rows by object, reason and whether they are lasting failures.
 
         Rows of an object whose integrations are all off or paused are not claimable: nobody may claim them, and
-        they must not hold back the others' shares (R20).
+        they must not hold back the others' shares (R20). Those that are to be cleared after it are (R19).
         """
         known = sa.exists().where(t.integrations.c.object == t.waiting.c.object)
         running = known.where(
@@ -121,7 +121,7 @@ class Waiting:
             .where(
                 t.waiting.c.segment_id.is_(None),
                 t.waiting.c.not_before <= now,
-                sa.or_(~known, running),
+                sa.or_(~known, running, t.waiting.c.reason == Reason.LEFT.value),
             )
             .group_by(t.waiting.c.object, t.waiting.c.reason, failed)
         )

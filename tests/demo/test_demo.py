@@ -159,7 +159,7 @@ def running_ui(home: Path, mark: str) -> Iterator[Ui]:
             stdout=sink,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
         )
     try:
         yield Ui(process, output)

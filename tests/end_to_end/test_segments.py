@@ -342,8 +342,8 @@ def test_redo_beyond_the_limit_goes_on_over_the_next_days(shared_plant: Build) -
     built = shared_plant(integration("Lead"), daily_record_limit=5)
     built.set_clock(datetime(2026, 3, 9, 21, 30, tzinfo=UTC))
     built.turn_on()
-    for day in range(2):
-        built.create("Lead", *(ACME | {"LastName": f"Ito {day} {n}"} for n in range(4)))
+    for number in range(2):
+        built.create("Lead", *(ACME | {"LastName": f"Ito {number} {n}"} for n in range(4)))
         built.pull("Lead")
         built.wait(days=1)
     for day in (date(2026, 3, 9), TODAY):

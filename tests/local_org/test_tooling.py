@@ -56,6 +56,27 @@ def test_a_new_field_is_visible_to_nobody_until_granted(
     assert name not in field_names(admin)
 
 
+def test_a_new_checkbox_is_hidden_too_and_can_be_granted(
+    org: launch.RunningOrg, api: Api, admin: Api
+) -> None:
+    """It is never null, but that does not make it a required field, which all may see."""
+    name = make_field(admin, type="Checkbox", defaultValue="false")
+    assert name not in field_names(api)
+    integration = org.query(f"SELECT Id FROM User WHERE Username = '{launch.USERNAME}'")[0]["Id"]
+    permission_set = admin.create("PermissionSet", Name=f"Set{next(SERIAL)}", Label="Scoring")
+    admin.create(
+        "FieldPermissions",
+        ParentId=permission_set,
+        SobjectType="Lead",
+        Field=f"Lead.{name}",
+        PermissionsRead=True,
+        PermissionsEdit=False,
+    )
+    admin.create("PermissionSetAssignment", AssigneeId=integration, PermissionSetId=permission_set)
+
+    assert field_names(api)[name]["updateable"] is False
+
+
 def test_object_permissions_are_granted_the_same_way(org: launch.RunningOrg, admin: Api) -> None:
     user = org.control("POST", "users", {"username": "plain@local.example"})
     org.control(

@@ -292,7 +292,9 @@ def test_used_up_budget_is_nothing_could_be_done_now(site: Site) -> None:
     assert "Pulling resumes at" in run["error"]
 
 
-@pytest.mark.xfail(strict=True, reason="Dagster's own log of the failed step goes to stderr, stacks included")
+@pytest.mark.xfail(
+    strict=True, reason="Dagster's own log of the failed step goes to stderr, stacks included"
+)
 def test_run_that_cannot_says_so_without_a_stack(site: Site) -> None:
     """R21: the message alone, as for every other error that a person can act on."""
     site.insights("check")
@@ -356,5 +358,3 @@ def test_installed_command_says_its_version_and_helps() -> None:
     for command in ("check", "pull", "refresh", "status", "failures"):
         assert f"  {command} " in said("--help")
     assert "--json" in said("pull", "--help")
-
-

@@ -15,7 +15,9 @@ from click.testing import CliRunner
 
 from local_org.launch import ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, RunningOrg, start
 from pipeline.cli import cli
+from pipeline.commands.opening import opened_work
 from pipeline.core.errors import InsightsError
+from pipeline.steps.preflight import Preflight, check
 from resources.salesforce.calls import RetryPolicy
 from tests.conftest import PLANT_VARIABLES
 
@@ -30,6 +32,7 @@ class Said:
     text: str
 
     def json(self) -> Any:
+        """Return what it said to programs."""
         return json.loads(self.text)
 
 
@@ -43,10 +46,12 @@ class Desk:
 
     @property
     def config(self) -> Path:
+        """The folder of the configuration."""
         return self.folder / "config"
 
     @property
     def home(self) -> Path:
+        """The folder of the state."""
         return self.folder / "home"
 
     def connect(self, org: RunningOrg) -> None:
@@ -55,6 +60,7 @@ class Desk:
         self.set(SALESFORCE_LOGIN_URL=org.base_url, **PLANT_VARIABLES)
 
     def set(self, **variables: str) -> None:
+        """Set variables for this test."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
 
@@ -73,6 +79,11 @@ class Desk:
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Said(result.exit_code, result.output)
+
+    def check(self) -> Preflight:
+        """Do what `insights check` does, with this desk's folders."""
+        with opened_work() as work:
+            return check(work)
 
     def configure(self, *integrations: dict[str, Any], markets: tuple[str, ...] = ()) -> None:
         """Write a configuration by hand."""

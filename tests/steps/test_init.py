@@ -14,7 +14,7 @@ import yaml
 from local_org.launch import start
 from pipeline.core.config import Settings
 from resources.configuration import read_configuration
-from tests.steps.conftest import Desk, MakeDesk
+from tests.steps.conftest import Desk
 
 ROOT = Path(__file__).parents[2]
 ANSWERS = ("--environment", "local", "--time-zone", "Europe/Berlin")
@@ -88,7 +88,7 @@ def test_force_leaves_a_market_that_is_there_alone(plain_desk: Desk) -> None:
         ((*ANSWERS, "--object", "Lead", "--market", "enterprise"), "did you mean 'enterprise_fit'"),
         (
             ("--environment", "local", "--time-zone", "Europe/Berln", "--object", "Lead"),
-            "n/Berlin'",
+            "did you mean 'Europe/Berlin'",
         ),
         ((*ANSWERS, "--object", "Lead", "--daily-pull-time", "25:00"), "daily_pull_time"),
     ],
@@ -128,11 +128,11 @@ def test_where_nobody_can_be_asked_missing_options_are_a_wrong_usage(plain_desk:
 
 
 def test_another_org_than_the_one_remembered_stops_init(
-    plain_desk: Desk, desk_for: MakeDesk
+    plain_desk: Desk,
 ) -> None:
     """R1."""
     plain_desk.run("init", *ANSWERS, "--object", "Lead")
-    plain_desk.run("check")
+    plain_desk.check()
     with start() as other:
         plain_desk.connect(other)
 
