@@ -28,7 +28,7 @@ TRACKING = {
     "Mintigo_hash__c": {"type": "TextArea"},
     "Mintigo_update_datetime__c": {"type": "DateTime"},
 }
-FIELDS = {
+FIELDS: dict[str, dict[str, Any]] = {
     **TRACKING,
     **{
         f"{market}_{name}__c": metadata

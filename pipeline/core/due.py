@@ -11,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.digest import digests, hash_field, stored_digests
+from pipeline.core.digest import VERSION, digests, hash_field, stored_digests
 from pipeline.core.integration import HASH_FIELD
 from pipeline.core.setup import ObjectSetup
 
@@ -140,6 +140,8 @@ def new_hashes(
         if scored is not None and market in scored:
             value = pc.if_else(scored[market], value, stand.stored[market])
         entries[integration.tag] = pc.if_else(stand.candidates[market], value, nothing)
+    if not entries:
+        return pa.array([VERSION] * len(stand.conflicts), pa.string())
     return hash_field(entries)
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from pipeline.core.market import Market, Name, Strict
+from pipeline.core.market import Flag, Market, Name, Strict
+from pipeline.core.written import WrittenProblem, choice, pattern
 
 ObjectName = Literal["Account", "Contact", "Lead"]
 OBJECTS: Final[tuple[ObjectName, ...]] = ("Account", "Contact", "Lead")
@@ -30,25 +31,51 @@ AUDIT_FIELDS: Final = frozenset(
         "LastViewedDate",
     }
 )
+_AUDIT: Final = frozenset(field.lower() for field in AUDIT_FIELDS)
+_TRACKING: Final = frozenset(field.lower() for field in TRACKING_FIELDS)
 PARENT_PREFIX: Final = "Account."
 MARKETS_PER_OBJECT_MAX: Final = 10
 
-FieldPath = Annotated[str, Field(pattern=r"^(Account\.)?[A-Za-z]\w{0,79}$")]
-FieldName = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,79}$")]
+FieldPath = Annotated[
+    str,
+    Field(
+        pattern=pattern(
+            r"^(Account\.)?[A-Za-z]\w{0,79}$",
+            asks_for="a field's API name is expected, as in Company, Size__c or (on Contact) Account.Name",
+        )
+    ),
+]
+FieldName = Annotated[
+    str,
+    Field(
+        pattern=pattern(
+            r"^[A-Za-z]\w{0,79}$",
+            asks_for="the API name of a field of the object itself is expected, as in PI_Score__c",
+        )
+    ),
+]
 
 
 class Integration(Strict):
     """One market on one object: which fields go in, which come out, and for which records."""
 
     object: ObjectName
+    """Which object; a lead-based market scores Contact and Lead only (R4, R5)."""
     market: Name
-    enabled: bool = True
-    persist: bool = True
+    """The market's name: that of its folder below markets/."""
+    enabled: Flag = True
+    """False: it does not run."""
+    persist: Flag = True
+    """True: inputs and outputs of every scoring are kept; False: neither, once the push is done (R24)."""
     candidate_field: FieldName | None = None
+    """A checkbox: only records where it is checked are scored with this market (R7)."""
     inputs: dict[Name, FieldPath] = Field(default_factory=dict)
+    """The market's inputs: the Salesforce field that each is read from."""
     outputs: dict[Name, FieldName] = Field(default_factory=dict)
+    """The market's enabled outputs: the Salesforce field that each is written to."""
     null_outputs: Literal["clear", "keep"] = "clear"
-    account_changes: bool = False
+    """What a null output does to its field (R8)."""
+    account_changes: Flag = False
     """True: a change of the parent account makes its contacts due (R18)."""
 
     old_values: Literal["keep", "clear"] = "keep"
@@ -95,53 +122,82 @@ class Integration(Strict):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def problems(integration: Integration, market: Market) -> list[str]:
-    """Return what is wrong with `integration` as written, one line a problem, without asking the org."""
-    found: list[str] = []
-    where = f"integration {integration.name}"
+def problems(integration: Integration, market: Market | None) -> list[WrittenProblem]:
+    """Return what is wrong with `integration` as written, without asking the org.
+
+    Where there is no `market` of its name, what needs none is looked at all the same.
+    """
+    return [
+        *([] if market is None else _market_problems(integration, market)),
+        *_input_problems(integration),
+        *_output_problems(integration),
+    ]
+
+
+def _market_problems(integration: Integration, market: Market) -> list[WrittenProblem]:
+    found: list[WrittenProblem] = []
     if market.kind == "lead_based" and integration.object not in LEAD_BASED_OBJECTS:
         found.append(
-            f"{where}: market {market.name} is lead based and scores Contact and Lead only, "
-            f"not {integration.object} (R5)."
+            WrittenProblem(
+                ("object",),
+                f"the market {market.name} is lead based and scores "
+                f"{' and '.join(LEAD_BASED_OBJECTS)} only, not {integration.object} (R5).",
+            )
         )
     found += [
-        f"{where}: inputs: the market has no input {name!r}; it has {', '.join(market.inputs)}."
+        WrittenProblem(
+            ("inputs", name),
+            f"the market {market.name} has no input {name!r}; {choice(name, market.inputs)}",
+        )
         for name in integration.inputs
         if name not in market.inputs
     ]
     enabled = market.enabled_outputs
     found += [
-        f"{where}: outputs: the market has no enabled output {name!r}; it has {', '.join(enabled)}."
+        WrittenProblem(
+            ("outputs", name),
+            f"the market {market.name} has no enabled output {name!r}; "
+            f"{choice(name, enabled, rule='R8')}",
+        )
         for name in integration.outputs
         if name not in enabled
     ]
-    found += _field_problems(integration, where)
     return found
 
 
-def _field_problems(integration: Integration, where: str) -> list[str]:
-    found: list[str] = []
+def _input_problems(integration: Integration) -> list[WrittenProblem]:
+    found: list[WrittenProblem] = []
     outputs = {field.lower() for field in integration.outputs.values()}
     for name, path in integration.inputs.items():
-        leaf = path.removeprefix(PARENT_PREFIX)
-        if leaf in AUDIT_FIELDS or leaf in TRACKING_FIELDS:
-            found.append(
-                f"{where}: inputs: {name}: {path} changes with every push, so every record would "
-                "be due for ever: map another field (R10)."
+        key = ("inputs", name)
+        leaf = path.removeprefix(PARENT_PREFIX).lower()
+        kind = "an audit" if leaf in _AUDIT else "a tracking" if leaf in _TRACKING else ""
+        if kind:
+            message = (
+                f"{path} is {kind} field; these change with pushes, so that records would be due "
+                "for ever: map another field (R10)."
             )
+            found.append(WrittenProblem(key, message))
         if path.lower() in outputs:
-            found.append(f"{where}: {path} is both an input and an output (R10).")
+            found.append(WrittenProblem(key, f"{path} is both an input and an output (R10)."))
         if path.startswith(PARENT_PREFIX) and integration.object != "Contact":
             found.append(
-                f"{where}: inputs: {name}: {path}: only Contact has a parent account (R11)."
+                WrittenProblem(key, f"{path}: only Contact has a parent account (R11).")
             )
-    found += [
-        f"{where}: outputs: {name}: {field} is written by the pipeline itself."
-        for name, field in integration.outputs.items()
-        if field in TRACKING_FIELDS
-    ]
-    if len(set(outputs)) < len(integration.outputs):
-        found.append(f"{where}: outputs: two outputs are mapped to one field.")
+    return found
+
+
+def _output_problems(integration: Integration) -> list[WrittenProblem]:
+    found: list[WrittenProblem] = []
+    written: dict[str, str] = {}
+    for name, field in integration.outputs.items():
+        if field.lower() in _TRACKING:
+            message = f"{field} is a tracking field, written by the pipeline itself (R10)."
+            found.append(WrittenProblem(("outputs", name), message))
+        first = written.setdefault(field.lower(), name)
+        if first != name:
+            message = f"two outputs are mapped to one field: {field} is that of {first} already."
+            found.append(WrittenProblem(("outputs", name), message))
     return found
 
 
@@ -157,35 +213,64 @@ def conflicts(integrations: Sequence[Integration]) -> list[tuple[Integration, In
     ]
 
 
-def object_problems(integrations: Sequence[Integration]) -> list[str]:
-    """Return what is wrong between the integrations of one object (R6, R19)."""
-    found: list[str] = []
+def object_problems(integrations: Sequence[Integration]) -> list[WrittenProblem]:
+    """Return what is wrong between the integrations of one object (R6, R10, D1), each at one of them."""
+    return [
+        *_conflict_problems(integrations),
+        *_hash_field_problems(integrations),
+        *_loop_problems(integrations),
+    ]
+
+
+def _conflict_problems(integrations: Sequence[Integration]) -> list[WrittenProblem]:
+    found: list[WrittenProblem] = []
     for first, second in conflicts(integrations):
-        written = {field.lower() for field in second.outputs.values()}
-        shared = sorted(field for field in first.outputs.values() if field.lower() in written)
         routes = {(i.candidate_field or "").lower() for i in (first, second)}
-        if "" in routes or len(routes) == 1:
-            found.append(
-                f"integrations {first.name} and {second.name} both write {', '.join(shared)}: give each "
-                "its own fields, or a candidate_field of its own that routes each record to one of them (R6)."
-            )
+        if "" not in routes and len(routes) > 1:
+            continue
+        written = {field.lower() for field in first.outputs.values()}
+        shared = {n: field for n, field in second.outputs.items() if field.lower() in written}
+        message = (
+            f"integrations {first.name} and {second.name} both write {', '.join(shared.values())}: "
+            "give each its own fields, or a candidate_field of its own that routes each record to one "
+            "of them (R6)."
+        )
+        found.append(WrittenProblem(("outputs", next(iter(shared))), message, second.name))
+    return found
+
+
+def _hash_field_problems(integrations: Sequence[Integration]) -> list[WrittenProblem]:
+    found: list[WrittenProblem] = []
     if len(integrations) > MARKETS_PER_OBJECT_MAX:
-        found.append(
-            f"{integrations[0].object} has {len(integrations)} integrations; "
-            f"{HASH_FIELD} holds {MARKETS_PER_OBJECT_MAX} at the most."
+        one_too_many = integrations[MARKETS_PER_OBJECT_MAX]
+        message = (
+            f"{one_too_many.object} has {len(integrations)} integrations that are enabled; "
+            f"{HASH_FIELD} holds {MARKETS_PER_OBJECT_MAX} at the most: disable or remove some."
         )
-    tags = {integration.market: integration.tag for integration in integrations}
-    if len(set(tags.values())) < len(tags):
-        found.append(
-            f"{integrations[0].object}: two market names share the tag that {HASH_FIELD} knows "
-            "them by: rename one."
+        found.append(WrittenProblem(("market",), message, one_too_many.name))
+    by_tag: dict[str, Integration] = {}
+    for integration in integrations:
+        other = by_tag.setdefault(integration.tag, integration)
+        if other.market != integration.market:
+            message = (
+                f"the markets {other.market} and {integration.market} share the tag that "
+                f"{HASH_FIELD} knows them by: rename one."
+            )
+            found.append(WrittenProblem(("market",), message, integration.name))
+    return found
+
+
+def _loop_problems(integrations: Sequence[Integration]) -> list[WrittenProblem]:
+    """Return the inputs that another integration writes: the two would make each other due for ever."""
+    writers = {f.lower(): i for i in integrations for f in i.outputs.values()}
+    return [
+        WrittenProblem(
+            ("inputs", name),
+            f"{path} is written by a market on {i.object} (R10): {writers[path.lower()].name}.",
+            i.name,
         )
-    all_outputs = {f.lower() for i in integrations for f in i.outputs.values()}
-    found += [
-        f"integration {i.name}: inputs: {name}: {path} is written by a market on {i.object} (R10)."
         for i in integrations
         for name, path in i.inputs.items()
-        if path.lower() in all_outputs
-        and path.lower() not in {f.lower() for f in i.outputs.values()}
+        if path.lower() in writers
+        and path.lower() not in {field.lower() for field in i.outputs.values()}
     ]
-    return found

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipeline.core.written import pattern
 
 SCORE_MAX: Final = 100
 RANKS: Final = ("A", "B", "C", "D", "F")
 REASONS_LENGTH_DEFAULT: Final = 255
 
 InputType = Literal["text", "number", "boolean", "date", "datetime"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+Name = Annotated[
+    str,
+    Field(
+        pattern=pattern(
+            r"^[a-z][a-z0-9_]{0,59}$",
+            asks_for="a name is up to 60 small letters, digits and _, a letter first",
+        )
+    ),
+]
+MODEL_PATTERN: Final = pattern(
+    r"^[\w./-]+\.py:[A-Za-z_]\w*$", asks_for="file.py:function is expected, as in model.py:load"
+)
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false as YAML knows them, and nothing that could be taken for either."""
 
 INPUT_ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "text": pa.string(),
@@ -26,33 +41,51 @@ INPUT_ARROW_TYPES: Final[dict[str, pa.DataType]] = {
 class Strict(BaseModel):
     """A model of something written by hand: an unknown key is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class MarketInput(Strict):
     """One input of a market; `used_by_model` is the asterisk of the mapping screen."""
 
     label: str
+    """What people see."""
     type: InputType
-    used_by_model: bool = False
-    required: bool = False
+    """What the model is given."""
+    used_by_model: Flag = False
+    """True: the model was built on it (the asterisk); left unmapped, it is a warning (R12)."""
+    required: Flag = False
+    """True: an integration that does not map it does not run (R12)."""
 
 
 class MarketOutput(Strict):
     """One output of a market: a score, a rank, the reasons or an insight (R8)."""
 
     type: Literal["score", "rank", "reasons", "insight"]
+    """A score is a whole number from 0 to 100, a rank A to D or F, reasons a text."""
     label: str = ""
-    enabled: bool = True
+    """What people see."""
+    enabled: Flag = True
+    """False: it cannot be mapped (R8)."""
     value: Literal["boolean", "text", "number"] | None = None
-    category: Literal["fit", "intent", "location_intent"] | None = None
+    """What an insight holds; to be given for every insight, and for nothing else."""
+    category: Literal["fit", "intent"] | None = None
+    """What an insight tells of; to be given for every insight. By location there is none (R8)."""
     values: tuple[str, ...] = ()
-    length: Annotated[int, Field(ge=1, le=131_072)] | None = None
+    """All values there may be; needed where the field is a restricted picklist."""
+    length: Annotated[int, Field(ge=1, le=131_072, strict=True)] | None = None
+    """The most characters that a text may have (255 unless given)."""
+
+    @field_validator("category", mode="before")
+    @classmethod
+    def _is_not_by_location(cls, value: Any) -> Any:
+        if isinstance(value, str) and "location" in value.lower():
+            raise ValueError(
+                "location-based intent insights are not supported; allowed are fit, intent (R8)"
+            )
+        return value
 
     @model_validator(mode="after")
     def _is_whole(self) -> MarketOutput:
-        if self.category == "location_intent":
-            raise ValueError("location-based intent insights are not supported")
         if self.type == "insight" and (self.value is None or self.category is None):
             raise ValueError("an insight needs value (boolean, text, number) and category")
         if self.type == "rank" and not set(self.rank_values) <= set(RANKS):
@@ -124,15 +157,25 @@ class Market(Strict):
 
     name: Name
     label: str
+    """What people see."""
     kind: Literal["account_based", "lead_based"]
+    """An account-based market may score Account, Contact and Lead, a lead-based one Contact and Lead (R5)."""
     version: Annotated[str, Field(min_length=1, max_length=60)]
-    model: Annotated[str, Field(pattern=r"^[\w./-]+\.py:[A-Za-z_]\w*$")]
+    """Text, in quotes; another one is rolled out to all records like a market newly turned on (R17)."""
+    model: Annotated[str, Field(pattern=MODEL_PATTERN)]
+    """`file.py:function` in the market's folder; the function returns the model."""
     inputs: dict[Name, MarketInput]
+    """What the model takes in, by name, in the order of display."""
     outputs: dict[Name, MarketOutput]
+    """What the model gives out, by name."""
     description: str = ""
+    """What the market is for, shown in the UI."""
     owner: str = ""
+    """Whom to ask, shown in the UI."""
     reference: tuple[ReferenceData, ...] = ()
+    """Tables that records are enriched from, shown as sources in the lineage."""
     training: Training | None = None
+    """Where the model comes from and how good it is; not read when scoring."""
 
     @property
     def enabled_outputs(self) -> dict[str, MarketOutput]:

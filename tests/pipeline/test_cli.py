@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from local_org.launch import RunningOrg
-from tests.conftest import PLANT_VARIABLES
-from tests.plant import Plant, clean, integration
+from tests.plant import CLIENT_ID, CLIENT_SECRET, Plant, clean, integration
 
 ROOT = Path(__file__).parents[2]
 ACME = {"Company": "Acme", "Title": "CEO"}
@@ -83,7 +82,8 @@ class Site:
             "INSIGHTS_CONFIG": str(self.folder / "config"),
             "INSIGHTS_HOME": str(self.folder / "home"),
             "SALESFORCE_LOGIN_URL": self.org.base_url,
-            **PLANT_VARIABLES,
+            "SALESFORCE_CLIENT_ID": CLIENT_ID,
+            "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET,
         }
 
     def settings(self, **values: Any) -> None:
