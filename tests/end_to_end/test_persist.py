@@ -237,7 +237,7 @@ def test_pulled_rows_are_gone_when_scoring_is_interrupted(stopping: Plant) -> No
     assert _work_files(stopping) == []
 
     model.write_text(MODEL)
-    assert stopping.run("score_and_push", "Lead")["pushed"] == 1
+    figures = stopping.run("score_and_push", "Lead"); print("XX", figures, stopping.failures()); assert figures["pushed"] == 1
     assert _found_in(stopping) == {}
 
 
