@@ -15,6 +15,7 @@ from pipeline.steps.score import ScoreSummary
 from pipeline.steps.work import Work
 
 DRY_RUN_RECORDS_SHOWN: Final = 20
+NOT_KEPT: Final = "(persist is off)"
 
 
 def pull_figures(summary: PullSummary, work: Work) -> dict[str, Any]:
@@ -66,16 +67,19 @@ def push_figures(summary: PushSummary, work: Work) -> dict[str, Any]:
     return figures | _common(summary.object, work)
 
 
-def dry_run_figures(found: DryRun) -> dict[str, Any]:
-    """Return what a dry run would do, field by field, for the first records."""
+def dry_run_figures(found: DryRun, *, persist: bool) -> dict[str, Any]:
+    """Return what a dry run would do, field by field, for the first records.
+
+    Values stay in Dagster's storage, so they are shown only where all integrations of the object persist (R24).
+    """
     records = [
         dg.TableRecord(
             {
                 "id": row["id"],
                 "reason": row["reason"],
                 "field": name,
-                "stands": _shown(values["stands"]),
-                "would_be": _shown(values["would_be"]),
+                "stands": _shown(values["stands"]) if persist else NOT_KEPT,
+                "would_be": _shown(values["would_be"]) if persist else NOT_KEPT,
             }
         )
         for row in found.rows[:DRY_RUN_RECORDS_SHOWN]

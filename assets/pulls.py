@@ -92,7 +92,9 @@ def _dry_run(
 ) -> dg.AssetObservation:
     """Observe what a run would do; nothing is materialized, so that no partition looks done."""
     found = stopping_for_people(partial(dry_run, work, name, kind, first))
-    return dg.AssetObservation(asset_key=key, partition=partition, metadata=dry_run_figures(found))
+    persist = all(i.persist for i in work.configuration.of_object(name))
+    figures = dry_run_figures(found, persist=persist)
+    return dg.AssetObservation(asset_key=key, partition=partition, metadata=figures)
 
 
 def _figures(done: list[Done[PullSummary]]) -> dict[str, Any]:

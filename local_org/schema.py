@@ -194,7 +194,7 @@ class Field:
             "nameField": self.name_field,
             "namePointing": len(self.reference_to) > 1,
             "nillable": self.nillable,
-            "permissionable": self.permissionable and self.nillable,
+            "permissionable": not self.is_system,
             "picklistValues": [choice.describe() for choice in self.choices],
             "polymorphicForeignKey": len(self.reference_to) > 1,
             "precision": self.precision,

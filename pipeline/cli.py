@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pipeline.commands import org, setup
+from pipeline.commands import org, schema, setup
 from pipeline.core.errors import InsightsError
 from pipeline.core.integration import OBJECTS
 
@@ -76,7 +76,9 @@ def check(as_json: bool) -> None:
     """Hold every integration against the org, and turn on those that are ready."""
     from pipeline.steps.preflight import check as preflight
 
-    found = _with_work(preflight)
+    found, notices = _with_work(
+        lambda work: (preflight(work), work.configuration.notices(work.today))
+    )
     ready = [integration.name for integration in found.ready]
     if as_json:
         _print_json(
@@ -91,10 +93,13 @@ def check(as_json: bool) -> None:
                     }
                     for p in found.problems
                 ],
+                "notices": notices,
             }
         )
     else:
         _table(_check_rows(found), ("integration", "result", "where", "what", "do"))
+        for notice in notices:
+            click.echo(f"notice: {notice}")
     if found.errors:
         sys.exit(FAILED)
 
@@ -188,7 +193,7 @@ def failures(as_json: bool) -> None:
         click.echo("No record is failing.")
 
 
-for _command in (setup.init, setup.login, setup.mapping, setup.provision, org.org):
+for _command in (setup.init, setup.login, setup.mapping, setup.provision, org.org, schema.schema):
     cli.add_command(_command)
 
 

@@ -2,61 +2,103 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, time
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema, field_validator
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.integration import OBJECTS, Integration, object_problems, problems
 from pipeline.core.limits import CHANGES_SHARE_PERCENT, DayPolicy
 from pipeline.core.market import Market, Strict
+from pipeline.core.written import (
+    ASKED_BY_PATTERN,
+    DATE_PATTERN,
+    TIME_PATTERN,
+    KeyPath,
+    WrittenProblem,
+    choice,
+    nearest,
+    refused,
+    shown,
+)
 
-Percent = Annotated[int, Field(ge=0, le=100)]
+NOTICE_DAYS: Final = 366
+"""How far ahead `Configuration.notices` looks: a year holds each change of the clocks once."""
+
+Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    # "localtime" is whatever this machine is set to.
+    return frozenset(available_timezones() - {"localtime"})
 
 
 class Settings(Strict):
     """The settings of R2. Days are days of `time_zone`; limits are records and API calls a day."""
 
     environment: Literal["local", "sandbox", "production"]
-    time_zone: str
-    daily_pull_time: time
-    pull_interval_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
-    refresh_period_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    daily_record_limit: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
-    daily_api_calls_limit: Annotated[int, Field(ge=1)] = 15_000
+    """What kind of org it is (R1)."""
+    time_zone: Annotated[str, Field(examples=["Europe/Berlin", "America/New_York", "UTC"])]
+    """Whose calendar days the limits and partitions count: an IANA name."""
+    daily_pull_time: Annotated[
+        time, WithJsonSchema({"type": "string", "pattern": TIME_PATTERN, "examples": ["02:00"]})
+    ]
+    """When the daily pull runs, on the clock of time_zone: hours and minutes, in quotes (R17)."""
+    pull_interval_minutes: Annotated[int, Field(strict=True, ge=1, le=1440)] = 5
+    """How often changed records are asked for (R14)."""
+    refresh_period_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 30
+    """Scores older than this are renewed by the daily pull (R17)."""
+    daily_record_limit: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 10_000
+    """Records scored a day, over all objects together (R20)."""
+    daily_api_calls_limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] = 15_000
+    """HTTP calls to the org a day, sign-in and retries included (R21)."""
     new_and_changed_share_percent: Percent = CHANGES_SHARE_PERCENT
-    segment_records_max: Annotated[int, Field(ge=1, le=100_000)] = 10_000
-    partitions_start: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-01-01"
+    """The share of the limit that new and changed records are guaranteed (R20)."""
+    segment_records_max: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 10_000
+    """How many records are scored together and pushed in one job; bounds memory."""
+    partitions_start: Annotated[str, Field(pattern=DATE_PATTERN)] = "2026-01-01"
+    """The first day that has a partition: an ISO date."""
 
     @field_validator("time_zone")
     @classmethod
     def _exists(cls, value: str) -> str:
         """Refuse an empty or unknown zone: Dagster itself would take an empty one."""
-        if value not in available_timezones():
-            near = get_close_matches(value, available_timezones(), n=1)
+        if value not in _time_zones():
+            near = nearest(value, _time_zones())
             raise ValueError(
-                f"{value!r} is no time zone" + (f"; did you mean {near[0]!r}?" if near else "")
+                f"{shown(value)} is no time zone; "
+                + (f"did you mean {near!r}?" if near else "an IANA name is, as in Europe/Berlin.")
             )
         return value
 
     @field_validator("daily_pull_time", mode="before")
     @classmethod
     def _is_written_as_text(cls, value: Any) -> Any:
-        """Refuse a number: YAML reads 14:00 without quotes as 840, and that would mean 00:14."""
+        """Refuse a number: YAML reads 14:00 without quotes as 840, and that would mean 00:14.
+
+        Refuse seconds and offsets too: a schedule knows neither.
+        """
         if isinstance(value, (int, float)):
             raise ValueError('write the time in quotes, as in "14:00"')  # noqa: TRY004  pydantic's way
+        if not isinstance(value, time) and not re.fullmatch(TIME_PATTERN, str(value), re.ASCII):
+            raise ValueError(f"found {shown(value)}; {ASKED_BY_PATTERN[TIME_PATTERN]}")
         return value
 
     @field_validator("partitions_start")
     @classmethod
     def _is_a_date(cls, value: str) -> str:
-        date.fromisoformat(value)
+        try:
+            date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no date: {error}") from None
         return value
 
     @property
@@ -74,10 +116,24 @@ class Settings(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML file, read: its path as people know it and its content."""
+    """One YAML file: its path as people know it, its content, and what is known of it from the reading.
+
+    `lines` tells for each key where it stands, from 1. `problems` were found while reading; where they leave
+    nothing to be checked, `is_read` is False. A market's content holds its folder's name as `name`.
+    """
 
     path: str
     content: Any
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    problems: tuple[WrittenProblem, ...] = ()
+    is_read: bool = True
+
+    def line(self, key: KeyPath) -> int | None:
+        """Return the line of `key`, or of what it is missing from; None where nothing is known of lines."""
+        for length in range(len(key), -1, -1):
+            if key[:length] in self.lines:
+                return self.lines[key[:length]]
+        return None
 
 
 @dataclass(frozen=True)
@@ -91,6 +147,18 @@ class Configuration:
     def of_object(self, name: str) -> tuple[Integration, ...]:
         """Return the integrations of one object that are switched on and mapped (R12)."""
         return tuple(i for i in self.integrations if i.object == name and i.enabled and i.is_mapped)
+
+    def notices(self, today: date) -> tuple[str, ...]:
+        """Return what is right as written and still good to know on `today`, a day of the settings' zone."""
+        settings = self.settings
+        fires = _fires_in_a_gap(settings.daily_pull_time, settings.zone, today)
+        if fires is None:
+            return ()
+        return (
+            f"settings.yaml: daily_pull_time: {settings.daily_pull_time:%H:%M} does not exist on "
+            f"{fires:%Y-%m-%d} in {settings.time_zone}, where the clocks go forward: the daily pull of that "
+            f"day runs at {fires:%H:%M}.",
+        )
 
     def left_of_object(self, name: str) -> tuple[Integration, ...]:
         """Return the integrations of one object that are switched off and whose old values are to go (R19)."""
@@ -106,82 +174,119 @@ class Configuration:
         return tuple(n for n in OBJECTS if self.of_object(n) or self.left_of_object(n))
 
 
+def _fires_in_a_gap(at: time, zone: ZoneInfo, today: date) -> datetime | None:
+    """Return when Dagster fires on the next day that has no `at`, on the clock of that day; None without one.
+
+    It fires at the gap's end. A gap that begins at midnight is the exception: there it fires as far behind
+    the gap's end as `at` is behind midnight.
+    """
+    for ahead in range(NOTICE_DAYS):
+        asked = datetime.combine(today + timedelta(days=ahead), at, zone)
+        if _exists(asked):
+            continue
+        if not _exists(asked.replace(hour=0, minute=0)):
+            return asked.astimezone(UTC).astimezone(zone)
+        minutes = (asked + timedelta(minutes=n) for n in range(1, 24 * 60))
+        return next((minute for minute in minutes if _exists(minute)), None)
+    return None
+
+
+def _exists(wall: datetime) -> bool:
+    """Say whether the clocks of its zone ever show `wall`."""
+    there_and_back = wall.astimezone(UTC).astimezone(wall.tzinfo)
+    return there_and_back.replace(tzinfo=None) == wall.replace(tzinfo=None)
+
+
 def configuration(
     settings: Document, markets: Sequence[Document], integrations: Sequence[Document]
 ) -> Configuration:
     """Check everything and return it; raise ConfigurationError with all problems, not the first."""
-    found: list[str] = []
-    parsed_settings = _parse(Settings, settings, found)
+    found: list[_Found] = []
+    parsed_settings = _parsed(Settings, settings, found)
     parsed_markets = {
-        m.name: m for document in markets if (m := _parse(Market, document, found)) is not None
+        m.name: m for document in markets if (m := _parsed(Market, document, found)) is not None
     }
     named = {d.content.get("name") for d in markets if isinstance(d.content, dict)}
+    documents: dict[str, Document] = {}
     parsed: list[Integration] = []
     for document in integrations:
-        integration = _parse(Integration, document, found)
+        integration = _parsed(Integration, document, found)
+        checked = integration or _without_mistakes(document)
+        if checked is None:
+            continue
+        market = parsed_markets.get(checked.market)
+        if market is None and checked.market not in named:  # else its own file is reported
+            message = f"there is no market {checked.market!r}; " + choice(
+                checked.market, parsed_markets, lead="there are"
+            )
+            found.append(_Found(document, WrittenProblem(("market",), message)))
+        found += [_Found(document, problem) for problem in problems(checked, market)]
         if integration is None:
             continue
-        market = parsed_markets.get(integration.market)
-        if market is None:
-            if integration.market not in named:  # else its own file is at fault, and reported
-                found.append(_unknown_market(document.path, integration.market, parsed_markets))
+        first = documents.setdefault(integration.name, document)
+        if first is not document:
+            message = f"{integration.name} is defined more than once, first in {first.path}."
+            found.append(_Found(document, WrittenProblem(("market",), message)))
             continue
-        found += [f"{document.path}: {problem}" for problem in problems(integration, market)]
         parsed.append(integration)
     for name in OBJECTS:
-        found += object_problems([i for i in parsed if i.object == name and i.enabled])
-    found += _twice(parsed)
+        of_object = [i for i in parsed if i.object == name and i.enabled]
+        found += [_Found(documents[p.integration], p) for p in object_problems(of_object)]
     if found or parsed_settings is None:
-        raise ConfigurationError(found)
+        order = {d.path: n for n, d in enumerate([settings, *markets, *integrations])}
+        found.sort(key=lambda one: (order[one.document.path], one.line or 0))
+        raise ConfigurationError([str(one) for one in found])
     return Configuration(parsed_settings, parsed_markets, tuple(parsed))
 
 
-def _parse(model: type[_Model], document: Document, found: list[str]) -> _Model | None:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A problem and the file it stands in."""
+
+    document: Document
+    problem: WrittenProblem
+
+    @property
+    def line(self) -> int | None:
+        return self.problem.line or self.document.line(self.problem.key)
+
+    def __str__(self) -> str:
+        where = f"{self.document.path}:{self.line}" if self.line else self.document.path
+        return f"{where}: {self.problem}"
+
+
+def _parsed(model: type[_Model], document: Document, into: list[_Found]) -> _Model | None:
+    """Return what `document` says as a `model`, or None; add its problems `into` those found."""
+    into += [_Found(document, problem) for problem in document.problems]
+    if not document.is_read:
+        return None
     if not isinstance(document.content, dict):
-        found.append(f"{document.path}: expected keys and values, found {document.content!r:.60}.")
+        message = f"expected keys and values, found {shown(document.content)}."
+        into.append(_Found(document, WrittenProblem((), message)))
         return None
     try:
         return model.model_validate(document.content)
     except ValidationError as error:
-        found += [f"{document.path}: {_problem(model, item)}" for item in error.errors()]
+        # A market's name is its folder's: the key stands in no file.
+        into += [_Found(document, p) for p in refused(model, error, hidden=("name",))]
         return None
 
 
-def _problem(model: type[BaseModel], item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-    message = f"{key}: {item['msg'].removeprefix('Value error, ')}"
-    if item["type"] == "extra_forbidden":
-        known = _keys_at(model, item["loc"][:-1])
-        near = get_close_matches(str(item["loc"][-1]), known, n=1)
-        message = f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
-    elif item["type"] == "literal_error" and key == "object":
-        message = f"object: {item['input']!r} is not supported: only {', '.join(OBJECTS)} are (R4)"
-    return message + "."
-
-
-def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Return the keys that may stand at `path`, below mappings and lists of models."""
-    inside: Any = model
-    for part in path:
-        if isinstance(inside, type) and issubclass(inside, BaseModel):
-            inside = inside.model_fields[str(part)].annotation
-        else:
-            inside = get_args(inside)[-1 if isinstance(part, str) else 0]
-        options = [a for a in get_args(inside) if isinstance(a, type) and issubclass(a, BaseModel)]
-        if type(None) in get_args(inside) and options:
-            inside = options[0]
-    return list(inside.model_fields)
-
-
-def _unknown_market(path: str, name: str, markets: Mapping[str, Market]) -> str:
-    near = get_close_matches(name, markets, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(markets) or 'none'}."
-    return f"{path}: market: there is no market {name!r}; {hint}"
-
-
-def _twice(integrations: Sequence[Integration]) -> list[str]:
-    names = [integration.name for integration in integrations]
-    return [
-        f"integration {name} is defined more than once."
-        for name in sorted({n for n in names if names.count(n) > 1})
-    ]
+def _without_mistakes(document: Document) -> Integration | None:
+    """Return the rest of an integration whose mistaken keys are left out, so that it is checked as well."""
+    if not document.is_read or not isinstance(document.content, dict):
+        return None
+    content = {k: dict(v) if isinstance(v, dict) else v for k, v in document.content.items()}
+    try:
+        Integration.model_validate(content)
+    except ValidationError as error:
+        for problem in refused(Integration, error):
+            inside: Any = content
+            for part in problem.key[:-1]:
+                inside = inside.get(part) if isinstance(inside, dict) else None
+            if isinstance(inside, dict):
+                inside.pop(problem.key[-1], None)
+    try:
+        return Integration.model_validate(content)
+    except ValidationError:
+        return None

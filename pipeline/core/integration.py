@@ -6,12 +6,18 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.core.market import Flag, Market, Name, Strict
-from pipeline.core.written import WrittenProblem, choice, pattern
+from pipeline.core.written import (
+    FIELD_NAME_PATTERN,
+    FIELD_PATH_PATTERN,
+    WrittenProblem,
+    choice,
+    shown,
+)
 
 ObjectName = Literal["Account", "Contact", "Lead"]
 OBJECTS: Final[tuple[ObjectName, ...]] = ("Account", "Contact", "Lead")
@@ -36,24 +42,8 @@ _TRACKING: Final = frozenset(field.lower() for field in TRACKING_FIELDS)
 PARENT_PREFIX: Final = "Account."
 MARKETS_PER_OBJECT_MAX: Final = 10
 
-FieldPath = Annotated[
-    str,
-    Field(
-        pattern=pattern(
-            r"^(Account\.)?[A-Za-z]\w{0,79}$",
-            asks_for="a field's API name is expected, as in Company, Size__c or (on Contact) Account.Name",
-        )
-    ),
-]
-FieldName = Annotated[
-    str,
-    Field(
-        pattern=pattern(
-            r"^[A-Za-z]\w{0,79}$",
-            asks_for="the API name of a field of the object itself is expected, as in PI_Score__c",
-        )
-    ),
-]
+FieldPath = Annotated[str, Field(pattern=FIELD_PATH_PATTERN)]
+FieldName = Annotated[str, Field(pattern=FIELD_NAME_PATTERN)]
 
 
 class Integration(Strict):
@@ -81,6 +71,16 @@ class Integration(Strict):
     old_values: Literal["keep", "clear"] = "keep"
     """What becomes of values once nothing keeps them fresh: the candidate unchecked, the insight taken out of the
     mapping, the integration switched off (R7, R19)."""
+
+    @field_validator("object", mode="before")
+    @classmethod
+    def _is_supported(cls, value: Any) -> Any:
+        """Refuse any other object by its name (R4)."""
+        if value not in OBJECTS:
+            raise ValueError(
+                f"{shown(value)} is not supported; {choice(str(value), OBJECTS, lead='allowed are', rule='R4')}"
+            )
+        return value
 
     @property
     def name(self) -> str:
@@ -181,9 +181,7 @@ def _input_problems(integration: Integration) -> list[WrittenProblem]:
         if path.lower() in outputs:
             found.append(WrittenProblem(key, f"{path} is both an input and an output (R10)."))
         if path.startswith(PARENT_PREFIX) and integration.object != "Contact":
-            found.append(
-                WrittenProblem(key, f"{path}: only Contact has a parent account (R11).")
-            )
+            found.append(WrittenProblem(key, f"{path}: only Contact has a parent account (R11)."))
     return found
 
 
@@ -228,8 +226,8 @@ def _conflict_problems(integrations: Sequence[Integration]) -> list[WrittenProbl
         routes = {(i.candidate_field or "").lower() for i in (first, second)}
         if "" not in routes and len(routes) > 1:
             continue
-        written = {field.lower() for field in first.outputs.values()}
-        shared = {n: field for n, field in second.outputs.items() if field.lower() in written}
+        written = {field.lower(): field for field in first.outputs.values()}
+        shared = {n: written[f.lower()] for n, f in second.outputs.items() if f.lower() in written}
         message = (
             f"integrations {first.name} and {second.name} both write {', '.join(shared.values())}: "
             "give each its own fields, or a candidate_field of its own that routes each record to one "

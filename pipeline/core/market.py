@@ -7,25 +7,14 @@ from typing import Annotated, Any, Final, Literal, Protocol
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.core.written import pattern
+from pipeline.core.written import MODEL_PATTERN, NAME_PATTERN
 
 SCORE_MAX: Final = 100
 RANKS: Final = ("A", "B", "C", "D", "F")
 REASONS_LENGTH_DEFAULT: Final = 255
 
 InputType = Literal["text", "number", "boolean", "date", "datetime"]
-Name = Annotated[
-    str,
-    Field(
-        pattern=pattern(
-            r"^[a-z][a-z0-9_]{0,59}$",
-            asks_for="a name is up to 60 small letters, digits and _, a letter first",
-        )
-    ),
-]
-MODEL_PATTERN: Final = pattern(
-    r"^[\w./-]+\.py:[A-Za-z_]\w*$", asks_for="file.py:function is expected, as in model.py:load"
-)
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Flag = Annotated[bool, Field(strict=True)]
 """True or false as YAML knows them, and nothing that could be taken for either."""
 
@@ -67,7 +56,7 @@ class MarketOutput(Strict):
     enabled: Flag = True
     """False: it cannot be mapped (R8)."""
     value: Literal["boolean", "text", "number"] | None = None
-    """What an insight holds; to be given for every insight, and for nothing else."""
+    """What an insight holds; to be given for every insight."""
     category: Literal["fit", "intent"] | None = None
     """What an insight tells of; to be given for every insight. By location there is none (R8)."""
     values: tuple[str, ...] = ()

@@ -83,14 +83,15 @@ def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
     return []
 
 
-def validated(
-    market: Market, fields: Mapping[str, Field], scored: pa.Table, rows: int
-) -> Validated:
+def validated(market: Market, fields: Mapping[str, Field], scored: object, rows: int) -> Validated:
     """Hold what the model gave against its schema, lazily: every broken rule and row, not the first.
 
     A table of the wrong length or a column of the wrong type makes the whole market unusable for this
     segment; a bad value only its row.
     """
+    if not isinstance(scored, pa.Table):
+        whole = f"the model gave a {type(scored).__name__}, not a pyarrow table"
+        return unusable(market, fields, rows, whole)
     if scored.num_rows != rows:
         whole = f"the model gave {scored.num_rows} rows for {rows} records"
         return unusable(market, fields, rows, whole)

@@ -17,6 +17,22 @@ from pydantic import BaseModel, ValidationError
 KeyPath = tuple[str | int, ...]
 """Keys and positions from the top of a file down to a value, as in `("outputs", "score")`."""
 
+NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,59}$"
+MODEL_PATTERN: Final = r"^[\w./-]+\.py:[A-Za-z_]\w*$"
+FIELD_NAME_PATTERN: Final = r"^[A-Za-z]\w{0,79}$"
+FIELD_PATH_PATTERN: Final = r"^(Account\.)?[A-Za-z]\w{0,79}$"
+TIME_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+DATE_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}$"
+ASKED_BY_PATTERN: Final = {
+    NAME_PATTERN: "a name is up to 60 small letters, digits and _, a letter first",
+    MODEL_PATTERN: "file.py:function is expected, as in model.py:load",
+    FIELD_NAME_PATTERN: "the API name of a field of the object itself is expected, as in PI_Score__c",
+    FIELD_PATH_PATTERN: "a field's API name is expected, as in Company, or on Contact Account.Name",
+    TIME_PATTERN: "hours and minutes are expected, as in 02:00",
+    DATE_PATTERN: "a date is expected, as in 2026-01-31",
+}
+"""The patterns of what is written, and what each asks for in words."""
+
 CHOICES_SHOWN_MAX: Final = 40
 FOUND_LENGTH_MAX: Final = 60
 
@@ -55,16 +71,16 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
 def choice(name: str, allowed: Iterable[str], *, lead: str = "it has", rule: str = "") -> str:
     """Return the end of a message: what is allowed, the nearest of it, and the rule (as `R8`)."""
     names = list(allowed)
-    shown = ", ".join(names[:CHOICES_SHOWN_MAX]) or "none"
+    listed = ", ".join(names[:CHOICES_SHOWN_MAX]) or "none"
     more = f" and {len(names) - CHOICES_SHOWN_MAX} more" if len(names) > CHOICES_SHOWN_MAX else ""
     near = nearest(name, names)
     cited = f" ({rule})" if rule else ""
     if near:
-        return f"{lead} {shown}{more}; did you mean {near!r}?{cited}"
-    return f"{lead} {shown}{more}{cited}."
+        return f"{lead} {listed}{more}; did you mean {near!r}?{cited}"
+    return f"{lead} {listed}{more}{cited}."
 
 
-def found(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a short description of what stands there; of keys and values and of lists only that they do."""
     if value is None:
         return "nothing"
@@ -122,13 +138,14 @@ def _sentence(model: type[BaseModel], key: KeyPath, item: Any, hidden: Sequence[
         return f"unknown key; {choice(str(key[-1]), known, lead='allowed here are')}"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
-        return f"found {found(value)}; {choice(str(value), allowed, lead='allowed are')}"
+        return f"found {shown(value)}; {choice(str(value), allowed, lead='allowed are')}"
     if kind == "string_pattern_mismatch":
-        return f"found {found(value)}; {_description_of_pattern(context['pattern'])}."
+        asked = ASKED_BY_PATTERN.get(context["pattern"], f"it has to match {context['pattern']}")
+        return f"found {shown(value)}; {asked}."
     expected = _EXPECTED.get(kind)
     if expected is None:
-        return _ended(f"found {found(value)}; {item['msg']}")
-    return f"found {found(value)}; {expected.format(**context)}{_hint(kind, value)}."
+        return _ended(f"found {shown(value)}; {item['msg']}")
+    return f"found {shown(value)}; {expected.format(**context)}{_hint(kind, value)}."
 
 
 def _hint(kind: str, value: Any) -> str:
@@ -145,20 +162,6 @@ def _hint(kind: str, value: Any) -> str:
 
 def _ended(text: str) -> str:
     return text if text.endswith((".", "?", ")")) else f"{text}."
-
-
-PATTERNS: Final[dict[str, str]] = {}
-"""What each pattern of a text in the configuration asks for, in words; filled where the pattern is defined."""
-
-
-def pattern(regex: str, *, asks_for: str) -> str:
-    """Return `regex`, having noted in words what it asks for."""
-    PATTERNS[regex] = asks_for
-    return regex
-
-
-def _description_of_pattern(regex: str) -> str:
-    return PATTERNS.get(regex, f"it has to match {regex}")
 
 
 def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:

@@ -97,8 +97,8 @@ def plan(work: Work) -> Plan:
 def _to_do(work: Work, name: str, waiting: Sequence[Mapping[str, Any]], due: Sequence[int]) -> int:
     """Return how many records of the object are to be scored: what waits, or more where more is too old or new."""
     own = [row for row in waiting if row["object"] == name]
-    changes = sum(row["records"] for row in own if lane_of(row["reason"]) is Lane.CHANGES)
-    refresh = sum(row["records"] for row in own) - changes
+    changes = sum(int(row["records"]) for row in own if lane_of(row["reason"]) is Lane.CHANGES)
+    refresh = sum(int(row["records"]) for row in own) - changes
     return changes + max(refresh, _too_old(work, name), *due, 0)
 
 

@@ -104,7 +104,6 @@ def test_later_edit_of_a_refused_record_tries_it_anew_at_once(leads: Plant) -> N
     assert (leads.waiting("Lead"), leads.failures()) == (0, [])
 
 
-@pytest.mark.xfail(strict=True, reason="the ledger keeps the message as Salesforce worded it")
 def test_message_keeps_no_values_where_persist_is_off(shared_plant: Build) -> None:
     """R24: Salesforce's message may quote a value; without persist the values are cut out of what is kept."""
     built = shared_plant(integration("Lead", persist=False))
