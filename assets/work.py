@@ -28,7 +28,13 @@ from resources.salesforce.calls import ApiCall, ApiUsage
 WORK_TAG: Final = "insights/work"
 """On runs that work off what waits; their partition key only says where they began (D5)."""
 
+EXIT_CODE: Final = "exit_code"
+"""On a failed step: the exit code that the command line gives for it."""
+
 BACKFILL_TAG: Final = "dagster/backfill"
+
+TICK: Final = "tick"
+"""Begins the run id under which a sensor's tick opens its clients."""
 
 _Summary = TypeVar("_Summary")
 
@@ -63,7 +69,9 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return Work(
             configuration=configuration,
-            open_org=lambda: self.salesforce.open(count, note, ledger.state.check_org),
+            open_org=lambda: self.salesforce.open(
+                count, note, ledger.state.check_org, keep_session=run_id.startswith(TICK)
+            ),
             ledger=ledger,
             lake=self.lake.open(),
             models=self.models.open(),
@@ -118,7 +126,11 @@ def stopping_for_people(step: Callable[[], _Summary]) -> _Summary:
     except LeaseLost:
         raise
     except InsightsError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(
+            description=str(error),
+            metadata={EXIT_CODE: error.exit_code},
+            allow_retries=False,
+        ) from error
 
 
 def run_step(
@@ -134,7 +146,7 @@ def run_step(
     run = context.run
     for work, name, key in partitions_of(context, resource):
         day, _ = day_and_object(key)
-        if day < work.today and run.tags.get(WORK_TAG) != "true":
+        if day < work.today and (run.tags.get(WORK_TAG) != "true" or BACKFILL_TAG in run.tags):
             request = run.tags.get(BACKFILL_TAG) or work.run_id
             asked = redo(work, request, name, day, _asked_at(context))
             yield Done(day, name, work, None, asked_again=asked)

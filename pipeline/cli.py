@@ -57,11 +57,19 @@ SHOWN: Final = (
 def main() -> None:
     """Run the command; an error that a person can act on ends it with its message alone."""
     warnings.filterwarnings("ignore", module="dagster")
+    _keep_retries_off_stdout()
     try:
         cli()
     except InsightsError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+def _keep_retries_off_stdout() -> None:
+    """Let the retry library log as others do: its own choice prints where `--json` prints."""
+    from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
+
+    set_on_retry_hooks([LoggingOnRetryHook])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -229,8 +237,9 @@ def _run_job(job: str, objects: Sequence[str], options: Mapping[str, Any], as_js
     else:
         for result in results:
             _show_run(result)
-    if any(result["error"] for result in results):
-        sys.exit(FAILED)
+    codes = {result["exit_code"] for result in results} - {0}
+    if codes:
+        sys.exit(min(codes))
 
 
 def _check_rows(found: Preflight) -> list[dict[str, str]]:

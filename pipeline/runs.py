@@ -10,13 +10,13 @@ import dagster as dg
 
 from assets.options import run_config
 from assets.partitions import partition_key
-from assets.work import WorkResource
+from assets.work import EXIT_CODE, WorkResource
 from pipeline.core.errors import ConfigurationError
 from pipeline.definitions import defs
 from pipeline.jobs import JOBS, OBJECT_TAG
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS
 
-QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The run's events stand in the instance; the terminal gets its figures."""
 
 
@@ -72,12 +72,14 @@ def _told(name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     for event in result.get_asset_observation_events():
         metadata = event.asset_observation_data.asset_observation.metadata
         figures |= {key: _plain(value) for key, value in metadata.items()}
+    error, exit_code = (None, 0) if result.success else _failure(result)
     return {
         "object": name,
         "run_id": result.run_id,
         "figures": figures,
         "note": "another run works on it" if result.success else "failed",
-        "error": None if result.success else _error(result),
+        "error": error,
+        "exit_code": exit_code,
     }
 
 
@@ -88,12 +90,14 @@ def _plain(value: dg.MetadataValue) -> Any:
     return value.value
 
 
-def _error(result: dg.ExecuteInProcessResult) -> str:
+def _failure(result: dg.ExecuteInProcessResult) -> tuple[str, int]:
+    """Return why a run failed, and the exit code that says so."""
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data.user_failure_data
             if failure and failure.description:
-                return failure.description
+                code = failure.metadata.get(EXIT_CODE)
+                return failure.description, int(str(code.value)) if code else 1
             error = event.step_failure_data.error
-            return str(error.cause.message if error and error.cause else error and error.message)
-    return "the run failed; see its page in the Dagster UI"
+            return str(error.cause.message if error and error.cause else error and error.message), 1
+    return "the run failed; see its page in the Dagster UI", 1

@@ -12,7 +12,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from assets.partitions import partition_key
-from assets.work import WorkResource
+from assets.work import TICK, WorkResource
 from pipeline.core.config import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
@@ -59,7 +59,7 @@ def salesforce_changes_sensor(
     def sensor(
         context: dg.SensorEvaluationContext, work: WorkResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        opened = work.get(f"tick-{SENSOR}")
+        opened = work.get(f"{TICK}-{SENSOR}")
         busy = _objects_in_progress(context.instance)
         try:
             watched = watch(opened)

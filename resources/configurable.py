@@ -20,6 +20,7 @@ from resources.models import Models
 if TYPE_CHECKING:
     from resources.salesforce.calls import ApiCall, ApiUsage
     from resources.salesforce.client import Salesforce
+    from resources.salesforce.sign_in import Grant
 
 
 class ClockResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -81,6 +82,10 @@ def ledger_url() -> str:
     return os.environ.get("INSIGHTS_LEDGER_URL") or f"sqlite:///{home_folder() / 'ledger.db'}"
 
 
+_SESSIONS: "dict[str, Grant]" = {}
+"""What sensor ticks signed in to, while the process lives: a tick a minute must not be a sign-in a minute (R21)."""
+
+
 class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The connection to the one org; SALESFORCE_… variables say which and how to sign in (R3)."""
 
@@ -91,6 +96,8 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         on_call: "Callable[[ApiCall], None]",
         on_usage: "Callable[[ApiUsage], None]",
         on_sign_in: "Callable[[str], None]" = lambda _: None,
+        *,
+        keep_session: bool = False,
     ) -> "Salesforce":
         """Return a client that signs in when it is first asked something."""
         from resources.salesforce.client import Salesforce
@@ -102,4 +109,5 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             on_call=on_call,
             on_usage=on_usage,
             on_sign_in=on_sign_in,
+            kept_sessions=_SESSIONS if keep_session else None,
         )

@@ -136,7 +136,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "the file is not YAML"
     hint = ""
     if "'\\t'" in problem:
-        hint = ": indent with spaces, YAML takes no tabs"
+        hint = ": write spaces in place of tabs"
     elif "mapping values are not allowed" in problem:
         hint = ": put text that holds a colon in quotes, and keys of one level in one column"
     elif "but found another document" in problem or "single document" in (error.context or ""):

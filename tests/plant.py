@@ -24,22 +24,23 @@ from resources.configurable import ClockResource
 LETTERS = Path(__file__).parent / "letters_market"
 MARKETS = ("fit", "other", "wide")
 START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
-TRACKING = {
+TRACKING: dict[str, dict[str, Any]] = {
     "Mintigo_hash__c": {"type": "TextArea"},
     "Mintigo_update_datetime__c": {"type": "DateTime"},
+}
+OF_A_MARKET: dict[str, dict[str, Any]] = {
+    "Score": {"type": "Number", "precision": 3, "scale": 0},
+    "Rank": {"type": "Text", "length": 1},
+    "Note": {"type": "Text", "length": 40},
+    "Good": {"type": "Checkbox", "defaultValue": "false"},
+    "Candidate": {"type": "Checkbox", "defaultValue": "false"},
 }
 FIELDS: dict[str, dict[str, Any]] = {
     **TRACKING,
     **{
         f"{market}_{name}__c": metadata
         for market in ("Fit", "Other", "Wide")
-        for name, metadata in {
-            "Score": {"type": "Number", "precision": 3, "scale": 0},
-            "Rank": {"type": "Text", "length": 1},
-            "Note": {"type": "Text", "length": 40},
-            "Good": {"type": "Checkbox", "defaultValue": "false"},
-            "Candidate": {"type": "Checkbox", "defaultValue": "false"},
-        }.items()
+        for name, metadata in OF_A_MARKET.items()
     },
 }
 OUTPUTS = {"score": "Score", "rank": "Rank", "note": "Note", "good": "Good"}

@@ -60,7 +60,8 @@ def switch(*, yes: bool, as_json: bool) -> None:
             return
         if not as_json:
             _say(seen)
-            _say_left("To be forgotten", would_be_left(work))
+            if not yes:
+                _say_left("To be forgotten", would_be_left(work))
         if not confirmed("Go over to the new org?", yes=yes):
             return
         left = step(work, seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -207,36 +207,20 @@ def configuration(
         m.name: m for document in markets if (m := _parsed(Market, document, found)) is not None
     }
     named = {d.content.get("name") for d in markets if isinstance(d.content, dict)}
-    documents: dict[str, Document] = {}
-    parsed: list[Integration] = []
+    written: list[tuple[Document, Integration]] = []
     for document in integrations:
         integration = _parsed(Integration, document, found)
+        if integration is not None:
+            written.append((document, integration))
         checked = integration or _without_mistakes(document)
-        if checked is None:
-            continue
-        market = parsed_markets.get(checked.market)
-        if market is None and checked.market not in named:  # else its own file is reported
-            message = f"there is no market {checked.market!r}; " + choice(
-                checked.market, parsed_markets, lead="there are"
-            )
-            found.append(_Found(document, WrittenProblem(("market",), message)))
-        found += [_Found(document, problem) for problem in problems(checked, market)]
-        if integration is None:
-            continue
-        first = documents.setdefault(integration.name, document)
-        if first is not document:
-            message = f"{integration.name} is defined more than once, first in {first.path}."
-            found.append(_Found(document, WrittenProblem(("market",), message)))
-            continue
-        parsed.append(integration)
-    for name in OBJECTS:
-        of_object = [i for i in parsed if i.object == name and i.enabled]
-        found += [_Found(documents[p.integration], p) for p in object_problems(of_object)]
+        if checked is not None:
+            found += _alone(document, checked, parsed_markets, named)
+    found += _together(written)
     if found or parsed_settings is None:
         order = {d.path: n for n, d in enumerate([settings, *markets, *integrations])}
         found.sort(key=lambda one: (order[one.document.path], one.line or 0))
         raise ConfigurationError([str(one) for one in found])
-    return Configuration(parsed_settings, parsed_markets, tuple(parsed))
+    return Configuration(parsed_settings, parsed_markets, tuple(i for _, i in written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +254,38 @@ def _parsed(model: type[_Model], document: Document, into: list[_Found]) -> _Mod
         # A market's name is its folder's: the key stands in no file.
         into += [_Found(document, p) for p in refused(model, error, hidden=("name",))]
         return None
+
+
+def _alone(
+    document: Document,
+    integration: Integration,
+    markets: Mapping[str, Market],
+    named: Collection[Any],
+) -> list[_Found]:
+    """Return what is wrong with one integration; a market that is `named` has its own file reported."""
+    market = markets.get(integration.market)
+    found = problems(integration, market)
+    if market is None and integration.market not in named:
+        message = f"there is no market {integration.market!r}; " + choice(
+            integration.market, markets, lead="there are"
+        )
+        found = [WrittenProblem(("market",), message), *found]
+    return [_Found(document, problem) for problem in found]
+
+
+def _together(written: Sequence[tuple[Document, Integration]]) -> list[_Found]:
+    """Return what is wrong between integrations, each at one of them."""
+    found: list[_Found] = []
+    first: dict[str, tuple[Document, Integration]] = {}
+    for document, integration in written:
+        other, _ = first.setdefault(integration.name, (document, integration))
+        if other is not document:
+            message = f"{integration.name} is defined more than once, first in {other.path}."
+            found.append(_Found(document, WrittenProblem(("market",), message)))
+    for name in OBJECTS:
+        of_object = [i for _, i in first.values() if i.object == name and i.enabled]
+        found += [_Found(first[p.integration][0], p) for p in object_problems(of_object)]
+    return found
 
 
 def _without_mistakes(document: Document) -> Integration | None:

@@ -59,7 +59,8 @@ class DaySoFar:
     """What has been used of a day, and what could be claimed now.
 
     `used` and `claimable` count records by object and lane; `claimable_new` new records by object;
-    `lasting_used` rows of the day that had failed before; `claimable` leaves those rows out.
+    `lasting_used` rows of the day that had failed before; `claimable` leaves those rows out. `awaited` are
+    objects whose daily pull is still to come today: their part of the refresh lane is kept for them.
     """
 
     local_time: time
@@ -68,6 +69,7 @@ class DaySoFar:
     claimable: Counts = field(default_factory=dict)
     claimable_new: Mapping[str, int] = field(default_factory=dict)
     lasting_used: int = 0
+    awaited: frozenset[str] = frozenset()
 
     @property
     def used_total(self) -> int:
@@ -131,6 +133,8 @@ def _lane_allowance(policy: DayPolicy, day: DaySoFar, name: str, lane: Lane) -> 
         of: day.used.get((of, lane), 0) + day.claimable.get((of, lane), 0)
         for of in {key[0] for key in (*day.used, *day.claimable)}
     }
+    if lane is Lane.REFRESH and day.local_time < policy.kept_until:
+        wanted |= dict.fromkeys(day.awaited, policy.limit)
     share = even_shares(_lane_budgets(policy, day)[lane], wanted).get(name, 0)
     in_lane = _lane_budgets(policy, day)[lane] - day.lane_used(lane)
     return max(0, min(share - day.used.get((name, lane), 0), in_lane))

@@ -151,7 +151,7 @@ def _sentence(model: type[BaseModel], key: KeyPath, item: Any, hidden: Sequence[
 def _hint(kind: str, value: Any) -> str:
     if kind == "string_type" and isinstance(value, (bool, int, float)):
         return ": write it in quotes"
-    if kind == "int_type" and isinstance(value, str) and value.strip().isdecimal():
+    if kind == "int_type" and isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         return ": write it without quotes"
     if kind == "bool_type" and str(value).lower() in ("true", "false"):
         return ": write it without quotes"

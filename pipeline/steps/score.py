@@ -176,13 +176,15 @@ def _claim(
         rows_max = min(rows_max, most)
     if rows_max <= 0:
         return None
+    awaited = work.daily_pulls_awaited()
     return work.ledger.claims.claim(
         lease,
         day=work.today,
         now=work.now(),
         now_local=work.local_now,
         policy=settings.day_policy,
-        daily_pulls_done=work.daily_pulls_done(),
+        daily_pulls_done=not awaited,
+        awaited=awaited,
         rows_max=rows_max,
         run_id=work.run_id,
         held_for=held_for,

@@ -140,12 +140,14 @@ def _waiting_ask(work: Work, name: str) -> Ask | None:
     unfinished = work.ledger.claims.unfinished(name)
     if unfinished:
         return Ask(name, "score_and_push", "a segment is unfinished", unfinished[0].segment_id)
+    awaited = work.daily_pulls_awaited()
     allowed = work.ledger.claims.allowed(
         name,
         work.today,
         work.local_now,
         work.configuration.settings.day_policy,
-        daily_pulls_done=work.daily_pulls_done(),
+        daily_pulls_done=not awaited,
+        awaited=awaited,
         now=work.now(),
     )
     if allowed.total == 0:

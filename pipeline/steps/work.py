@@ -80,12 +80,18 @@ class Work:
         """Prolong the lease after progress."""
         self.ledger.state.renew_lease(lease, now=self.now(), lasts=LEASE_LASTS)
 
-    def daily_pulls_done(self) -> bool:
-        """Say whether the day's daily pull of every object is in (R20)."""
+    def daily_pulls_awaited(self) -> frozenset[str]:
+        """Return the objects that run and whose daily pull of today is not in yet (R20)."""
         states = self.ledger.state.objects()
-        return all(
-            name in states and states[name].daily_pulled_on == self.today
-            for name in self.configuration.objects
+        running = {
+            state.object
+            for state in self.ledger.state.integrations().values()
+            if state.enabled_at and not state.paused_at and not state.not_ready
+        }
+        return frozenset(
+            name
+            for name in running & set(self.configuration.objects)
+            if name not in states or states[name].daily_pulled_on != self.today
         )
 
     def calls_left(self) -> int:

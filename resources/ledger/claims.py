@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -164,12 +164,18 @@ class Claims:
         policy: DayPolicy,
         *,
         daily_pulls_done: bool,
+        awaited: Collection[str] = (),
         now: datetime,
     ) -> Allowance:
         """Return what a claim on the object would be granted now, without claiming."""
         with self._db.read() as connection:
             so_far, failed = self._so_far(
-                connection, day, now_local, now, daily_pulls_done=daily_pulls_done
+                connection,
+                day,
+                now_local,
+                now,
+                daily_pulls_done=daily_pulls_done,
+                awaited=awaited,
             )
             return _granted(policy, so_far, failed, name)
 
@@ -182,6 +188,7 @@ class Claims:
         now_local: datetime,
         policy: DayPolicy,
         daily_pulls_done: bool,
+        awaited: Collection[str] = (),
         rows_max: int,
         run_id: str,
         held_for: str | None = None,
@@ -196,7 +203,12 @@ class Claims:
             check_lease(connection, lease)
             self._lock_day(connection, day, policy.limit)
             so_far, failed = self._so_far(
-                connection, day, now_local, now, daily_pulls_done=daily_pulls_done
+                connection,
+                day,
+                now_local,
+                now,
+                daily_pulls_done=daily_pulls_done,
+                awaited=awaited,
             )
             granted = _granted(policy, so_far, failed, lease.object)
             segment_id = f"{day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
@@ -419,6 +431,7 @@ class Claims:
         now: datetime,
         *,
         daily_pulls_done: bool,
+        awaited: Collection[str] = (),
     ) -> tuple[DaySoFar, dict[str, int]]:
         usage = connection.execute(sa.select(t.day_usage).where(t.day_usage.c.day == day))
         used = {(row.object, Lane(row.lane)): row.used for row in usage}
@@ -438,6 +451,7 @@ class Claims:
         so_far = DaySoFar(
             local_time=now_local.time(),
             daily_pulls_done=daily_pulls_done,
+            awaited=frozenset(awaited),
             used=used,
             claimable=claimable,
             claimable_new=new,

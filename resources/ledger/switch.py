@@ -57,6 +57,7 @@ def switch_org(
 ) -> Left:
     """Let the state belong to `org_id` and forget what was the old org's; return what was left.
 
+    Which fields the integrations wrote is of the old org, too: in the new one nothing of it is cleared (R19).
     Every integration is off until it has passed preflight again; a pause stays. The caller holds `leases` on
     all objects, so that nothing works meanwhile. Their tokens rise: a run of before cannot write any more.
 
@@ -70,7 +71,11 @@ def switch_org(
             connection.execute(table.delete())
         connection.execute(
             t.integrations.update().values(
-                enabled_at=None, resting_since=None, not_ready=NOT_CHECKED
+                enabled_at=None,
+                resting_since=None,
+                not_ready=NOT_CHECKED,
+                outputs="",
+                left_fields="",
             )
         )
         connection.execute(

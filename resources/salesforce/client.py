@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -50,6 +50,7 @@ from resources.salesforce.query import (
     queries_by_ids,
 )
 from resources.salesforce.session import Session
+from resources.salesforce.sign_in import Grant
 
 if TYPE_CHECKING:
     from simple_salesforce.api import Salesforce as Library
@@ -87,6 +88,7 @@ class Salesforce:
         on_call: Callable[[ApiCall], None] = _nothing,
         on_usage: Callable[[ApiUsage], None] = _nothing,
         on_sign_in: Callable[[str], None] = _nothing,
+        kept_sessions: MutableMapping[str, Grant] | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
@@ -101,6 +103,7 @@ class Salesforce:
             on_call: called before each HTTP request, retries and sign-in included; what it raises
                 stops the request from leaving and comes out of the method that made it (R21).
             on_usage: called with the org's own count of requests whenever an answer tells it.
+            kept_sessions: sessions that clients of one process share, so that each need not sign in anew.
             on_sign_in: called with the org's id after each sign-in, renewals included; what it raises
                 stops the call that needed the session (R1).
             timeouts: for connections and answers.
@@ -119,6 +122,7 @@ class Salesforce:
             timeouts=timeouts or Timeouts(),
             retry=retry or RetryPolicy(),
             on_sign_in=on_sign_in,
+            kept=kept_sessions,
         )
         self._jobs = BulkJobs(self._session, poll=poll or PollPolicy(), sleep=sleep)
         self._rows_per_page = rows_per_page

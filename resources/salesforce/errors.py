@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from pipeline.core.errors import CannotProceedNow, InsightsError
 
@@ -77,9 +78,9 @@ class SignInRefused(SalesforceError):
 
 
 class LoginRevoked(SignInRefused):
-    """The grant behind the refresh token is gone: an admin revoked it, a policy ended it, or a password changed."""
+    """The grant behind the refresh token is gone: an admin revoked it, a policy ended it, a password changed."""
 
-    hint = "Run `insights login` again; or, without a browser, set the variables of another way to sign in."
+    hint = "Run `insights login` again; or renew SALESFORCE_REFRESH_TOKEN, where the token came from there."
 
 
 class SessionLost(SalesforceError):
@@ -289,6 +290,12 @@ def salesforce_words(body: object) -> tuple[str, str]:
     return "", ""
 
 
+def _host_of(url: str) -> str:
+    """Return scheme and host of an address: its path and query may hold what is nobody's business."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroken:
     """Return the error for a request that got no answer, or not the whole of it.
 
@@ -301,7 +308,9 @@ def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroke
     never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(
         reason, NewConnectionError
     )
+    request = getattr(error, "request", None)
+    address = f" at {_host_of(request.url)}" if request is not None and request.url else ""
     return ConnectionBroken(
-        f"The connection to the org broke ({what}: {type(error).__name__}).",
+        f"The connection to the org{address} broke ({what}: {type(error).__name__}).",
         may_have_happened=not never_sent,
     )

@@ -6,7 +6,7 @@ and 7.4).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,8 +50,13 @@ class Session:
         timeouts: Timeouts,
         retry: RetryPolicy,
         on_sign_in: Callable[[str], None],
+        kept: MutableMapping[str, Grant] | None = None,
     ) -> None:
-        """Prepare the session; nothing is sent before the first call."""
+        """Prepare the session; nothing is sent before the first call.
+
+        `kept` outlives this object: what was signed in to by an earlier one of the same user is used again.
+        """
+        self._kept = kept if kept is not None else {}
         self.connection = connection
         self.on_sign_in = on_sign_in
         self.api_version = api_version
@@ -145,6 +150,7 @@ class Session:
 
     def forget_session(self) -> None:
         """Sign in anew at the next call."""
+        self._kept.pop(repr(self.connection), None)
         self._grant = None
         self._library = None
 
@@ -177,6 +183,8 @@ class Session:
         if self._refused is not None:
             raise self._refused
         if self._grant is None:
+            self._grant = self._kept.get(repr(self.connection))
+        if self._grant is None:
             try:
                 self._grant = self._sign_in()
             except SignInRefused as error:
@@ -193,6 +201,7 @@ class Session:
             raise error_from_broken_connection(error, "sign in") from None
         if grant.org_id:
             self.on_sign_in(id18(grant.org_id))
+        self._kept[repr(self.connection)] = grant
         return grant
 
 

@@ -13,7 +13,7 @@ from pipeline.core.config import Configuration, Document, configuration
 from pipeline.core.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.integration import MARKETS_PER_OBJECT_MAX
-from pipeline.core.written import WrittenProblem, choice, nearest
+from pipeline.core.written import KeyPath, WrittenProblem, choice, nearest
 from tests.core.support import market_content
 
 SCHEMAS = Path(__file__).parents[2] / "config" / "schemas"
@@ -35,7 +35,7 @@ def configured(
     markets: list[Any] | None = None,
     integrations: list[Any] | None = None,
 ) -> Configuration:
-    """Check a configuration whose markets are m0.yaml, …, and whose integrations are i0.yaml, …"""
+    """Check a configuration whose markets are m0.yaml, …, whose integrations i0.yaml, and so on."""
     markets = [market_content()] if markets is None else markets
     integrations = [LEAD] if integrations is None else integrations
     return configuration(
@@ -63,7 +63,7 @@ def setting(key: str, value: Any) -> str:
 
 def test_a_problem_stands_at_the_line_of_its_key_or_of_the_nearest_key_above() -> None:
     """R2: a key that is missing has no line of its own."""
-    lines = {(): 1, ("object",): 2, ("outputs",): 6, ("outputs", "scroe"): 7}
+    lines: dict[KeyPath, int] = {(): 1, ("object",): 2, ("outputs",): 6, ("outputs", "scroe"): 7}
     document = Document("lead.fit.yaml", {**LEAD, "outputs": {"scroe": "A__c"}}, lines)
     with pytest.raises(ConfigurationError) as caught:
         configuration(
@@ -80,7 +80,7 @@ def test_a_problem_stands_at_the_line_of_its_key_or_of_the_nearest_key_above() -
 
 def test_problems_come_file_by_file_and_line_by_line() -> None:
     """R2: as a person mends them."""
-    lines = {(): 1, ("pull_interval_minutes",): 9, ("daily_record_limit",): 4}
+    lines: dict[KeyPath, int] = {(): 1, ("pull_interval_minutes",): 9, ("daily_record_limit",): 4}
     wrong = {**SETTINGS, "pull_interval_minutes": 0, "daily_record_limit": 0}
     with pytest.raises(ConfigurationError) as caught:
         configuration(
@@ -206,7 +206,10 @@ def test_a_wrong_value_in_an_integration_says_what_was_found_and_what_is_allowed
     [
         ({"version": 1}, "m0.yaml: version: found 1; text is expected: write it in quotes."),
         ({"version": ""}, "m0.yaml: version: found ''; it may not be empty."),
-        ({"kind": "lead"}, "found 'lead'; allowed are account_based, lead_based; did you mean"),
+        (
+            {"kind": "lead-based"},
+            "allowed are account_based, lead_based; did you mean 'lead_based'?",
+        ),
         ({"model": "model.py"}, "file.py:function is expected, as in model.py:load."),
         ({"inputs": {"Bad Name": {"label": "a", "type": "text"}}}, "inputs.Bad Name: found"),
         ({"inputs": {"a": {"label": "a", "type": "txt"}}}, "did you mean 'text'?"),
@@ -254,7 +257,7 @@ def test_a_problem_stays_on_one_line_whatever_the_key_is() -> None:
 
 def test_a_long_value_is_cut() -> None:
     """R2."""
-    assert len(setting("environment", "x" * 10_000)) < 200 + 10_000 // 100
+    assert len(setting("environment", "x" * 10_000)) < 300
 
 
 def test_the_nearest_name_is_found_whatever_its_case() -> None:
@@ -433,7 +436,7 @@ def test_a_schema_refuses_unknown_keys_wherever_keys_are_known(name: Any) -> Non
 def test_every_key_of_settings_and_integrations_is_explained_to_the_editor() -> None:
     """R2: it shows while one types."""
     for name in ("settings", "integration"):
-        properties = editor_schema(name)["properties"]  # type: ignore[arg-type]
+        properties = editor_schema(name)["properties"]
         assert [key for key, part in properties.items() if not part.get("description")] == []
 
 

@@ -302,7 +302,6 @@ def test_past_partition_is_redone_once_for_each_request_under_todays_partition(
     assert leads.waiting("Lead") == 3
 
 
-@pytest.mark.xfail(strict=True, reason="a job's backfill carries the job's work tag")
 def test_backfill_launched_from_a_jobs_page_is_a_redo_too(leads: Plant) -> None:
     """R28b: the UI offers a backfill on assets and on jobs; both rescore the partition's records."""
     leads.create("Lead", ACME)
@@ -429,7 +428,6 @@ def test_limit_of_100_holds_over_two_objects_and_many_ticks(shared_plant: Build)
     assert built.waiting("Lead") == built.waiting("Account") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the first object's daily pull takes the whole refresh lane")
 def test_first_daily_pull_leaves_the_other_objects_their_share(shared_plant: Build) -> None:
     """R20: the refresh lane is divided equally, also on the day when nothing of the others is listed yet."""
     built = shared_plant(integration("Lead"), integration("Account"), daily_record_limit=100)

@@ -280,7 +280,6 @@ def test_check_of_an_org_that_lacks_a_field_fails_with_what_to_do(site: Site) ->
     assert "No_Such_Score__c" in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="every run that fails ends the command with 1")
 def test_used_up_budget_is_nothing_could_be_done_now(site: Site) -> None:
     """R21: 3, and when pulling resumes."""
     site.insights("check")
@@ -292,9 +291,6 @@ def test_used_up_budget_is_nothing_could_be_done_now(site: Site) -> None:
     assert "Pulling resumes at" in run["error"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Dagster's own log of the failed step goes to stderr, stacks included"
-)
 def test_run_that_cannot_says_so_without_a_stack(site: Site) -> None:
     """R21: the message alone, as for every other error that a person can act on."""
     site.insights("check")
@@ -315,7 +311,6 @@ def test_org_that_cannot_be_reached_is_nothing_could_be_done_now(site: Site) -> 
     assert done.stderr.startswith("Error: The connection to the org broke")
 
 
-@pytest.mark.xfail(strict=True, reason="the message names no address")
 def test_org_that_cannot_be_reached_is_named(site: Site) -> None:
     """House rule: where; a wrong SALESFORCE_LOGIN_URL is the first mistake that people make."""
     address = "http://127.0.0.1:9"
@@ -325,7 +320,6 @@ def test_org_that_cannot_be_reached_is_named(site: Site) -> None:
     assert address in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="the retry library prints its log on stdout")
 def test_json_is_nothing_but_json_when_a_call_was_tried_again(site: Site) -> None:
     """A program that reads stdout must not stumble over a retry."""
     fault = site.org.arm("http_503", path="/describe", count=1)

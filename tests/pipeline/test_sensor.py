@@ -61,7 +61,6 @@ def test_a_tick_with_nothing_new_on_three_objects_costs_one_call(shared_plant: B
     assert {k for k in after if after[k] != counted.get(k)} <= {"query", "sign-in"}
 
 
-@pytest.mark.xfail(strict=True, reason="each tick signs in anew: one more HTTP call a tick")
 def test_ticks_share_one_sign_in(leads: Plant) -> None:
     """R21: a tick a minute must not be a sign-in a minute: every HTTP call counts."""
     leads.ask()

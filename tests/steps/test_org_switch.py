@@ -134,6 +134,7 @@ def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
         state = work.ledger.state.integrations()["Lead", "enterprise_fit"]
         assert state.enabled_at is None
         assert state.not_ready
+        assert (state.outputs, state.left_fields) == ("", "")
 
     assert not working_desk.check().errors
     with opened_work() as work:
