@@ -66,10 +66,10 @@ def main() -> None:
 
 
 def _keep_retries_off_stdout() -> None:
-    """Let the retry library log as others do: its own choice prints where `--json` prints."""
-    from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
+    """Keep the retry library from printing where `--json` prints; what fails in the end says so itself."""
+    from stamina.instrumentation import set_on_retry_hooks
 
-    set_on_retry_hooks([LoggingOnRetryHook])
+    set_on_retry_hooks([])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -24,7 +24,9 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             monkeypatch.setenv(name, value)
 
         def build(*integrations: Any, **settings: Any) -> Plant:
-            return Plant(org, tmp_path, settings=settings, integrations=integrations)
+            return Plant(
+                org, tmp_path, settings=settings, integrations=integrations, in_memory=True
+            )
 
         yield build
 

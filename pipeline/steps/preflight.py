@@ -171,8 +171,8 @@ def _left_fields(
     """Return by market the fields that its mapping has lost and that are to be cleared (R19)."""
     found: dict[str, tuple[str, ...]] = {}
     for integration in running:
-        fields = states[integration.object, integration.market].left_fields.split(",")
-        names = tuple(f for f in fields if f and _writable(work, integration.object, f))
+        fields = states[integration.object, integration.market].left_fields or ""
+        names = tuple(f for f in fields.split(",") if f and _writable(work, integration.object, f))
         if names and integration.old_values == "clear":
             found[integration.market] = names
     return found

@@ -25,8 +25,8 @@ class IntegrationState:
     paused_at: datetime | None
     not_ready: str | None
     resting_since: datetime | None
-    outputs: str
-    left_fields: str
+    outputs: str | None
+    left_fields: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ def _left_fields(
     """Return the fields that the integration once wrote and no mapping of the object names now."""
     if old is None:
         return ""
-    written = dict.fromkeys(f for f in f"{old.left_fields},{old.outputs}".split(",") if f)
+    written = dict.fromkeys(
+        f for f in f"{old.left_fields or ''},{old.outputs or ''}".split(",") if f
+    )
     now_mapped = {f for (of, _), fields in mapped.items() if of == name for f in fields}
     return ",".join(f for f in written if f not in now_mapped)
 

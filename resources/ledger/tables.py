@@ -59,8 +59,8 @@ integrations = sa.Table(
     sa.Column("paused_at", UtcDateTime),
     sa.Column("not_ready", sa.Text),
     sa.Column("resting_since", UtcDateTime),
-    sa.Column("outputs", sa.Text, nullable=False, server_default=""),
-    sa.Column("left_fields", sa.Text, nullable=False, server_default=""),
+    sa.Column("outputs", sa.Text),
+    sa.Column("left_fields", sa.Text),
 )
 
 objects = sa.Table(

@@ -48,8 +48,8 @@ def upgrade() -> None:
     sa.Column('paused_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('not_ready', sa.Text(), nullable=True),
     sa.Column('resting_since', sa.DateTime(timezone=True), nullable=True),
-    sa.Column('outputs', sa.Text(), server_default='', nullable=False),
-    sa.Column('left_fields', sa.Text(), server_default='', nullable=False),
+    sa.Column('outputs', sa.Text(), nullable=True),
+    sa.Column('left_fields', sa.Text(), nullable=True),
     sa.PrimaryKeyConstraint('object', 'market')
     )
     op.create_table('leases',
