@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import dagster as dg
 
+from assets.work import Done
 from pipeline.steps.dry_run import DryRun
 from pipeline.steps.pull import PullSummary, counts
 from pipeline.steps.push import PushSummary
@@ -15,7 +16,20 @@ from pipeline.steps.score import ScoreSummary
 from pipeline.steps.work import Work
 
 DRY_RUN_RECORDS_SHOWN: Final = 20
+_Summary = TypeVar("_Summary")
 NOT_KEPT: Final = "(persist is off)"
+
+
+def run_figures(
+    done: Sequence[Done[_Summary]], figures_of: Callable[[_Summary, Work], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the figures of a run's partition, or of several, each under its object's name."""
+    figures: dict[str, Any] = {}
+    for one in done:
+        before = f"{one.object}: " if len(done) > 1 else ""
+        own = figures_of(one.summary, one.work) if one.summary else {"asked_again": one.asked_again}
+        figures |= {before + name: value for name, value in own.items()}
+    return figures
 
 
 def pull_figures(summary: PullSummary, work: Work) -> dict[str, Any]:
@@ -34,6 +48,7 @@ def score_figures(summary: ScoreSummary, work: Work) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "claimed": summary.claimed,
         **{f"claimed_{reason}": n for reason, n in sorted(summary.by_reason.items())},
+        "resumed": summary.resumed,
         "scored": summary.scored,
         "set_aside": summary.set_aside,
         "left_alone": summary.gone,

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import dagster as dg
 
 from assets.checks import ready_check_specs, ready_results
-from assets.figures import dry_run_figures, pull_figures
+from assets.figures import dry_run_figures, pull_figures, run_figures
 from assets.options import PullOptions
 from assets.step_asset import step_asset
-from assets.work import Done, WorkResource, partitions_of, run_step, stopping_for_people
+from assets.work import WorkResource, partitions_of, run_step, stopping_for_people
 from pipeline.core.integration import Integration
 from pipeline.steps.dry_run import RECORDS_MAX, Kind, dry_run
 from pipeline.steps.preflight import check
@@ -82,7 +81,7 @@ def _pull_asset(
             return
         done = list(run_step(context, work, step))
         if done:
-            yield dg.MaterializeResult(asset_key=key, metadata=_figures(done))
+            yield dg.MaterializeResult(asset_key=key, metadata=run_figures(done, pull_figures))
 
     return pull_asset
 
@@ -95,15 +94,3 @@ def _dry_run(
     persist = all(i.persist for i in work.configuration.of_object(name))
     figures = dry_run_figures(found, persist=persist)
     return dg.AssetObservation(asset_key=key, partition=partition, metadata=figures)
-
-
-def _figures(done: list[Done[PullSummary]]) -> dict[str, Any]:
-    """Return the figures of one partition, or of several, each under its object's name."""
-    figures: dict[str, Any] = {}
-    for one in done:
-        before = f"{one.object}: " if len(done) > 1 else ""
-        own = (
-            pull_figures(one.summary, one.work) if one.summary else {"asked_again": one.asked_again}
-        )
-        figures |= {before + key: value for key, value in own.items()}
-    return figures

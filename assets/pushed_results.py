@@ -1,12 +1,11 @@
 """pushed_results: bulk jobs, and every row's result."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
 from assets.checks import limit_result, push_check_specs
-from assets.figures import push_figures
+from assets.figures import push_figures, run_figures
 from assets.partitions import partition_key
 from assets.step_asset import step_asset
 from assets.work import Done, WorkResource, run_step
@@ -36,23 +35,12 @@ def pushed_results(
         done = list(run_step(context, work, push))
         if not done:
             return
-        yield dg.MaterializeResult(asset_key=key, metadata=_figures(done))
+        yield dg.MaterializeResult(asset_key=key, metadata=run_figures(done, push_figures))
         yield _limit(key, done[-1])
         for one in done:
             yield from _other_days(key, one)
 
     return asset
-
-
-def _figures(done: list[Done[PushSummary]]) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for one in done:
-        before = f"{one.object}: " if len(done) > 1 else ""
-        own = (
-            push_figures(one.summary, one.work) if one.summary else {"asked_again": one.asked_again}
-        )
-        figures |= {before + name: value for name, value in own.items()}
-    return figures
 
 
 def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:

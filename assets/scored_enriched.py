@@ -1,15 +1,14 @@
 """scored_enriched: claims, enriches, scores and checks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import dagster as dg
 
 from assets.checks import output_results, score_check_specs
-from assets.figures import score_figures
+from assets.figures import run_figures, score_figures
 from assets.options import ScoreOptions
 from assets.step_asset import step_asset
-from assets.work import Done, WorkResource, run_step
+from assets.work import WorkResource, run_step
 from pipeline.core.schemas import EXAMPLES_MAX
 from pipeline.steps.score import ScoreSummary, score
 from pipeline.steps.work import CHANGED_RECORDS, SCORED, STALE_RECORDS
@@ -45,25 +44,12 @@ def scored_enriched(
         done = list(run_step(context, work, lambda work, lease: score(work, lease, first)))
         if not done:
             return
-        yield dg.MaterializeResult(asset_key=key, metadata=_figures(done))
+        yield dg.MaterializeResult(asset_key=key, metadata=run_figures(done, score_figures))
         scored = [one.summary for one in done if one.summary]
         configured = {k: m for one in done for k, m in one.work.configuration.markets.items()}
         yield from output_results(key, _together(scored), configured)
 
     return asset
-
-
-def _figures(done: list[Done[ScoreSummary]]) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for one in done:
-        before = f"{one.object}: " if len(done) > 1 else ""
-        own = (
-            score_figures(one.summary, one.work)
-            if one.summary
-            else {"asked_again": one.asked_again}
-        )
-        figures |= {before + name: value for name, value in own.items()}
-    return figures
 
 
 def _together(summaries: Sequence[ScoreSummary]) -> ScoreSummary:

@@ -19,6 +19,7 @@ from pipeline.core.market import Market, Strict
 from pipeline.core.written import (
     ASKED_BY_PATTERN,
     DATE_PATTERN,
+    NAME_PATTERN,
     TIME_PATTERN,
     KeyPath,
     WrittenProblem,
@@ -212,9 +213,11 @@ def configuration(
         integration = _parsed(Integration, document, found)
         if integration is not None:
             written.append((document, integration))
+        found += _unknown_market(document, parsed_markets, named)
         checked = integration or _without_mistakes(document)
         if checked is not None:
-            found += _alone(document, checked, parsed_markets, named)
+            market = parsed_markets.get(checked.market)
+            found += [_Found(document, problem) for problem in problems(checked, market)]
     found += _together(written)
     if found or parsed_settings is None:
         order = {d.path: n for n, d in enumerate([settings, *markets, *integrations])}
@@ -256,21 +259,15 @@ def _parsed(model: type[_Model], document: Document, into: list[_Found]) -> _Mod
         return None
 
 
-def _alone(
-    document: Document,
-    integration: Integration,
-    markets: Mapping[str, Market],
-    named: Collection[Any],
+def _unknown_market(
+    document: Document, markets: Mapping[str, Market], named: Collection[Any]
 ) -> list[_Found]:
-    """Return what is wrong with one integration; a market that is `named` has its own file reported."""
-    market = markets.get(integration.market)
-    found = problems(integration, market)
-    if market is None and integration.market not in named:
-        message = f"there is no market {integration.market!r}; " + choice(
-            integration.market, markets, lead="there are"
-        )
-        found = [WrittenProblem(("market",), message), *found]
-    return [_Found(document, problem) for problem in found]
+    """Return that an integration's market is not there; one that is `named` has its own file reported."""
+    market = document.content.get("market") if isinstance(document.content, dict) else None
+    if not isinstance(market, str) or market in named or not re.match(NAME_PATTERN, market):
+        return []
+    message = f"there is no market {market!r}; {choice(market, markets, lead='there are')}"
+    return [_Found(document, WrittenProblem(("market",), message))]
 
 
 def _together(written: Sequence[tuple[Document, Integration]]) -> list[_Found]:

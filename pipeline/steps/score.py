@@ -44,12 +44,13 @@ class ScoreSummary:
     """What one run claimed and scored of one object; counts are records.
 
     `broken` counts rows by market, output and rule; `examples` holds ids of some of them;
-    `markets_failed` says why a market failed as a whole. Of the due records that this run's own pull read,
+    `resumed` are rows of segments that an earlier run had scored; `markets_failed` says why a market failed as a whole. Of the due records that this run's own pull read,
     `pulled_claimed` were claimed and `pulled_waiting` wait.
     """
 
     object: str
     claimed: int = 0
+    resumed: int = 0
     pulled_claimed: int = 0
     pulled_waiting: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
@@ -122,6 +123,7 @@ def _resume(
 ) -> None:
     claims = work.ledger.claims
     if claims.jobs(segment.segment_id):
+        summary.resumed += segment.rows
         return
     if segment.day < work.today:
         claims.dissolve(lease, segment, work.now())
@@ -129,6 +131,7 @@ def _resume(
         return
     if segment.state == SegmentState.SCORED and work.lake.read_work(segment.segment_id) is not None:
         summary.segments.append(segment.segment_id)
+        summary.resumed += segment.rows
         return
     _score_segment(work, lease, setup, segment, summary)
 

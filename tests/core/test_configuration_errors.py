@@ -123,6 +123,13 @@ def test_an_integration_without_its_market_is_checked_as_far_as_it_goes() -> Non
     assert [text.split(": ")[1] for text in found] == ["market", "inputs.a"]
 
 
+def test_an_unknown_market_is_told_beside_an_unknown_object() -> None:
+    """R4, R6."""
+    found = problems(integrations=[{"object": "Opportunity", "market": "fitt"}])
+
+    assert [text.split(": ")[1] for text in found] == ["object", "market"]
+
+
 # -- what was found, what is allowed, what is nearest ------------------------------------------------
 
 
