@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pipeline.commands import org, schema, setup
+from pipeline.commands import org, pausing, schema, setup
 from pipeline.core.errors import InsightsError
 from pipeline.core.integration import OBJECTS
 
@@ -201,7 +201,16 @@ def failures(as_json: bool) -> None:
         click.echo("No record is failing.")
 
 
-for _command in (setup.init, setup.login, setup.mapping, setup.provision, org.org, schema.schema):
+for _command in (
+    setup.init,
+    setup.login,
+    setup.mapping,
+    setup.provision,
+    org.org,
+    pausing.pause,
+    pausing.resume,
+    schema.schema,
+):
     cli.add_command(_command)
 
 

@@ -163,11 +163,16 @@ class Plant:
         assert all(answer["success"] for answer in answers), answers
         return answers
 
-    def record(self, name: str, record_id: str) -> dict[str, Any]:
-        """Return the record as the org holds it."""
-        fields = ", ".join(["Id", "IsDeleted", "SystemModstamp", *FIELDS])
+    def record_of(self, name: str, record_id: str, without: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the record as the org holds it, `without` some fields that are gone."""
+        known = [field for field in FIELDS if field not in without]
+        fields = ", ".join(["Id", "IsDeleted", "SystemModstamp", *known])
         rows = self.org.query(f"SELECT {fields} FROM {name} WHERE Id = '{record_id}'")
         return rows[0]
+
+    def record(self, name: str, record_id: str) -> dict[str, Any]:
+        """Return the record as the org holds it."""
+        return self.record_of(name, record_id)
 
     def scored_at(self, name: str, record_id: str) -> str | None:
         """Return the record's update datetime as the org holds it."""

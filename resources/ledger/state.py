@@ -199,6 +199,43 @@ class State:
                     .values(enabled_at=None)
                 )
 
+    def pause(self, name: str, market: str, now: datetime) -> None:
+        """Let an integration rest from `now` on; one that rests already keeps its earlier moment."""
+        row = t.integrations.c
+        with self._db.begin() as connection:
+            connection.execute(
+                t.integrations.update()
+                .where(row.object == name, row.market == market)
+                .values(
+                    paused_at=sa.func.coalesce(row.paused_at, now),
+                    resting_since=sa.func.coalesce(row.resting_since, now),
+                )
+            )
+
+    def resume(self, name: str, market: str, now: datetime) -> datetime:
+        """End a pause and return from when on the object is read again, so that no change is lost.
+
+        Where the integration is not ready either, that waits until it is.
+        """
+        row = t.integrations.c
+        with self._db.begin() as connection:
+            state = connection.execute(
+                sa.select(row.resting_since, row.not_ready).where(
+                    row.object == name, row.market == market
+                )
+            ).one()
+            since: datetime = state.resting_since or now
+            values: dict[str, Any] = {"paused_at": None}
+            if not state.not_ready:
+                values["resting_since"] = None
+                read_again_from(connection, name, since)
+            connection.execute(
+                t.integrations.update()
+                .where(row.object == name, row.market == market)
+                .values(**values)
+            )
+            return since
+
     def objects(self) -> dict[str, ObjectState]:
         """Return the objects that have been turned on, by name."""
         with self._db.read() as connection:
