@@ -249,7 +249,7 @@ def test_new_and_changed_share_a_lane_and_all_the_rest_the_other() -> None:
 
 def test_reasons_stand_in_the_order_in_which_they_are_claimed() -> None:
     """D6."""
-    assert [r.value for r in Reason] == ["new", "changed", "never_scored", "stale", "redo"]
+    assert [r.value for r in Reason] == ["new", "changed", "never_scored", "stale", "left", "redo"]
 
 
 def test_the_digest_takes_inputs_in_the_order_of_their_names() -> None:
