@@ -125,6 +125,11 @@ def open_org(data: Path, options: Options, clock: Clock, router: Router) -> Org:
     )
 
 
+DEFAULT_CALLBACKS = tuple(
+    f"http://{host}:{port}/callback" for port in (8788, 1717) for host in ("localhost", "127.0.0.1")
+)
+
+
 def _put_default_apps(sessions: Sessions, store: Store) -> None:
     defaults = (
         (DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, store.integration.username),
@@ -132,5 +137,5 @@ def _put_default_apps(sessions: Sessions, store: Store) -> None:
     )
     for client_id, secret, run_as in defaults:
         if client_id not in sessions.apps:
-            callback = ["http://localhost:8788/callback", "http://127.0.0.1:8788/callback"]
-            sessions.put_app(App(client_id, secret, run_as=run_as, redirect_uris=callback))
+            callbacks = list(DEFAULT_CALLBACKS)
+            sessions.put_app(App(client_id, secret, run_as=run_as, redirect_uris=callbacks))
