@@ -73,7 +73,10 @@ def _pull_asset(
         for opened, name, partition in partitions_of(context, work):
             if checked:
                 yield from ready_results(
-                    key, name, checked, stopping_for_people(partial(check, opened, [name]))
+                    key,
+                    name,
+                    checked,
+                    stopping_for_people(partial(check, opened, [name], record=not config.dry_run)),
                 )
             if config.dry_run:
                 yield _dry_run(key, opened, name, partition, kind, config.first or RECORDS_MAX)

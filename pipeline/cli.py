@@ -82,11 +82,18 @@ def cli() -> None:
 @JSON_OPTION
 def check(as_json: bool) -> None:
     """Hold every integration against the org, and turn on those that are ready."""
+    from pipeline.steps.org import check_environment, connected_org
+    from pipeline.steps.plan import plan as make_plan
     from pipeline.steps.preflight import check as preflight
 
-    found, notices = _with_work(
-        lambda work: (preflight(work), work.configuration.notices(work.today))
-    )
+    def step(work: Work) -> tuple[Preflight, list[str]]:
+        settings = work.configuration.settings
+        check_environment(settings.environment, connected_org(work.org))
+        found = preflight(work)
+        too_slow = make_plan(work).warnings if found.ready else []
+        return found, [*work.configuration.notices(work.today), *too_slow]
+
+    found, notices = _with_work(step)
     ready = [integration.name for integration in found.ready]
     if as_json:
         _print_json(

@@ -47,7 +47,7 @@ def dry_run(work: Work, name: str, kind: Kind, first: int = RECORDS_MAX) -> DryR
     The watermark, the waiting list, the limit and the org stay as they are.
     """
     work.require_budget()
-    setup = setup_of(work, name)
+    setup = setup_of(work, name, record=False)
     read, reasons = _due(work, setup, kind)
     chosen = dict(list(reasons.items())[:first])
     summary = ScoreSummary(object=name)
@@ -75,9 +75,11 @@ def _due(work: Work, setup: ObjectSetup, kind: Kind) -> tuple[int, dict[str, str
             ids, why = table.column("id").to_pylist(), table.column("reason").to_pylist()
             reasons |= dict(zip(ids, why, strict=True))
         return len(reasons), reasons
-    state = work.ledger.state.objects()[setup.object]
+    state = work.ledger.state.objects().get(setup.object)
     window = pull_window(
-        watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=work.org.org_now()
+        watermark=state.watermark if state else setup.turned_on_at,
+        turned_on_at=setup.turned_on_at,
+        org_now=work.org.org_now(),
     )
     for table in read_changed(work, setup, window)[0]:
         read += table.num_rows

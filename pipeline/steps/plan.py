@@ -12,7 +12,7 @@ from pipeline.core.errors import NotReady
 from pipeline.core.integration import Integration
 from pipeline.core.limits import lane_of
 from pipeline.core.plan import days_needed, last_day, pace_warning
-from pipeline.core.soql import AllOf, Compare, Condition, select
+from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.pull import stale_condition
 from pipeline.steps.work import Work
@@ -65,20 +65,11 @@ def plan(work: Work) -> Plan:
     waiting = [dict(row) for row in work.ledger.waiting.summary(work.now())]
     total = sum(row["records"] for row in waiting)
     mapped = [i for i in work.configuration.integrations if i.is_mapped]
-    counted = _candidates(work, mapped)
+    objects = sorted({i.object for i in mapped if i.enabled})
+    counted = _counted(work, mapped, objects)
     plans = [_integration_plan(work, i, counted[i.name], limit) for i in mapped]
-    on = [i for i in mapped if i.enabled]
-    objects = sorted({i.object for i in on})
-    to_do = sum(
-        _to_do(
-            work,
-            name,
-            waiting,
-            [p.due for i, p in zip(mapped, plans, strict=True) if i in on and i.object == name],
-        )
-        for name in objects
-    )
-    records = sum(max(counted[i.name] for i in on if i.object == name) for name in objects)
+    to_do = sum(_to_do(work, name, waiting) for name in objects)
+    records = sum(counted[name] for name in objects)
     warning = pace_warning(records, limit, settings.refresh_period_days)
     return Plan(
         day=work.today,
@@ -94,18 +85,18 @@ def plan(work: Work) -> Plan:
     )
 
 
-def _to_do(work: Work, name: str, waiting: Sequence[Mapping[str, Any]], due: Sequence[int]) -> int:
+def _to_do(work: Work, name: str, waiting: Sequence[Mapping[str, Any]]) -> int:
     """Return how many records of the object are to be scored: what waits, or more where more is too old or new."""
     own = [row for row in waiting if row["object"] == name]
     changes = sum(int(row["records"]) for row in own if lane_of(row["reason"]) is Lane.CHANGES)
     refresh = sum(int(row["records"]) for row in own) - changes
-    return changes + max(refresh, _too_old(work, name), *due, 0)
+    return changes + max(refresh, _too_old(work, name))
 
 
 def _too_old(work: Work, name: str) -> int:
     """Count what a daily pull would list now, without its horizon."""
     try:
-        setup = setup_of(work, name)
+        setup = setup_of(work, name, record=False)
     except NotReady:
         return 0
     where = stale_condition(setup, work.now(), work.configuration.settings.refresh_period_days)
@@ -113,23 +104,31 @@ def _too_old(work: Work, name: str) -> int:
     return counted
 
 
-def _candidates(work: Work, integrations: Sequence[Integration]) -> dict[str, int]:
-    """Return how many records each integration would score, by its name."""
+def _counted(
+    work: Work, integrations: Sequence[Integration], objects: Sequence[str]
+) -> dict[str, int]:
+    """Count the candidates of each integration, by its name, and those of any that is on, by object."""
+    queries = {
+        i.name: select(["COUNT(Id) n"], i.object, _all_of(_conditions(work, i)))
+        for i in integrations
+    }
+    for name in objects:
+        own = [i for i in integrations if i.object == name and i.enabled]
+        queries[name] = select(["COUNT(Id) n"], name, _any_of([_conditions(work, i) for i in own]))
     counted: dict[str, int] = {}
-    for part in _fives(integrations):
-        queries = {i.name: select(["COUNT(Id) n"], i.object, _conditions(work, i)) for i in part}
-        answers = work.org.ask(queries)
+    for part in _fives(list(queries.items())):
+        answers = work.org.ask(dict(part))
         counted |= {name: int(rows[0]["n"]) for name, rows in answers.items()}
     return counted
 
 
-def _fives(integrations: Sequence[Integration]) -> Iterator[Sequence[Integration]]:
-    for start in range(0, len(integrations), QUERIES_PER_CALL):
-        yield integrations[start : start + QUERIES_PER_CALL]
+def _fives(queries: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
+    for start in range(0, len(queries), QUERIES_PER_CALL):
+        yield queries[start : start + QUERIES_PER_CALL]
 
 
-def _conditions(work: Work, integration: Integration) -> Condition | None:
-    """Return the condition on an integration's candidates; records that are left alone are none (R25)."""
+def _conditions(work: Work, integration: Integration) -> list[Condition]:
+    """Return the conditions on an integration's candidates; records that are left alone are none (R25)."""
     conditions: list[Condition] = []
     if integration.object == "Lead":
         conditions.append(Compare("IsConverted", "=", False))
@@ -137,7 +136,16 @@ def _conditions(work: Work, integration: Integration) -> Condition | None:
         conditions.append(Compare("IsPersonAccount", "=", False))
     if integration.candidate_field:
         conditions.append(Compare(integration.candidate_field, "=", True))
+    return conditions
+
+
+def _all_of(conditions: Sequence[Condition]) -> Condition | None:
     return AllOf(conditions) if conditions else None
+
+
+def _any_of(groups: Sequence[Sequence[Condition]]) -> Condition | None:
+    """Return that one of the groups holds; None, for all records, where a group asks nothing."""
+    return AnyOf([AllOf(group) for group in groups]) if all(groups) else None
 
 
 def _integration_plan(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline.core.errors import ConfigurationError, NotReady
 from pipeline.core.integration import PARENT_PREFIX, Integration
 from pipeline.core.problems import Problem, org_problems
 from pipeline.core.setup import ObjectSetup
+from pipeline.steps.org import check_environment, connected_org
 from pipeline.steps.work import Work
 from resources.ledger.holds import Hold
 from resources.ledger.state import IntegrationState
@@ -36,14 +38,17 @@ class Preflight:
         return tuple(p for p in self.problems if p.severity == "error")
 
 
-def check(work: Work, names: Sequence[str] | None = None) -> Preflight:
+def check(work: Work, names: Sequence[str] | None = None, *, record: bool = True) -> Preflight:
     """Check all integrations of the objects `names` (default: all), and record which run.
 
     One describe an object, whatever the number of fields. An integration that is not ready does not stop
-    the others.
+    the others. Without `record` nothing is written: no new mapping is rolled out, no object turned on.
     """
     settings = work.configuration.settings
-    work.ledger.state.connect_org(work.org.org_id, settings.environment, work.now())
+    if work.ledger.state.org_id() is None:
+        check_environment(settings.environment, connected_org(work.org))
+    if record:
+        work.ledger.state.connect_org(work.org.org_id, settings.environment, work.now())
     wanted = [
         i
         for i in work.configuration.integrations
@@ -54,7 +59,8 @@ def check(work: Work, names: Sequence[str] | None = None) -> Preflight:
     for integration, problems in found:
         errors = [str(p) for p in problems if p.severity == "error"]
         reasons[integration.object, integration.market] = "\n".join(errors) or None
-    _record(work, reasons, names)
+    if record:
+        _record(work, reasons, names)
     ready = tuple(i for i, _ in found if reasons[i.object, i.market] is None)
     return Preflight(ready, found)
 
@@ -116,43 +122,59 @@ def _record(
         work.ledger.state.turn_on(missing, work.org.org_now())
 
 
-def setup_of(work: Work, name: str) -> ObjectSetup:
+def setup_of(work: Work, name: str, *, record: bool = True) -> ObjectSetup:
     """Return how the object is scored now; raise NotReady where no integration of it may run.
 
-    A market that failed as a whole rests until its trial is due (R23).
+    A market that failed as a whole rests until its trial is due (R23). Without `record`, what is new or changed
+    is taken as turned on now, and nothing is written.
     """
-    preflight = check(work, [name])
+    preflight = check(work, [name], record=record)
     states = work.ledger.state.integrations()
     holds = work.ledger.holds.all()
 
+    def is_paused(integration: Integration) -> bool:
+        state = states.get((integration.object, integration.market))
+        return state is not None and state.paused_at is not None
+
     def runs(integration: Integration) -> bool:
-        state = states[integration.object, integration.market]
         hold = holds.get(integration.market)
         held = hold is not None and hold.retry_at > work.now()
-        return integration in preflight.ready and state.paused_at is None and not held
+        return integration in preflight.ready and not is_paused(integration) and not held
 
     switched_on = work.configuration.of_object(name)
     running = tuple(i for i in switched_on if runs(i))
     left = _left(work, name, states)
     if not running and not left:
         raise NotReady(_why_none_runs(name, preflight, switched_on, holds))
-    enabled_at = {i.market: states[i.object, i.market].enabled_at for i in running}
+    resting = tuple(i for i in switched_on if i not in running)
+    known = work.ledger.state.objects().get(name)
     return ObjectSetup(
         object=name,
         integrations=running,
-        resting=tuple(i for i in switched_on if i not in running),
+        resting=resting,
         held=tuple(
-            i
-            for i in preflight.ready
-            if i not in running and i.market in holds and _not_paused(states, i)
+            i for i in resting if i in preflight.ready and i.market in holds and not is_paused(i)
         ),
         markets={i.market: work.configuration.markets[i.market] for i in running},
         describes={**work.describes, name: work.describe(name)},
-        turned_on_at=work.ledger.state.objects()[name].turned_on_at,
-        enabled_at={market: at for market, at in enabled_at.items() if at is not None},
+        turned_on_at=known.turned_on_at if known else work.org.org_now(),
+        enabled_at={i.market: _enabled_at(work, i, states) for i in running},
         left=left,
         left_fields=_left_fields(work, running, states),
     )
+
+
+def _enabled_at(
+    work: Work,
+    integration: Integration,
+    states: Mapping[tuple[str, str], IntegrationState],
+) -> datetime:
+    """Return when the integration as it is written was turned on: now, where the ledger does not know it yet."""
+    state = states.get((integration.object, integration.market))
+    fingerprint = integration.fingerprint(work.configuration.markets[integration.market])
+    if state is None or state.enabled_at is None or state.fingerprint != fingerprint:
+        return work.now()
+    return state.enabled_at
 
 
 def _left(
@@ -171,7 +193,8 @@ def _left_fields(
     """Return by market the fields that its mapping has lost and that are to be cleared (R19)."""
     found: dict[str, tuple[str, ...]] = {}
     for integration in running:
-        fields = states[integration.object, integration.market].left_fields or ""
+        state = states.get((integration.object, integration.market))
+        fields = (state.left_fields if state else None) or ""
         names = tuple(f for f in fields.split(",") if f and _writable(work, integration.object, f))
         if names and integration.old_values == "clear":
             found[integration.market] = names
@@ -181,12 +204,6 @@ def _left_fields(
 def _writable(work: Work, name: str, field: str) -> bool:
     described = work.describe(name).fields.get(field)
     return described is not None and described.updateable
-
-
-def _not_paused(
-    states: Mapping[tuple[str, str], IntegrationState], integration: Integration
-) -> bool:
-    return states[integration.object, integration.market].paused_at is None
 
 
 def _why_none_runs(

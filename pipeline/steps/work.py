@@ -83,10 +83,14 @@ class Work:
     def daily_pulls_awaited(self) -> frozenset[str]:
         """Return the objects that run and whose daily pull of today is not in yet (R20)."""
         states = self.ledger.state.objects()
+        held = {m for m, hold in self.ledger.holds.all().items() if hold.retry_at > self.now()}
         running = {
             state.object
             for state in self.ledger.state.integrations().values()
-            if state.enabled_at and not state.paused_at and not state.not_ready
+            if state.enabled_at
+            and not state.paused_at
+            and not state.not_ready
+            and state.market not in held
         }
         return frozenset(
             name

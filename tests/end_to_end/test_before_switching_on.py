@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from assets.options import run_config
 from assets.partitions import partition_key
 from assets.work import WORK_TAG
+from pipeline.core.errors import ConfigurationError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.plan import plan as make_plan
 from pipeline.steps.preflight import check
@@ -66,8 +68,10 @@ def test_plan_says_what_a_changed_mapping_makes_due_and_until_when(plant: Build)
     built.configure(changed)
 
     (planned,) = built.with_work(make_plan).integrations
+    (again,) = built.with_work(make_plan).integrations
 
     assert (planned.change, planned.records, planned.due) == ("changed mapping or model", 1, 1)
+    assert again == planned
 
 
 def test_plan_counts_what_the_next_daily_pull_will_list(plant: Build) -> None:
@@ -116,6 +120,33 @@ def test_dry_run_shows_what_would_be_pushed_and_writes_nothing(plant: Build) -> 
     assert not list((built.folder / "home" / "lake").rglob("*.parquet"))
     assert built.record("Lead", lead)["Fit_Note__c"] == "by hand"
     assert built.pull("Lead")["pushed"] == 1
+
+
+def test_dry_run_of_a_changed_mapping_does_not_roll_it_out(plant: Build) -> None:
+    """R31: what is tried is not switched on; the records stay as fresh as they were."""
+    built = plant(integration("Lead"))
+    leads(built, 2)
+    built.turn_on()
+    built.refresh("Lead")
+    built.wait(days=1)
+    changed = integration("Lead")
+    del changed["outputs"]["note"]
+    built.configure(changed)
+    before = built.with_work(lambda work: work.ledger.state.integrations())
+
+    result = run_with(built, "daily_pull", "stale_records", dry_run=True)
+
+    (event,) = result.get_asset_observation_events()
+    assert event.asset_observation_data.asset_observation.metadata["due"].value == 2
+    assert built.with_work(lambda work: work.ledger.state.integrations()) == before
+
+
+def test_environment_that_the_org_is_not_is_refused(plant: Build) -> None:
+    """R1: sandbox or production, and never the one for the other."""
+    built = plant(integration("Lead"), environment="production")
+
+    with pytest.raises(ConfigurationError, match="is local"):
+        built.with_work(check)
 
 
 def test_dry_run_keeps_no_value_in_dagster_where_persist_is_off(plant: Build) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ def test_a_killed_orgs_job_fails_with_its_rest_unprocessed(tmp_path: Path) -> No
         api.close(job)
         while api.get(f"jobs/ingest/{job['id']}").json()["numberRecordsProcessed"] < 200:
             pass
+        time.sleep(1)  # the job is stuck now; what it did is on disk a moment after it is visible
     finally:
         assert org.process is not None
         org.process.kill()
