@@ -68,29 +68,32 @@ def salesforce_changes_sensor(
             return
         skips = dict(watched.skips)
         cursor = _read_cursor(context.cursor)
-        requests = []
+        requests: dict[str, dg.RunRequest] = {}
         for ask in watched.asks:
+            if ask.object in requests:
+                continue
             if ask.object in busy:
                 skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
                 continue
-            attempt = _attempt(cursor.get(ask.object), ask, opened.now(), interval)
+            remembered = f"{ask.object} {ask.job}"
+            attempt = _attempt(cursor.get(remembered), ask, opened.now(), interval)
             if attempt is None:
                 skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
                 continue
-            cursor[ask.object] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
-            requests.append(_request(ask, attempt, opened.today))
+            cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
+            requests[ask.object] = _request(ask, attempt, opened.now(), opened.today)
         context.update_cursor(_written(cursor))
-        yield from requests
+        yield from requests.values()
         if not requests:
             yield dg.SkipReason("; ".join(f"{name}: {why}" for name, why in skips.items()))
 
     return sensor
 
 
-def _request(ask: Ask, attempt: int, day: date) -> dg.RunRequest:
+def _request(ask: Ask, attempt: int, now: datetime, day: date) -> dg.RunRequest:
     return dg.RunRequest(
         job_name=ask.job,
-        run_key=f"{ask.object} {ask.job} {ask.situation} #{attempt} {day}",
+        run_key=f"{ask.object} {ask.job} {ask.situation} #{attempt} {now.isoformat()}",
         partition_key=partition_key(day, ask.object),
         tags={OBJECT_TAG: ask.object, "insights/why": ask.why},
     )

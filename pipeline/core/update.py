@@ -27,6 +27,7 @@ PARTIAL_HELD_FOR: Final = "partial.held_for"
 """Why a row that is pushed goes on waiting for one of its markets; null where it does not."""
 
 MARKET_FAILED: Final = "MARKET_FAILED"
+MARKET_RESTS: Final = "MARKET_RESTS"
 INVALID_OUTPUT: Final = "INVALID_OUTPUT"
 PARENT_ID: Final = "AccountId"
 
@@ -102,6 +103,21 @@ def held_problems(setup: ObjectSetup, table: pa.Table) -> dict[int, RowProblem]:
     return problems
 
 
+def resting_problems(setup: ObjectSetup, table: pa.Table) -> dict[int, RowProblem]:
+    """Return the rows that a resting market would score, by position: they wait for it where no other scores them."""
+    problems: dict[int, RowProblem] = {}
+    for integration in setup.resting:
+        field = integration.candidate_field
+        if field is not None and field not in table.column_names:
+            continue
+        message = f"{integration.market}: the integration is paused or not ready"
+        problem = RowProblem(MARKET_RESTS, message, held_for=integration.market)
+        mask = pc.fill_null(table.column(field), False) if field else None
+        rows = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
+        problems |= dict.fromkeys(rows, problem)
+    return problems
+
+
 def segment_result(
     setup: ObjectSetup,
     stamp: datetime,
@@ -122,10 +138,9 @@ def segment_result(
     for result in results.values():
         problems |= result.problems
     ids = table.column("Id").to_pylist()
+    waits = {**resting_problems(setup, table), **problems}
     failed = {
-        ids[at]: problems[at]
-        for at, good in enumerate(some.to_pylist())
-        if not good and at in problems
+        ids[at]: waits[at] for at, good in enumerate(some.to_pylist()) if not good and at in waits
     }
     hashes = new_hashes(setup, stand, scored)
     cleared = cleared_fields(setup, table, stand)

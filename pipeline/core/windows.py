@@ -43,6 +43,12 @@ def local_time_on(day: date, at: time, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, at, zone).astimezone(UTC)
 
 
+def newest_daily_pull(now: datetime, at: time, zone: ZoneInfo) -> date:
+    """Return the day whose daily pull is the newest that should have begun by `now` (R17)."""
+    today = day_of(now, zone)
+    return today if now >= local_time_on(today, at, zone) else today - timedelta(days=1)
+
+
 def stale_before(now: datetime, refresh_period_days: int) -> datetime:
     """Return the instant before which a scoring is too old (R17)."""
     return now - timedelta(days=refresh_period_days)

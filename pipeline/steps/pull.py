@@ -15,7 +15,13 @@ from pipeline.core.due import Reason, due_after_pull, new_hashes, stale_horizon,
 from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, PARENT_PREFIX, Integration
 from pipeline.core.setup import ObjectSetup
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
-from pipeline.core.windows import OVERLAP, Window, pull_window, stale_before
+from pipeline.core.windows import (
+    OVERLAP,
+    Window,
+    newest_daily_pull,
+    pull_window,
+    stale_before,
+)
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
 from resources.ledger.state import Lease
@@ -89,7 +95,9 @@ def pull(work: Work, lease: Lease) -> PullSummary:
             CHANGED_RECORDS, work.today, lease.object, work.run_id, pa.concat_tables(listed)
         )
         work.lake.write_work(pulled_work_file(work, lease.object), pa.concat_tables(kept))
-    work.ledger.record_pull(lease, watermark=window.end, seen=seen_now, now=work.now())
+    work.ledger.record_pull(
+        lease, watermark=window.end, seen=seen_now, now=work.now(), expected=state.watermark
+    )
     return summary
 
 
@@ -231,7 +239,9 @@ def daily_pull(work: Work, lease: Lease) -> PullSummary:
     if listed:
         table = pa.concat_tables(listed)
         work.lake.write(STALE_RECORDS, work.today, lease.object, work.run_id, table)
-    work.ledger.record_daily_pull(lease, wishes, day=work.today, now=now)
+    settings = work.configuration.settings
+    day = newest_daily_pull(now, settings.daily_pull_time, settings.zone)
+    work.ledger.record_daily_pull(lease, wishes, day=day, now=now)
     return summary
 
 

@@ -24,7 +24,7 @@ from pipeline.steps.work import PUSHED, Work
 from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
 from resources.salesforce.bulk import JobInfo
-from resources.salesforce.errors import PASSING_ROW_CODES, JobSpoiled
+from resources.salesforce.errors import PASSING_ROW_CODES, CallRefused, JobRefused, JobSpoiled
 from resources.salesforce.update_csv import update_csv
 from resources.salesforce.wording import without_values
 
@@ -32,6 +32,9 @@ JOB_DEADLINE_SECONDS: Final = 900
 """How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
 
 JOB_SLICE_SECONDS: Final = 300
+EARLIER_JOB_SECONDS: Final = 10
+"""How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
+
 ROUNDS_MAX: Final = 3
 """How many jobs a run makes of one segment: the first, and small ones for rows that failed in passing."""
 
@@ -73,9 +76,15 @@ class PushSummary:
 def push(work: Work, lease: Lease) -> PushSummary:
     """Push every scored segment of the object, and settle those that an earlier run began to push."""
     summary = PushSummary(object=lease.object)
+    refused: CallRefused | None = None
     for segment in work.ledger.claims.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
-            _SegmentPush(work, lease, segment, summary).run()
+            try:
+                _SegmentPush(work, lease, segment, summary).run()
+            except CallRefused as error:  # the segments behind it are pushed all the same
+                refused = refused or error
+    if refused is not None:
+        raise refused
     return summary
 
 
@@ -179,17 +188,26 @@ class _SegmentPush:
         """Abort recorded jobs that are still open and take the others' results; False while one is at work."""
         claims, org = self.work.ledger.claims, self.work.org
         for job in claims.jobs(self.segment.segment_id):
-            if job.state == "aborted":
-                continue
-            if org.job(job.job_id).state == "Open":
-                self._abort(job.job_id)
+            if job.state in ("aborted", "lost"):
                 continue
             self.summary.jobs[job.job_id] = org.job_url(job.job_id)
-            info = self._ended(job.job_id)
-            if not info.has_ended:
-                return False
-            self._take_results(info)
+            try:
+                if not self._settle_earlier_job(job.job_id):
+                    return False
+            except JobRefused:
+                # Deleted in Setup, or older than the org keeps jobs: its rows are pushed again, which does no harm.
+                claims.set_job_state(job.job_id, "lost", self.work.now())
         return True
+
+    def _settle_earlier_job(self, job_id: str) -> bool:
+        """Abort the job if it is open, else take its results; False where it is still at work."""
+        if self.work.org.job(job_id).state == "Open":
+            self._abort(job_id)
+            return True
+        info = self._ended(job_id, EARLIER_JOB_SECONDS)
+        if info.has_ended:
+            self._take_results(info)
+        return info.has_ended
 
     def _push_rest(self) -> bool:
         """Push what has no result yet, in a first job and small ones; False where a job is still at work."""
@@ -247,15 +265,16 @@ class _SegmentPush:
         self.work.org.abort_job(job_id)
         self.work.ledger.claims.set_job_state(job_id, "aborted", self.work.now())
 
-    def _ended(self, job_id: str) -> JobInfo:
+    def _ended(self, job_id: str, deadline_seconds: int | None = None) -> JobInfo:
         """Return the job once it has ended, or as it stands at the deadline."""
+        deadline = JOB_DEADLINE_SECONDS if deadline_seconds is None else deadline_seconds
         waited = 0
         while True:
-            slice_seconds = min(JOB_SLICE_SECONDS, JOB_DEADLINE_SECONDS - waited)
+            slice_seconds = min(JOB_SLICE_SECONDS, deadline - waited)
             info = self.work.org.wait_for_job(job_id, deadline_seconds=slice_seconds)
             self.work.renew(self.lease)
             waited += slice_seconds
-            if info.has_ended or waited >= JOB_DEADLINE_SECONDS:
+            if info.has_ended or waited >= deadline:
                 return info
 
     def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> None:

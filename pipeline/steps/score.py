@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.core.due import LANES, Reason, Standing, any_of, standing
 from pipeline.core.errors import NotReady
 from pipeline.core.fields import Field
-from pipeline.core.integration import Integration
+from pipeline.core.integration import OBJECTS, Integration
 from pipeline.core.market import Market
 from pipeline.core.schemas import EXAMPLES_MAX, Validated, unusable, validated
 from pipeline.core.setup import ObjectSetup
@@ -26,11 +26,18 @@ from pipeline.core.update import (
     MarketResult,
     held_problems,
     market_result,
+    resting_problems,
     segment_result,
 )
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.pull import pulled_work_file
-from pipeline.steps.work import CHANGED_RECORDS, SCORED, STALE_RECORDS, Work
+from pipeline.steps.work import (
+    CHANGED_RECORDS,
+    PULL_RESERVE_CALLS,
+    SCORED,
+    STALE_RECORDS,
+    Work,
+)
 from resources.ledger.claims import Outcome, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
 
@@ -86,7 +93,7 @@ def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
     summary.markets = {name: market.version for name, market in setup.markets.items()}
     for segment in work.ledger.claims.unfinished(lease.object):
         _resume(work, lease, setup, segment, summary)
-    _remember_scored_files(work, lease.object)
+    _remember_scored_files(work)
     pulled = _pulled_ids(work, lease.object)
     for market in _markets_on_trial(work, setup):
         trial = _claim(work, lease, held_for=market)
@@ -136,12 +143,12 @@ def _resume(
     _score_segment(work, lease, setup, segment, summary)
 
 
-def _remember_scored_files(work: Work, name: str) -> None:
-    """Raise the day's use to what its scored files hold: the ledger may come from a backup (D3)."""
-    counted = work.lake.counted(SCORED, work.today, name, "reason")
+def _remember_scored_files(work: Work) -> None:
+    """Raise the day's use to what its scored files hold, of all objects: the ledger may come from a backup (D3)."""
     by_lane: Counter[tuple[str, str]] = Counter()
-    for reason, rows in counted.items():
-        by_lane[name, LANES[Reason(reason)].value] += rows
+    for name in OBJECTS:
+        for reason, rows in work.lake.counted(SCORED, work.today, name, "reason").items():
+            by_lane[name, LANES[Reason(reason)].value] += rows
     if by_lane:
         limit = work.configuration.settings.daily_record_limit
         work.ledger.claims.raise_used(work.today, by_lane, limit)
@@ -177,7 +184,7 @@ def _claim(
         rows_max = min(rows_max, TRIAL_RECORDS)
     if most is not None:
         rows_max = min(rows_max, most)
-    if rows_max <= 0:
+    if rows_max <= 0 or work.calls_left() < PULL_RESERVE_CALLS:
         return None
     awaited = work.daily_pulls_awaited()
     return work.ledger.claims.claim(
@@ -264,7 +271,12 @@ def candidates(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> tuple[pa.T
     table = _inputs(work, setup, ids)
     stand = standing(setup, table)
     held = pa.array(range(table.num_rows), pa.int64())
-    waits = pc.is_in(held, value_set=pa.array(list(held_problems(setup, table)), pa.int64()))
+    waits = pc.is_in(
+        held,
+        value_set=pa.array(
+            list({**resting_problems(setup, table), **held_problems(setup, table)}), pa.int64()
+        ),
+    )
     masks = [*stand.candidates.values(), *stand.leaves.values(), pa.chunked_array([waits])]
     table = table.filter(any_of(masks, table.num_rows))
     return table, standing(setup, table)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pipeline.core.config import Settings
 from pipeline.core.errors import BudgetExhausted
-from pipeline.core.windows import OVERLAP, local_time_on
+from pipeline.core.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
 from pipeline.steps.pull import probes, seen
 from pipeline.steps.work import Work
 from resources.ledger.state import ObjectState
+from resources.salesforce.errors import QueriesRefused, SalesforceError
 
 JobName = Literal["pull", "daily_pull", "score_and_push"]
 DAILY_PULL_GRACE: Final = timedelta(minutes=10)
@@ -48,11 +49,12 @@ def watch(work: Work) -> Watched:
     questions: dict[str, ObjectState] = {}
     for name in work.configuration.objects:
         ask = _from_ledger(work, name, states.get(name))
-        if isinstance(ask, Ask):
-            asks.append(ask)
-        elif isinstance(ask, str):
+        if isinstance(ask, str):
             skips[name] = ask
-        else:
+            continue
+        if ask is not None:
+            asks.append(ask)
+        if name in states:
             questions[name] = states[name]
     if questions:
         _ask_org(work, questions, asks, skips)
@@ -60,7 +62,10 @@ def watch(work: Work) -> Watched:
 
 
 def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str | None:
-    """Return what the ledger alone says: a run, a reason to skip, or None where the org must be asked."""
+    """Return what the ledger alone says: a run, a reason to skip, or None.
+
+    A daily pull that is asked for does not keep the org from being asked: should it fail, the pulls go on.
+    """
     now = work.now()
     if state is None:
         return Ask(name, "pull", "the object is new here", "first")
@@ -104,10 +109,13 @@ def _may_pull(work: Work) -> bool:
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
-    """Say whether the day's daily pull should be in and is not (R17)."""
+    """Say whether the newest daily pull that should be in is not (R17); one of before the turning on is none."""
+    day = newest_daily_pull(now - DAILY_PULL_GRACE, settings.daily_pull_time, settings.zone)
     today = now.astimezone(settings.zone).date()
-    at = local_time_on(today, settings.daily_pull_time, settings.zone)
-    return state.daily_pulled_on != today and now >= at + DAILY_PULL_GRACE
+    at = local_time_on(day, settings.daily_pull_time, settings.zone)
+    if day < today and state.turned_on_at > at:
+        return False
+    return state.daily_pulled_on is None or state.daily_pulled_on < day
 
 
 def _ask_org(
@@ -117,17 +125,39 @@ def _ask_org(
     queries: dict[str, str] = {}
     for state in questions.values():
         queries |= _probes(work, state)
-    answers = work.org.ask(queries) if asked else {}
+    answers: Mapping[str, Any] = {}
+    try:
+        answers = work.org.ask(queries) if asked else {}
+    except QueriesRefused as refused:
+        answers = refused.answers
+    except SalesforceError as error:
+        # What the ledger asks for stands; the others wait for the org.
+        skips |= dict.fromkeys(questions, str(error))
+        return
     for name, state in questions.items():
-        if asked and seen(name, answers) != (state.seen_count or 0, state.seen_newest):
-            count, newest = seen(name, answers)
-            asks.append(Ask(name, "pull", f"{count} records changed lately", f"{count} {newest}"))
-            continue
-        waiting = _waiting_ask(work, name)
-        if waiting is not None:
-            asks.append(waiting)
+        ask = _pull_ask(work, state, answers) if asked else None
+        ask = ask or _waiting_ask(work, name)
+        if ask is not None:
+            asks.append(ask)
         else:
             skips[name] = _nothing(work, name, asked=asked)
+
+
+def _pull_ask(work: Work, state: ObjectState, answers: Mapping[str, Any]) -> Ask | None:
+    """Return the pull that the org's answers call for.
+
+    A refused question calls for one as well: its preflight finds out what the user may no longer read. So does
+    the end of the overlap after records were seen: a late commit may have changed neither count nor newest stamp.
+    """
+    name = state.object
+    if not any(question.startswith(f"{name} by ") for question in answers):
+        return Ask(name, "pull", "the org refuses the question what changed", "refused")
+    count, newest = seen(name, answers)
+    if (count, newest) != (state.seen_count or 0, state.seen_newest):
+        return Ask(name, "pull", f"{count} records changed lately", f"{count} {newest}")
+    if state.seen_count and state.pulled_at and work.now() >= state.pulled_at + OVERLAP + LAG:
+        return Ask(name, "pull", "a last look for late commits", f"late {state.watermark}")
+    return None
 
 
 def _probes(work: Work, state: ObjectState) -> dict[str, str]:
@@ -140,6 +170,8 @@ def _waiting_ask(work: Work, name: str) -> Ask | None:
     unfinished = work.ledger.claims.unfinished(name)
     if unfinished:
         return Ask(name, "score_and_push", "a segment is unfinished", unfinished[0].segment_id)
+    if not _may_pull(work):
+        return None
     awaited = work.daily_pulls_awaited()
     allowed = work.ledger.claims.allowed(
         name,

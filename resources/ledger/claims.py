@@ -605,7 +605,7 @@ class Claims:
                 held = failure.held_for is not None
                 tries = 0 if anew else row.tries + (not held)
                 later = (
-                    retry_at.get(failure.held_for, now)
+                    retry_at.get(failure.held_for, now + PASSING_BACKOFF_MAX)
                     if held
                     else now + backoff(tries, passing=failure.passing)
                 )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.state import read_again_from
+from resources.ledger.state import let_go_on, read_again_from
 
 PAUSE_FIRST: Final = timedelta(minutes=5)
 PAUSE_MAX: Final = timedelta(hours=6)
@@ -59,7 +59,7 @@ class Holds:
             )
             row = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
             self._db.upsert(connection, t.market_holds, [row])
-            _let_wait(connection, market, hold.retry_at)
+            let_go_on(connection, market, hold.retry_at)
             return hold
 
     def release(self, market: str, objects: Sequence[str], now: datetime) -> None:
@@ -75,12 +75,4 @@ class Holds:
                 for name in objects:
                     read_again_from(connection, name, held_at)
             connection.execute(t.market_holds.delete().where(t.market_holds.c.market == market))
-            _let_wait(connection, market, now)
-
-
-def _let_wait(connection: sa.Connection, market: str, until: datetime) -> None:
-    connection.execute(
-        t.waiting.update()
-        .where(t.waiting.c.held_for == market, t.waiting.c.segment_id.is_(None))
-        .values(not_before=until)
-    )
+            let_go_on(connection, market, now)

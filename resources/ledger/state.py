@@ -62,11 +62,23 @@ def check_lease(connection: sa.Connection, lease: Lease) -> None:
 
 
 def read_again_from(connection: sa.Connection, name: str, since: datetime) -> None:
-    """Move the object's watermark back to `since`, in the caller's transaction, where it is later."""
+    """Move the object's watermark back to `since`, in the caller's transaction, where it is later.
+
+    What the last pull saw counts no more: the sensor asks for a pull at its next tick.
+    """
     connection.execute(
         t.objects.update()
         .where(t.objects.c.object == name, t.objects.c.watermark > since)
-        .values(watermark=since)
+        .values(watermark=since, seen_count=-1, seen_newest=None)
+    )
+
+
+def let_go_on(connection: sa.Connection, market: str, until: datetime) -> None:
+    """Let the records that wait for a market be claimed from `until` on, in the caller's transaction."""
+    connection.execute(
+        t.waiting.update()
+        .where(t.waiting.c.held_for == market, t.waiting.c.segment_id.is_(None))
+        .values(not_before=until)
     )
 
 
@@ -166,7 +178,7 @@ class State:
         mapped = outputs or {}
         known = self.integrations()
         rows = []
-        back: list[tuple[str, datetime]] = []
+        back: list[tuple[str, str, datetime]] = []
         for (name, market), (fingerprint, not_ready) in wanted.items():
             old = known.get((name, market))
             keeps = old is not None and old.fingerprint == fingerprint and old.enabled_at
@@ -182,7 +194,7 @@ class State:
                 "left_fields": _left_fields(old, name, mapped),
             }
             if keeps and old and old.resting_since and not not_ready and not old.paused_at:
-                back.append((name, old.resting_since))
+                back.append((name, market, old.resting_since))
             if old is None or any(getattr(old, key) != value for key, value in row.items()):
                 rows.append(row)
         gone = [key for key, old in known.items() if key not in wanted and old.enabled_at]
@@ -190,8 +202,9 @@ class State:
             return
         with self._db.begin() as connection:
             self._db.upsert(connection, t.integrations, rows)
-            for name, since in back:
+            for name, market, since in back:
                 read_again_from(connection, name, since)
+                let_go_on(connection, market, now)
             for name, market in gone:
                 connection.execute(
                     t.integrations.update()
@@ -229,6 +242,7 @@ class State:
             if not state.not_ready:
                 values["resting_since"] = None
                 read_again_from(connection, name, since)
+                let_go_on(connection, market, now)
             connection.execute(
                 t.integrations.update()
                 .where(row.object == name, row.market == market)
@@ -261,7 +275,10 @@ class State:
     def acquire_lease(
         self, name: str, owner: str, *, now: datetime, lasts: timedelta
     ) -> Lease | None:
-        """Take the object, or None while another owner's lease runs; the same owner gets its own token back."""
+        """Take the object, or None while another owner's lease runs; every acquisition raises the token.
+
+        The same owner may take it anew: a step of the same run, or the run started again after its process died.
+        """
         with self._db.begin() as connection:
             self._db.upsert(connection, t.leases, [{"object": name, "token": 0}], changes={})
             held = (
@@ -274,7 +291,7 @@ class State:
             running = held["owner"] is not None and held["expires_at"] > now
             if running and held["owner"] != owner:
                 return None
-            token = held["token"] if running else held["token"] + 1
+            token = held["token"] + 1
             connection.execute(
                 t.leases.update()
                 .where(t.leases.c.object == name)

@@ -97,7 +97,11 @@ def checked_login_url(url: str) -> str:
 
     Raises ConfigurationError unless it is https, or http to this machine itself.
     """
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError([f"SALESFORCE_LOGIN_URL is no address: {error}."]) from error
     problem = _login_url_problem(parts.scheme, parts.hostname, parts.path)
     if problem:
         raise ConfigurationError([f"SALESFORCE_LOGIN_URL {problem}"])

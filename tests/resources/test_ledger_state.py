@@ -211,13 +211,17 @@ def test_a_second_owner_is_refused_while_a_lease_runs(book: Book) -> None:
     assert state.lease_holder("Lead", NOW) == "a"
 
 
-def test_the_same_owner_gets_its_own_token_back(book: Book) -> None:
-    """D3: the steps of a run, and its retries, share the root run's lease."""
+def test_the_same_owner_may_take_its_lease_anew_with_a_higher_token(book: Book) -> None:
+    """D3: a run started again shares its owner with a process that may still be alive: the older token is void."""
     state = book.ledger.state
+    first = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
+    second = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
 
-    assert state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS) == state.acquire_lease(
-        "Lead", "a", now=NOW, lasts=LASTS
-    )
+    assert first is not None
+    assert second is not None
+    assert second.token == first.token + 1
+    with pytest.raises(LeaseLost):
+        state.renew_lease(first, now=NOW, lasts=LASTS)
 
 
 def test_an_expired_lease_is_taken_over_under_a_higher_token(book: Book) -> None:

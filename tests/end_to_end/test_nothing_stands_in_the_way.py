@@ -1,0 +1,189 @@
+"""One thing that goes wrong does not stop the others, and nothing is forgotten on the way (D3, D6, D7, R14, R17)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from pipeline.steps.pause import pause, resume
+from tests.plant import Plant, integration
+
+Build = Callable[..., Plant]
+ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+PULL = dg.AssetKey(["salesforce_changed_records"])
+SCORE = dg.AssetKey(["scored_enriched"])
+
+
+@pytest.fixture
+def leads(plant: Build) -> Plant:
+    """A plant with one market on Lead, turned on, its daily pull in."""
+    built = plant(integration("Lead"))
+    built.turn_on()
+    built.refresh("Lead")
+    return built
+
+
+def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: its outcome cannot be known any more; pushing its rows again does no harm."""
+    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    (lead,) = leads.create("Lead", ACME)
+    fault = leads.org.arm("job_stuck")
+    leads.pull("Lead")
+    assert leads.org.fired(fault) == 1
+    job_id = leads.with_work(_jobs_of_the_segment)[0]
+    leads.org.clear_faults()
+    leads.org.control("GET", "jobs/idle")
+    leads.with_work(lambda work: work.org.delete_job(job_id))
+    later = leads.create("Lead", ACME | {"LastName": "Okafor"})[0]
+
+    leads.run("pull", "Lead", resumed=1)
+
+    assert leads.scored_at("Lead", lead) is not None
+    assert leads.scored_at("Lead", later) is not None
+    assert leads.waiting("Lead") == 0
+
+
+def _jobs_of_the_segment(work: object) -> list[str]:
+    claims = work.ledger.claims  # type: ignore[attr-defined]
+    return [job.job_id for s in claims.unfinished() for job in claims.jobs(s.segment_id)]
+
+
+def test_object_that_can_no_longer_be_read_does_not_stop_the_others(plant: Build) -> None:
+    """R12, R14: its own pull finds out and says so; then it is not ready, and no tick asks for it."""
+    built = plant(integration("Lead"), integration("Contact"))
+    built.turn_on()
+    for name in ("Lead", "Contact"):
+        built.refresh(name)
+    rights = {"user": "integration@local.example", "object": "Contact"}
+    built.org.control("POST", "permissions", {**rights, "read": False, "edit": False})
+    (lead,) = built.create("Lead", ACME)
+    built.wait(minutes=1)
+
+    built.tick()
+
+    assert built.scored_at("Lead", lead) is not None
+
+
+def test_daily_pull_that_fails_does_not_hold_up_the_pull(leads: Plant) -> None:
+    """R14, R16: a new record is scored while the daily pull is tried again and again."""
+    leads.set_clock(datetime(2026, 3, 11, 9, tzinfo=UTC))
+    fault = leads.org.arm("http_500", path="/query", count=None)
+    leads.tick()
+    (lead,) = leads.create("Lead", ACME)
+    leads.wait(seconds=10)
+    leads.org.clear_faults()
+    assert leads.org.fired(fault) >= 0
+
+    leads.tick()
+
+    assert leads.scored_at("Lead", lead) is not None
+
+
+def test_record_of_a_paused_market_alone_waits_for_it(plant: Build) -> None:
+    """R12: claimed while its market rests, it is neither scored nor forgotten."""
+    fit = integration("Lead", "fit", candidate_field="Fit_Candidate__c")
+    other = integration("Lead", "other", "Other", candidate_field="Other_Candidate__c")
+    built = plant(fit, other)
+    built.turn_on()
+    (lead,) = built.create("Lead", ACME | {"Fit_Candidate__c": True})
+    built.run("pull", "Lead", asset_selection=[PULL])
+    built.wait(minutes=30)
+    built.with_work(lambda work: pause(work, "Lead.fit"))
+    built.run("score_and_push", "Lead")
+    assert (built.scored_at("Lead", lead), built.waiting("Lead")) == (None, 1)
+
+    built.wait(hours=1)
+    built.with_work(lambda work: resume(work, "Lead.fit"))
+    built.run("score_and_push", "Lead")
+
+    assert built.scored_at("Lead", lead) is not None
+    assert built.waiting("Lead") == 0
+
+
+def test_change_during_a_short_pause_is_found_by_the_next_tick(plant: Build) -> None:
+    """R15: though count and newest stamp of what changed lately are the same as before."""
+    built = plant(integration("Lead"), integration("Lead", "other", "Other"))
+    built.turn_on()
+    built.refresh("Lead")
+    (lead,) = built.create("Lead", ACME)
+    built.pull("Lead")
+    built.with_work(lambda work: pause(work, "Lead.other"))
+    built.edit("Lead", lead, Company="Umbrella")
+    built.pull("Lead")
+    built.pull("Lead")
+
+    built.with_work(lambda work: resume(work, "Lead.other"))
+    built.wait(minutes=1)
+    built.tick()
+
+    assert built.record("Lead", lead)["Other_Note__c"] == "Umbrella|CEO"
+
+
+def test_late_commit_that_changes_neither_count_nor_newest_stamp_is_found(leads: Plant) -> None:
+    """D6: by a last look when the overlap is over."""
+    first, second = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    leads.pull("Lead")
+    leads.pull("Lead")
+    leads.org.control("POST", "hold-saves", {"seconds": 240, "saves": 1, "object": "Lead"})
+    leads.edit("Lead", first, Company="Umbrella")
+    leads.wait(seconds=20)
+    leads.edit("Lead", second, Company="Cyberdyne")
+    leads.wait(seconds=5)
+    for _ in range(20):
+        leads.tick()
+        leads.wait(minutes=1)
+
+    assert leads.record("Lead", first)["Fit_Note__c"] == "Umbrella|CEO"
+
+
+def test_daily_pull_missed_over_midnight_is_made_up(plant: Build) -> None:
+    """R17: the system was down at 22:00; it is made up in the morning, and today's own comes at 22:00."""
+    built = plant(integration("Lead"), daily_pull_time="22:00")
+    built.set_clock(datetime(2026, 3, 9, 12, tzinfo=UTC))
+    built.create("Lead", ACME)
+    built.wait(minutes=1)
+    built.turn_on()
+    built.set_clock(datetime(2026, 3, 10, 8, tzinfo=UTC))
+
+    (figures,) = built.tick()[0]
+    assert (figures["job"], figures["pushed"]) == ("daily_pull", 1)
+    built.wait(hours=1)
+    jobs = [run["job"] for run in built.tick()[0]]
+    built.set_clock(datetime(2026, 3, 10, 21, 15, tzinfo=UTC))
+    later = [run["job"] for run in built.tick()[0]]
+
+    assert "daily_pull" not in jobs
+    assert later == ["daily_pull"]
+
+
+def test_ledger_from_a_backup_forgets_no_object_s_scorings(plant: Build) -> None:
+    """R20: the day's files of all objects count, whichever object claims first."""
+    built = plant(integration("Lead"), integration("Contact"), daily_record_limit=10)
+    built.turn_on()
+    built.create("Contact", *({"LastName": f"C{n}"} for n in range(8)))
+    built.pull("Contact")
+    for path in (built.folder / "home").glob("ledger.db*"):
+        path.unlink()
+    built.turn_on()
+    built.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(9)))
+
+    figures = built.pull("Lead")
+
+    assert figures["claimed"] == 2
+
+
+def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
+    """R21: what is pushed already counts; the rest waits for the next day."""
+    leads.configure(integration("Lead"), daily_api_calls_limit=100, segment_records_max=1)
+    leads.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(30)))
+
+    leads.pull("Lead")
+    used = leads.with_work(lambda work: work.ledger.calls.total(work.today))
+
+    assert used <= 400
+    assert leads.run("score_and_push", "Lead")["claimed"] == 0
