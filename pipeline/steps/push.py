@@ -35,6 +35,9 @@ JOB_SLICE_SECONDS: Final = 300
 EARLIER_JOB_SECONDS: Final = 10
 """How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
 
+PUSH_CALLS: Final = 15
+"""Calls that one segment's push may take: it is not begun with fewer left (R21)."""
+
 ROUNDS_MAX: Final = 3
 """How many jobs a run makes of one segment: the first, and small ones for rows that failed in passing."""
 
@@ -211,7 +214,11 @@ class _SegmentPush:
 
     def _push_rest(self) -> bool:
         """Push what has no result yet, in a first job and small ones; False where a job is still at work."""
-        if self._rest().num_rows == 0 or self._cannot_be_written():
+        if self._rest().num_rows == 0:
+            return True
+        if self.work.calls_left() < PUSH_CALLS:
+            return False  # not begun: the next day dissolves or pushes it (R21)
+        if self._cannot_be_written():
             return True
         for _ in range(ROUNDS_MAX):
             rest = self._rest()
