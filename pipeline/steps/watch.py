@@ -168,7 +168,8 @@ def _probes(work: Work, state: ObjectState) -> dict[str, str]:
 
 def _waiting_ask(work: Work, name: str) -> Ask | None:
     unfinished = work.ledger.claims.unfinished(name)
-    if unfinished:
+    begun = any(work.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
+    if unfinished and (begun or _may_pull(work)):
         return Ask(name, "score_and_push", "a segment is unfinished", unfinished[0].segment_id)
     if not _may_pull(work):
         return None

@@ -188,7 +188,7 @@ def test_ledger_from_a_backup_forgets_no_object_s_scorings(plant: Build) -> None
 
 
 def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
-    """R21: what is pushed already counts; the rest waits for the next day."""
+    """R21: what has begun is finished; the rest waits for the next day, and no tick asks in vain."""
     leads.configure(integration("Lead"), daily_api_calls_limit=100, segment_records_max=1)
     leads.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(30)))
 
@@ -196,4 +196,9 @@ def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
     used = leads.with_work(lambda work: work.ledger.calls.total(work.today))
 
     assert 60 <= used <= 100
-    assert leads.run("score_and_push", "Lead")["claimed"] == 0
+    waiting = leads.waiting("Lead")
+    figures = leads.run("score_and_push", "Lead", resumed=waiting)
+    assert (figures["claimed"], figures["pushed"], figures["in_flight"]) == (0, 0, waiting)
+    assert leads.tick()[0] == []
+    leads.set_clock(datetime(2026, 3, 11, 9, tzinfo=UTC))
+    assert leads.run("score_and_push", "Lead")["pushed"] > 0
