@@ -143,17 +143,13 @@ def _lane_allowance(policy: DayPolicy, day: DaySoFar, name: str, lane: Lane) -> 
 def allowance(policy: DayPolicy, day: DaySoFar, name: str) -> Allowance:
     """Return what object `name` may claim now; the sum never exceeds what is left of the limit (R20).
 
-    New records may take all that is left of the day (R16), save what other rows that wait already
-    are guaranteed. The rest shares lanes and objects, and leaves the day's last part to new records.
+    New records may take all that is left of the day, whatever waits beside them (R16); among objects it is divided
+    equally. The rest shares lanes and objects, and leaves the day's last part to new records.
     """
     left = policy.limit - day.used_total
     late = day.local_time >= policy.kept_until
-    refresh_owed = min(
-        day.lane_wanted(Lane.REFRESH), max(0, policy.refresh_share - day.lane_used(Lane.REFRESH))
-    )
-    owed = 0 if late else max(0, min(refresh_owed, left - policy.kept_for_new))
     new_wanted = day.claimable_new.get(name, 0)
-    new_shares = even_shares(max(0, left - owed), day.claimable_new)
+    new_shares = even_shares(max(0, left), day.claimable_new)
     new = min(new_wanted, new_shares.get(name, 0))
     others_new = sum(day.claimable_new.values()) - new_wanted
     kept = 0 if late else policy.kept_for_new

@@ -118,11 +118,11 @@ def test_a_new_record_is_scored_while_one_of_the_limit_is_left(limit: int) -> No
         assert granted(so_far, policy=policy).new == 1
 
 
-def test_new_records_leave_refresh_what_it_is_owed() -> None:
-    """R20: a flood of new records does not eat the other lane's guarantee at once."""
+def test_a_flood_of_new_records_comes_before_a_backlog() -> None:
+    """R16: whatever waits beside them, while any of the limit is left."""
     so_far = day(new={"Lead": 5_000}, refresh={"Account": 200})
 
-    assert granted(so_far).new == 800
+    assert granted(so_far).new == 1_000
 
 
 def test_new_records_come_before_changed_ones() -> None:
@@ -216,15 +216,14 @@ def test_shares_are_equal_and_nothing_needed_is_left_over(
 
 
 @given(st.integers(1, 2_000), COUNT, COUNT, st.booleans())
-def test_new_records_get_all_but_what_waiting_refresh_rows_are_owed(
+def test_new_records_get_all_that_is_left_of_the_day(
     limit: int, wanted: int, refresh: int, pulls_done: bool
 ) -> None:
-    """R16, R20: and of that, the part of the day that is kept for new records is never owed."""
+    """R16: whatever backlog there is."""
     policy = DayPolicy(limit=limit)
     so_far = day(new={"Lead": wanted}, refresh={"Contact": refresh}, pulls_done=pulls_done)
-    owed = min(refresh, policy.refresh_share, limit - policy.kept_for_new)
 
-    assert granted(so_far, policy=policy).new == min(wanted, limit - owed)
+    assert granted(so_far, policy=policy).new == min(wanted, limit)
 
 
 @st.composite
