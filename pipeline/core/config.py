@@ -61,6 +61,8 @@ class Settings(Strict):
     """Records scored a day, over all objects together (R20)."""
     daily_api_calls_limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] = 15_000
     """HTTP calls to the org a day, sign-in and retries included (R21)."""
+    org_api_share_percent: Annotated[int, Field(strict=True, ge=1, le=100)] = 100
+    """The share of the calls that the org itself has left which may be used, as it last told (R2)."""
     new_and_changed_share_percent: Percent = CHANGES_SHARE_PERCENT
     """The share of the limit that new and changed records are guaranteed (R20)."""
     segment_records_max: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 10_000

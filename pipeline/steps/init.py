@@ -31,6 +31,7 @@ _EXPLAINED: Final = {
     "refresh_period_days": "scores older than this are renewed",
     "daily_record_limit": "records scored a day, over all objects together",
     "daily_api_calls_limit": "HTTP calls to the org a day",
+    "org_api_share_percent": "of the calls that the org itself has left, how many may be used",
     "new_and_changed_share_percent": "of the record limit, kept for new and changed records",
     "partitions_start": "the first day in the calendar of partitions",
 }

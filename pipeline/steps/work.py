@@ -13,6 +13,7 @@ from pipeline.core.errors import BudgetExhausted
 from pipeline.core.fields import ObjectDescribe
 from pipeline.core.windows import day_of, start_of_day
 from resources.lake import Lake
+from resources.ledger.calls import ORG_USAGE_LASTS
 from resources.ledger.ledger import Ledger
 from resources.ledger.state import Lease
 from resources.models import Models
@@ -99,22 +100,36 @@ class Work:
         )
 
     def calls_left(self) -> int:
-        """Return how many API calls of today's budget are left."""
-        used = self.ledger.calls.total(self.today)
-        return max(0, self.configuration.settings.daily_api_calls_limit - used)
+        """Return how many API calls may still be made: of today's budget, and of what the org itself has left (R2)."""
+        own, of_org = self._calls_left()
+        return own if of_org is None else min(own, of_org)
+
+    def _calls_left(self) -> tuple[int, int | None]:
+        """Return what is left of today's budget, and our share of what the org has left, where it told lately."""
+        settings = self.configuration.settings
+        own = max(0, settings.daily_api_calls_limit - self.ledger.calls.total(self.today))
+        org_left = self.ledger.calls.org_left(self.now())
+        return own, None if org_left is None else org_left * settings.org_api_share_percent // 100
 
     def require_budget(self) -> None:
         """Raise BudgetExhausted where too little is left to begin a pull (R21)."""
-        left = self.calls_left()
-        if left < PULL_RESERVE_CALLS:
-            limit = self.configuration.settings.daily_api_calls_limit
-            zone = self.configuration.settings.zone
-            resumes = start_of_day(self.today + timedelta(days=1), zone)
+        own, of_org = self._calls_left()
+        settings = self.configuration.settings
+        kept = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
+        if own < PULL_RESERVE_CALLS:
+            resumes = start_of_day(self.today + timedelta(days=1), settings.zone)
             raise BudgetExhausted(
-                f"The daily API calls limit is nearly used up: {left} of {limit} left, and "
-                f"{PULL_RESERVE_CALLS} are kept for pushes that have begun. Pulling resumes at "
-                f"{resumes.astimezone(zone):%Y-%m-%d %H:%M %Z}; a higher daily_api_calls_limit in "
-                "settings.yaml would let it go on now.",
+                f"The daily API calls limit is nearly used up: {own} of {settings.daily_api_calls_limit} left, and "
+                f"{kept}. Pulling resumes at {resumes.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}; a higher "
+                "daily_api_calls_limit in settings.yaml would let it go on now.",
+                resumes_at=resumes,
+            )
+        if of_org is not None and of_org < PULL_RESERVE_CALLS:
+            resumes = self.now() + ORG_USAGE_LASTS
+            raise BudgetExhausted(
+                f"The org has nearly used up its own API requests of the last 24 hours: {of_org} are left for us "
+                f"(org_api_share_percent: {settings.org_api_share_percent}), and {kept}. It is asked again at "
+                f"{resumes.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}.",
                 resumes_at=resumes,
             )
 

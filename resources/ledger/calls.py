@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
+
+ORG_USAGE_LASTS: Final = timedelta(hours=1)
 
 
 class Calls:
@@ -42,6 +45,18 @@ class Calls:
         with self._db.begin() as connection:
             row = {"id": 1, "used": used, "allotted": allotted, "seen_at": now}
             self._db.upsert(connection, t.api_usage, [row])
+
+    def org_left(self, now: datetime) -> int | None:
+        """Return the calls that the org has left, None where it has not told within ORG_USAGE_LASTS.
+
+        What it told long ago says nothing: its allocation is a rolling day (API notes 2.4).
+        """
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(t.api_usage)).one_or_none()
+        if row is None or row.seen_at < now - ORG_USAGE_LASTS:
+            return None
+        left: int = row.allotted - row.used
+        return max(0, left)
 
     def org_usage(self) -> tuple[int, int] | None:
         """Return used and allotted calls as the org last said, or None."""

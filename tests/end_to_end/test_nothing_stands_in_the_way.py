@@ -202,3 +202,18 @@ def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
     assert leads.tick()[0] == []
     leads.set_clock(datetime(2026, 3, 11, 9, tzinfo=UTC))
     assert leads.run("score_and_push", "Lead")["pushed"] > 0
+
+
+def test_share_of_what_the_org_has_left_bounds_the_budget(leads: Plant) -> None:
+    """R2: other applications use the org's requests too; what it told an hour ago counts no more."""
+    leads.configure(integration("Lead"), org_api_share_percent=50)
+    leads.with_work(
+        lambda work: work.ledger.calls.note_usage(used=14_950, allotted=15_000, now=work.now())
+    )
+    assert leads.with_work(lambda work: work.calls_left()) == 25
+
+    requests, why_not = leads.tick()
+    assert (requests, "nearly used up" in why_not) == ([], True)
+    leads.wait(minutes=61)
+
+    assert leads.with_work(lambda work: work.calls_left()) > 10_000
