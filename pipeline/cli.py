@@ -5,26 +5,25 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage or configuration, 3 nothin
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pipeline.commands import org, pausing, schema, setup
+from pipeline.commands.opening import opened_work
+from pipeline.commands.printing import JSON_OPTION, print_json
 from pipeline.core.errors import InsightsError
 from pipeline.core.integration import OBJECTS
 
 if TYPE_CHECKING:
-    from assets.work import WorkResource
     from pipeline.steps.preflight import Preflight
     from pipeline.steps.work import Work
 
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 OBJECT_OPTION = click.option(
     "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
 )
@@ -96,7 +95,7 @@ def check(as_json: bool) -> None:
     found, notices = _with_work(step)
     ready = [integration.name for integration in found.ready]
     if as_json:
-        _print_json(
+        print_json(
             {
                 "ready": ready,
                 "problems": [
@@ -147,7 +146,7 @@ def plan(as_json: bool) -> None:
 
     found = _with_work(make_plan)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
         return
     click.echo(f"{found.day}: {found.left_today} of {found.limit} records left today")
     if found.waiting:
@@ -170,7 +169,7 @@ def status(as_json: bool) -> None:
 
     found = _with_work(report)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
         return
     click.echo(f"{found.day}: {found.limit_used} of {found.limit} records scored or claimed")
     calls = sum(found.api_calls.values())
@@ -201,7 +200,7 @@ def failures(as_json: bool) -> None:
         for row in _with_work(lambda work: work.ledger.waiting.failures())
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     elif rows:
         _table(rows, ("object", "id", "code", "message", "tries", "next_try"))
     else:
@@ -223,21 +222,8 @@ for _command in (
 
 def _with_work(step: Callable[[Work], Any]) -> Any:
     """Open the clients as a run would, do `step`, close them."""
-    resource = _definitions_work()
-    try:
-        return step(resource.get(f"cli-{datetime.now().astimezone():%Y%m%d%H%M%S%f}"))
-    finally:
-        resource.close()
-
-
-def _definitions_work() -> WorkResource:
-    from assets.work import WorkResource
-    from pipeline.definitions import defs
-
-    resource = (defs.resources or {})["work"]
-    if not isinstance(resource, WorkResource):
-        raise TypeError("the definitions' resource `work` is of another kind")
-    return resource
+    with opened_work() as work:
+        return step(work)
 
 
 def _run_job(job: str, objects: Sequence[str], options: Mapping[str, Any], as_json: bool) -> None:
@@ -249,7 +235,7 @@ def _run_job(job: str, objects: Sequence[str], options: Mapping[str, Any], as_js
 
     results = run_now(job, objects, options=options)
     if as_json:
-        _print_json(results)
+        print_json(results)
     else:
         for result in results:
             _show_run(result)
@@ -302,11 +288,3 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone().isoformat(timespec="minutes")
     return "" if value is None else str(value)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, default=_plain, indent=2))
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, (date, datetime)) else str(value)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Final
 
 from pipeline.core.config import Configuration
 from pipeline.core.errors import BudgetExhausted
@@ -29,8 +29,6 @@ CHANGED_RECORDS: Final = "salesforce_changed_records"
 STALE_RECORDS: Final = "stale_records"
 SCORED: Final = "scored_enriched"
 PUSHED: Final = "pushed_results"
-
-_Number = TypeVar("_Number", int, float)
 
 
 @dataclass
@@ -132,11 +130,3 @@ class Work:
                 f"{resumes.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}.",
                 resumes_at=resumes,
             )
-
-
-def merged_counts(
-    first: Mapping[str, _Number], second: Mapping[str, _Number]
-) -> dict[str, _Number]:
-    """Add two tables of counts."""
-    keys = dict.fromkeys((*first, *second))
-    return {key: first.get(key, 0) + second.get(key, 0) for key in keys}

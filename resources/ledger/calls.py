@@ -57,9 +57,3 @@ class Calls:
             return None
         left: int = row.allotted - row.used
         return max(0, left)
-
-    def org_usage(self) -> tuple[int, int] | None:
-        """Return used and allotted calls as the org last said, or None."""
-        with self._db.read() as connection:
-            row = connection.execute(sa.select(t.api_usage)).one_or_none()
-        return (row.used, row.allotted) if row else None

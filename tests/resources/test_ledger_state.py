@@ -341,13 +341,14 @@ def test_api_calls_are_counted_by_kind_and_day(book: Book) -> None:
 
 
 def test_what_the_org_says_of_its_usage_is_kept(book: Book) -> None:
-    """R2, R21: the latest word counts."""
+    """R2, R21: the latest word counts, for an hour."""
     calls = book.ledger.calls
-    assert calls.org_usage() is None
+    assert calls.org_left(NOW) is None
     calls.note_usage(5, 100, NOW)
     calls.note_usage(6, 100, NOW + LASTS)
 
-    assert calls.org_usage() == (6, 100)
+    assert calls.org_left(NOW + LASTS) == 94
+    assert calls.org_left(NOW + LASTS + timedelta(minutes=61)) is None
 
 
 def test_newest_migration_is_the_one_the_database_looks_for() -> None:
