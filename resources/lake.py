@@ -84,6 +84,20 @@ class Lake:
             if found and (found[1] or found[2] not in but):
                 path.unlink(missing_ok=True)
 
+    def note_job(self, name: str, job_id: str) -> None:
+        """Note a push job of the object beside the ledger, which may come from a backup (D3)."""
+        note = self._job_note(name, job_id)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+
+    def noted_jobs(self, name: str) -> list[str]:
+        """Return the push jobs of the object that were noted and not forgotten."""
+        return sorted(path.name for path in self._job_note(name, "").glob("*"))
+
+    def forget_job(self, name: str, job_id: str) -> None:
+        """Take a note away; one that is gone already is no error."""
+        self._job_note(name, job_id).unlink(missing_ok=True)
+
     def set_aside(self, org_id: str) -> None:
         """Move all history to a folder named after the org that it is of (R1). Safe to repeat."""
         for entry in self._entries():
@@ -113,6 +127,9 @@ class Lake:
 
     def _folder(self, asset: str, day: date, name: str) -> Path:
         return self.root / asset / f"day={day.isoformat()}" / f"object={name}"
+
+    def _job_note(self, name: str, job_id: str) -> Path:
+        return self.root / _WORK / "jobs" / name / job_id
 
     def _work(self, name: str) -> Path:
         return self.root / _WORK / f"{name}.parquet"

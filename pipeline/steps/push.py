@@ -11,7 +11,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.fields import ObjectDescribe
+from pipeline.core.errors import LeaseLost
+from pipeline.core.fields import DATETIME, ObjectDescribe
+from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.soql import In, select
 from pipeline.core.update import (
     PARENT_ID,
     PARTIAL_CODE,
@@ -32,6 +35,9 @@ JOB_DEADLINE_SECONDS: Final = 900
 """How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
 
 JOB_SLICE_SECONDS: Final = 300
+TRACKED: Final = pa.schema(
+    [("Id", pa.string()), (HASH_FIELD, pa.string()), (DATETIME_FIELD, DATETIME)]
+)
 EARLIER_JOB_SECONDS: Final = 10
 """How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
 
@@ -80,6 +86,7 @@ def push(work: Work, lease: Lease) -> PushSummary:
     """Push every scored segment of the object, and settle those that an earlier run began to push."""
     summary = PushSummary(object=lease.object)
     refused: CallRefused | None = None
+    _abort_forgotten_jobs(work, lease.object)
     for segment in work.ledger.claims.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
             try:
@@ -89,6 +96,20 @@ def push(work: Work, lease: Lease) -> PushSummary:
     if refused is not None:
         raise refused
     return summary
+
+
+def _abort_forgotten_jobs(work: Work, name: str) -> None:
+    """Abort the jobs that we once made and the ledger does not know: it was restored from a backup (D3)."""
+    known = work.ledger.claims.job_states(work.lake.noted_jobs(name))
+    for job_id in work.lake.noted_jobs(name):
+        if job_id not in known:
+            try:
+                if work.org.job(job_id).state == "Open":
+                    work.org.abort_job(job_id)
+            except JobRefused:
+                pass  # deleted meanwhile
+        if known.get(job_id) not in ("open", "closed"):
+            work.lake.forget_job(name, job_id)
 
 
 def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
@@ -149,6 +170,8 @@ class _SegmentPush:
     segment: Segment
     summary: PushSummary
     tally: _Tally = field(default_factory=_Tally)
+    is_unsure: bool = False
+    """Whether rows without a result may have been written by a job that tells no more."""
 
     @cached_property
     def update(self) -> pa.Table | None:
@@ -188,28 +211,36 @@ class _SegmentPush:
             self.summary.in_flight += self.segment.rows
 
     def _settle_earlier_jobs(self) -> bool:
-        """Abort recorded jobs that are still open and take the others' results; False while one is at work."""
+        """Abort recorded jobs that are still open and take the others' results; False while one is at work.
+
+        Another run's segment may come from a ledger that was restored, and have had jobs that it does not know.
+        """
         claims, org = self.work.ledger.claims, self.work.org
+        self.is_unsure = self.segment.run_id != self.work.run_id
         for job in claims.jobs(self.segment.segment_id):
-            if job.state in ("aborted", "lost"):
+            if job.state == "aborted":
+                continue
+            if job.state == "lost":
+                self.is_unsure = True
                 continue
             self.summary.jobs[job.job_id] = org.job_url(job.job_id)
             try:
-                if not self._settle_earlier_job(job.job_id):
+                if not self._settle_earlier_job(job):
                     return False
             except JobRefused:
-                # Deleted in Setup, or older than the org keeps jobs: its rows are pushed again, which does no harm.
+                # Deleted in Setup, or older than the org keeps jobs: the records themselves tell (D3).
                 claims.set_job_state(job.job_id, "lost", self.work.now())
+                self.is_unsure = True
         return True
 
-    def _settle_earlier_job(self, job_id: str) -> bool:
+    def _settle_earlier_job(self, job: PushJob) -> bool:
         """Abort the job if it is open, else take its results; False where it is still at work."""
-        if self.work.org.job(job_id).state == "Open":
-            self._abort(job_id)
+        if self.work.org.job(job.job_id).state == "Open":
+            self._abort(job.job_id)
             return True
-        info = self._ended(job_id, EARLIER_JOB_SECONDS)
-        if info.has_ended:
-            self._take_results(info)
+        info = self._ended(job.job_id, EARLIER_JOB_SECONDS)
+        if info.has_ended and self._take_results(info) < job.rows:
+            self.is_unsure = True
         return info.has_ended
 
     def _push_rest(self) -> bool:
@@ -218,6 +249,8 @@ class _SegmentPush:
             return True
         if self.work.calls_left() < PUSH_CALLS:
             return False  # not begun: the next day dissolves or pushes it (R21)
+        if self.is_unsure:
+            self._take_written(self._rest().column("Id").to_pylist())
         if self._cannot_be_written():
             return True
         for _ in range(ROUNDS_MAX):
@@ -246,14 +279,20 @@ class _SegmentPush:
     def _push_once(self, rest: pa.Table) -> bool:
         """Make one job of `rest` and take its results; False where it is not done by the deadline.
 
-        The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3).
+        The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3);
+        beside the lake's working files as well, since a ledger that is restored from a backup has forgotten it.
         """
         org, claims, segment = self.work.org, self.work.ledger.claims, self.segment
         csv = update_csv(*rows_to_send(rest))
         job_id = org.create_ingest_job(segment.object)
         now = self.work.now()
         job = PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, "open", now)
-        claims.record_job(self.lease, job)
+        self.work.lake.note_job(segment.object, job_id)
+        try:
+            claims.record_job(self.lease, job)
+        except LeaseLost:
+            org.abort_job(job_id)
+            raise
         self.summary.jobs[job_id] = org.job_url(job_id)
         org.upload(job_id, csv)
         try:
@@ -269,7 +308,9 @@ class _SegmentPush:
         return info.has_ended
 
     def _abort(self, job_id: str) -> None:
-        self.work.org.abort_job(job_id)
+        """Stop a job; should it have begun after all, the records tell what it wrote."""
+        if self.work.org.abort_job(job_id).processed:
+            self.is_unsure = True
         self.work.ledger.claims.set_job_state(job_id, "aborted", self.work.now())
 
     def _ended(self, job_id: str, deadline_seconds: int | None = None) -> JobInfo:
@@ -284,24 +325,50 @@ class _SegmentPush:
             if info.has_ended or waited >= deadline:
                 return info
 
-    def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> None:
-        """Write each row's result into the tally; rows that a failed job says nothing of failed with it."""
+    def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> int:
+        """Write each row's result into the tally and return how many rows were heard of.
+
+        What a job says nothing of may have been written all the same: the records tell. The others failed with it.
+        """
         results = self.work.org.results(info, sent=len(sent) or None)
         tally = self.tally
-        for record_id in results.succeeded_ids.to_pylist():
-            failure = self.partial.get(record_id)
-            tally.rows[record_id] = ("partial" if failure else "pushed", failure, info.id)
+        self._pushed(results.succeeded_ids.to_pylist(), info.id)
         for row in results.failed.to_pylist():
             tally.failed(row["id"], row["error_code"], self._worded(row["error_message"]), info.id)
         job_message = self._worded(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
             if record_id not in tally.rows:
                 tally.failed(record_id, UNPROCESSED, job_message, info.id)
+        heard = (results.succeeded_ids, results.failed.column("id"), results.unprocessed_ids)
+        known = set().union(*(ids.to_pylist() for ids in heard))
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
-        for record_id in sent:
-            if record_id not in tally.rows:
-                tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
+        for record_id in self._take_written([i for i in sent if i not in known]):
+            tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
         self.work.ledger.claims.set_job_state(info.id, "settled", self.work.now())
+        return len(known)
+
+    def _pushed(self, ids: Sequence[str], job_id: str) -> None:
+        for record_id in ids:
+            failure = self.partial.get(record_id)
+            self.tally.rows[record_id] = ("partial" if failure else "pushed", failure, job_id)
+
+    def _take_written(self, ids: Sequence[str]) -> list[str]:
+        """Tally those of `ids` that carry this segment's stamp and their new hash; return the others (D3)."""
+        if not ids or self.update is None:
+            return list(ids)
+        names = ["Id", UPDATE + HASH_FIELD]
+        wanted = self.update.select(names).filter(pc.is_in(self.update.column("Id"), pa.array(ids)))
+        hashes = dict(zip(*(wanted.column(name).to_pylist() for name in names), strict=True))
+        written = []
+        for batch in self.work.org.read_by_ids(self._tracked, list(hashes), TRACKED):
+            for record_id, digest, stamp in zip(*batch.to_pydict().values(), strict=True):
+                if stamp == self.segment.stamp and (digest or None) == hashes[record_id]:
+                    written.append(record_id)
+        self._pushed(written, "")
+        return [record_id for record_id in ids if record_id not in written]
+
+    def _tracked(self, ids: Sequence[str]) -> str:
+        return select(TRACKED.names, self.segment.object, In("Id", list(ids)))
 
     def _worded(self, message: str | None) -> str:
         """Return Salesforce's message as it may be kept: without values where persist is off."""
@@ -313,9 +380,9 @@ class _SegmentPush:
         """End the segment in the ledger, keep its results in the lake, forget its working file."""
         work, summary, outcome = self.work, self.summary, self.tally.outcome()
         now, org_now = work.now(), work.org.org_now()
+        self._keep()
         work.ledger.claims.settle_rows(self.lease, self.segment, outcome, now=now, org_now=org_now)
         ended = work.ledger.claims.settle(self.lease, self.segment, now)
-        self._keep()
         work.lake.delete_work(self.segment.segment_id)
         work.renew(self.lease)
         summary.settled += ended.pushed + ended.failed + ended.gone

@@ -333,6 +333,16 @@ class Claims:
                 )
             )
 
+    def job_states(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return the states of those of `job_ids` that are known."""
+        columns = (t.push_jobs.c.job_id, t.push_jobs.c.state)
+        states: dict[str, str] = {}
+        with self._db.read() as connection:
+            for part in chunks(job_ids):
+                query = sa.select(*columns).where(t.push_jobs.c.job_id.in_(part))
+                states |= {row.job_id: row.state for row in connection.execute(query)}
+        return states
+
     def set_job_state(self, job_id: str, state: str, now: datetime | None = None) -> None:
         """Note how far a job has come."""
         with self._db.begin() as connection:

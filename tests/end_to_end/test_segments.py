@@ -151,6 +151,74 @@ def test_job_that_was_left_open_is_aborted_and_its_rows_pushed_by_another(
     assert leads.scored_at("Lead", lead) is not None
 
 
+def test_job_deleted_in_setup_before_it_was_read_is_decided_by_the_records(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: with the job gone, hash and stamp in the org tell that its rows were written."""
+    from resources.salesforce.client import Salesforce
+
+    (lead,) = leads.create("Lead", ACME)
+    with monkeypatch.context() as dying:
+        dying.setattr(Salesforce, "results", _die)
+        assert not leads.pull("Lead")["success"]
+    pushed = leads.record("Lead", lead)
+    jobs = [str(job["id"]) for job in leads.org.control("GET", "jobs")]
+    leads.with_work(lambda work: work.org.delete_job(max(jobs)))
+
+    figures = leads.run("score_and_push", "Lead", resumed=1)
+
+    assert (figures["pushed"], leads.waiting("Lead")) == (1, 0)
+    assert leads.record("Lead", lead) == pushed
+    assert {str(job["id"]) for job in leads.org.control("GET", "jobs")} == set(jobs) - {max(jobs)}
+
+
+@pytest.mark.parametrize("state", ["claimed", "scored"])
+def test_segment_of_a_restored_ledger_that_was_pushed_since_is_not_pushed_twice(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """D3: the backup knows of the claim and of no job; the records carry its stamp and hash already."""
+    from resources.salesforce.client import Salesforce
+
+    (lead,) = leads.create("Lead", ACME)
+    dies_in = {"claimed": (Lake, "write_work"), "scored": (Salesforce, "create_ingest_job")}
+    with monkeypatch.context() as dying:
+        dying.setattr(*dies_in[state], _die_at("2026") if state == "claimed" else _die)
+        assert not leads.pull("Lead")["success"]
+    ledger = leads.folder / "home" / "ledger.db"
+    _copy_ledger(ledger, leads.folder / "backup.db")
+    assert leads.run("score_and_push", "Lead", resumed=state == "scored")["pushed"] == 1
+    pushed, jobs = leads.record("Lead", lead), leads.org.control("GET", "jobs")
+    _restore_ledger(leads)
+
+    figures = leads.run("score_and_push", "Lead")
+
+    assert (figures["claimed"], figures["pushed"], leads.waiting("Lead")) == (1, 1, 0)
+    assert leads.record("Lead", lead) == pushed
+    assert len(leads.org.control("GET", "jobs")) == len(jobs)
+
+
+def test_open_job_that_a_restored_ledger_has_forgotten_is_aborted(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: its id is noted beside the ledger; no job that we made stays open."""
+    from resources.salesforce.client import Salesforce
+
+    (lead,) = leads.create("Lead", ACME)
+    _copy_ledger(leads.folder / "home" / "ledger.db", leads.folder / "backup.db")
+    with monkeypatch.context() as dying:
+        dying.setattr(Salesforce, "close_job", _die)
+        assert not leads.pull("Lead")["success"]
+    _restore_ledger(leads)
+
+    assert leads.pull("Lead")["pushed"] == 1
+
+    jobs = sorted(leads.org.control("GET", "jobs"), key=lambda job: str(job["id"]))[-2:]
+    assert [job["state"] for job in jobs] == ["Aborted", "JobComplete"]
+    assert leads.scored_at("Lead", lead) is not None
+    assert leads.pull("Lead")["success"]
+    assert Lake(leads.folder / "home" / "lake").noted_jobs("Lead") == []
+
+
 def test_edit_between_scoring_and_a_late_push_is_found_by_the_next_pull(leads: Plant) -> None:
     """R15: the late push carries the old inputs' hash, so the edit still shows as a difference."""
     (lead,) = leads.create("Lead", ACME)
@@ -386,11 +454,9 @@ def test_ledger_from_a_backup_does_not_exceed_the_days_limit(
     _copy_ledger(ledger, built.folder / "backup.db")
     built.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(7)))
     assert built.pull("Lead")["pushed"] == 7
-    for left in ledger.parent.glob("ledger.db*"):
-        left.unlink()
-    if backup == "older":
-        shutil.copyfile(built.folder / "backup.db", ledger)
-    else:
+    _restore_ledger(built)
+    if backup == "deleted":
+        ledger.unlink()
         built.turn_on()
     built.create("Lead", *(ACME | {"LastName": f"Okafor {n}"} for n in range(7)))
 
@@ -527,6 +593,14 @@ def _copy_ledger(ledger: Path, to: Path) -> None:
 
     with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(to)) as target:
         source.backup(target)
+
+
+def _restore_ledger(built: Plant) -> None:
+    """Put the ledger's backup back, as an operator would while nothing runs."""
+    ledger = built.folder / "home" / "ledger.db"
+    for left in ledger.parent.glob("ledger.db*"):
+        left.unlink()
+    shutil.copyfile(built.folder / "backup.db", ledger)
 
 
 def _segments(built: Plant) -> list[Any]:
