@@ -33,6 +33,9 @@ def partition_key(day: date, name: str) -> dg.MultiPartitionKey:
 
 
 def day_and_object(key: str) -> tuple[date, str]:
-    """Return what a partition key stands for."""
-    day, name = key.split("|")
-    return date.fromisoformat(day), name
+    """Return what a partition key stands for; raise ValueError where it is none."""
+    text, _, name = key.partition("|")
+    day = date.fromisoformat(text)
+    if name not in OBJECTS or day.isoformat() != text:
+        raise ValueError(f"{key!r} is no day and object, as in 2026-01-31|{OBJECTS[0]}")
+    return day, name

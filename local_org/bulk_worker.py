@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ SCAN_BYTES = 1 << 20
 COLUMNS_MAX = 5_000
 CHUNKS_TOGETHER = 25
 _BOM = "\ufeff"
+_NOT_BARE = re.compile(r"[^\w .:-]")
 csv.field_size_limit(200_000_000)
 
 
@@ -364,8 +366,9 @@ def _line_endings(blocks: Iterator[bytes], cells_too: bool) -> set[str]:
 
 
 def _names(header: Sequence[str], quoted: bool) -> list[str]:
-    """Write uploaded column names as they came, or quoted."""
-    return [f'"{name}"' if quoted else name for name in header]
+    """Write uploaded column names as they came, or quoted, as those have to be that hold marks of CSV."""
+    escaped = [name.replace('"', '""') for name in header]
+    return [f'"{name}"' if quoted or _NOT_BARE.search(name) else name for name in escaped]
 
 
 def _client_input(message: str) -> SalesforceError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from pipeline.core.errors import ConfigurationError
 from resources.salesforce.hosts import is_loopback
 
 GENERIC_HOSTS: Final = frozenset({"login.salesforce.com", "test.salesforce.com"})
+_HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]*)?", re.ASCII)
+"""Without a user before the host: a password has no place in an address."""
 SANDBOX_AUDIENCE: Final = "https://test.salesforce.com"
 PRODUCTION_AUDIENCE: Final = "https://login.salesforce.com"
 
@@ -58,9 +61,16 @@ class FileTokenStore:
     def read(self) -> str:
         """Return the newest refresh token, which another process may have stored."""
         try:
-            return self.path.read_text(encoding="utf-8").strip()
+            token = self.path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise self._unusable("read", error) from error
+        except UnicodeDecodeError:
+            token = ""
+        if not token or not token.isprintable():
+            raise ConfigurationError(
+                [f"{self.named_by} {self.path}, which holds no refresh token: log in again."]
+            )
+        return token
 
     def write(self, refresh_token: str) -> None:
         """Replace the file in one step, readable by its owner only."""
@@ -102,7 +112,8 @@ def checked_login_url(url: str) -> str:
         _ = parts.port
     except ValueError as error:
         raise ConfigurationError([f"SALESFORCE_LOGIN_URL is no address: {error}."]) from error
-    problem = _login_url_problem(parts.scheme, parts.hostname, parts.path)
+    host = parts.hostname if _HOST_AND_PORT.fullmatch(parts.netloc) else None
+    problem = _login_url_problem(parts.scheme, host, parts.path)
     if problem:
         raise ConfigurationError([f"SALESFORCE_LOGIN_URL {problem}"])
     return f"{parts.scheme}://{parts.netloc}"

@@ -19,6 +19,9 @@ Record = Mapping[str, Any]
 
 IDS_PER_QUERY: Final = 500
 """About 11,000 of the 16,000 characters that a query in an address may have."""
+QUERY_STARTS_MAX: Final = 3
+"""How often a query is begun when its cursor expires between two pages."""
+LOCATOR_EXPIRED: Final = "INVALID_QUERY_LOCATOR"
 QUERIES_PER_CALL: Final = 5
 """Of the parts of one composite call, this many may be queries (API notes 2.6)."""
 URL_CHARACTERS_MAX: Final = 14_000
@@ -40,13 +43,22 @@ def _column(records: Sequence[Record], field: pa.Field) -> pa.Array:
         if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
             return pa.array(values, pa.string()).cast(field.type)
         if pa.types.is_string(field.type):
-            return _text(pa.array(values, pa.string()))
+            return _text(_as_strings(values))
         return pa.array(values, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         # Not chained: Arrow's text quotes the record's value.
         raise UnexpectedAnswer(
             f"The answer holds a value in {field.name} that is not a {field.type}."
         ) from None
+
+
+def _as_strings(values: list[Any]) -> pa.Array:
+    """Return `values` as text; half of a character, as a cut through an emoji leaves it, reads "?" as in Bulk."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        whole = (v.encode(errors="replace").decode() if isinstance(v, str) else v for v in values)
+        return pa.array(list(whole), pa.string())
 
 
 def _text(column: pa.Array) -> pa.Array:

@@ -114,15 +114,23 @@ class QueryResultReader:
         if self._header is None:
             if not line:
                 return None
+            names = header_names(line)
             self._header = line
-        elif line != self._header:
+            return names
+        if line != self._header:
             file.seek(0)
         return header_names(self._header)
 
 
 def header_names(line: bytes) -> list[str]:
-    """Return the column names of a header line, quoted or not."""
-    return next(standard_csv.reader([line.decode("utf-8")]))
+    """Return the column names of a header line, quoted or not.
+
+    Raises PageIncomplete where it is none.
+    """
+    try:
+        return next(standard_csv.reader([line.decode("utf-8")]))
+    except (UnicodeDecodeError, standard_csv.Error):
+        raise PageIncomplete("A page of results begins with a broken header.") from None
 
 
 def _has_more(file: IO[bytes]) -> bool:

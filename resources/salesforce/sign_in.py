@@ -41,6 +41,9 @@ _JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _PASSING_GRANT_ERRORS: Final = frozenset({"rate_limit_exceeded", "temporarily_unavailable"})
 _SOAP_VERSION_MAX: Final = 64.0
 _ORG_ID: Final = re.compile(r"00D\w{12}(\w{3})?", re.ASCII)
+_INSTANCE: Final = re.compile(
+    r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", re.ASCII
+)
 _SIGNING_IN: Final = "sign in"
 
 
@@ -230,7 +233,11 @@ def _keep_rotated_token(connection: Connection, answer: Mapping[str, Any]) -> No
 
 def _identities(identity_url: str) -> tuple[str | None, str | None]:
     """Return org id and user id out of `https://login.salesforce.com/id/00D.../005...`."""
-    match urlsplit(identity_url).path.split("/"):
+    try:
+        path = urlsplit(identity_url).path
+    except ValueError:
+        return None, None
+    match path.split("/"):
         case [*_, "id", org_id, user_id] if org_id and user_id:
             return org_id, user_id
         case _:
@@ -240,9 +247,11 @@ def _identities(identity_url: str) -> tuple[str | None, str | None]:
 def checked_instance_url(instance_url: str, login_url: str) -> str:
     """Return the base for all further calls.
 
-    Raises UnexpectedAnswer where a stand-in on this machine names a host elsewhere.
+    Raises UnexpectedAnswer where it is no address, or a stand-in on this machine names a host elsewhere.
     """
     url = instance_url.rstrip("/")
+    if not _INSTANCE.fullmatch(url):
+        raise UnexpectedAnswer("The org names something that is no address as its own.")
     if is_plain_http(login_url):
         if not is_loopback(urlsplit(url).hostname):
             raise UnexpectedAnswer("The org on this machine names an address elsewhere as its own.")
@@ -254,6 +263,8 @@ def _sign_in_by_soap(
     connection: UsernamePassword, http: requests.Session, api_version: str
 ) -> Grant:
     """Sign in by simple-salesforce's SOAP login, which exists up to version 64.0."""
+    from xml.parsers.expat import ExpatError
+
     from simple_salesforce.exceptions import SalesforceAuthenticationFailed
     from simple_salesforce.login import SalesforceLogin
 
@@ -268,6 +279,9 @@ def _sign_in_by_soap(
         )
     except SalesforceAuthenticationFailed as error:
         raise _soap_refusal(error.code, error.auth_message) from None
+    except (ExpatError, ValueError, LookupError):
+        # Not XML, or in no encoding: a proxy's page, which the library takes for Salesforce's.
+        raise OrgUnavailable("Something other than Salesforce answered the sign-in.") from None
     scheme = urlsplit(connection.login_url).scheme
     instance_url = checked_instance_url(f"{scheme}://{host}", connection.login_url)
     return Grant(session_id, instance_url, _org_id_in(session_id))

@@ -6,8 +6,10 @@ where they are counted. Nothing here knows of sessions, retries or Salesforce's 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,12 +18,15 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from resources.salesforce.calls import ApiCall, ApiUsage, Timeouts, usage_from_header
 from resources.salesforce.hosts import is_loopback
 
 _BLOCK_BYTES: Final = 128 * 1024
 """Bytes of an upload handed to the socket at once: its time-out holds for each block."""
+
+_READ_BYTES: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -42,9 +47,10 @@ class OrgClock:
             return
         try:
             heard = parsedate_to_datetime(text)
-        except ValueError:
+            heard = (heard if heard.tzinfo else heard.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
             return
-        self._heard = heard if heard.tzinfo else heard.replace(tzinfo=UTC)
+        self._heard = heard
         self._heard_at_seconds = time.monotonic()
 
     def now(self) -> datetime | None:
@@ -52,7 +58,7 @@ class OrgClock:
         if self._heard is None:
             return None
         since = timedelta(seconds=time.monotonic() - self._heard_at_seconds)
-        return self._heard.astimezone(UTC) + since
+        return self._heard + since
 
 
 class OrgAdapter(HTTPAdapter):
@@ -68,7 +74,7 @@ class OrgAdapter(HTTPAdapter):
         *,
         loopback: bool,
         timeouts: Timeouts,
-        on_call: Callable[[ApiCall], None],
+        on_call: Callable[[ApiCall], object],
         on_usage: Callable[[ApiUsage], None],
         clock: OrgClock,
     ) -> None:
@@ -78,6 +84,8 @@ class OrgAdapter(HTTPAdapter):
         self._on_call = on_call
         self._on_usage = on_usage
         self._clock = clock
+        self.give_up_at_seconds = math.inf
+        """When, by `time.monotonic`, what is being done must have ended: no answer is awaited longer."""
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -94,14 +102,49 @@ class OrgAdapter(HTTPAdapter):
         if self._loopback:
             _rewrite_to_http(request)
         url = urlsplit(str(request.url))
+        left_seconds = self.left_seconds(request)
         self._on_call(ApiCall.of(method=request.method or "GET", path=url.path))
-        kwargs["timeout"] = kwargs.get("timeout") or self._timeouts.as_pair()
-        response = super().send(request, **kwargs)
+        kwargs["timeout"] = tuple(min(left_seconds, t) for t in self._timeouts.as_pair())
+        # Streamed in any case: read in one piece, an answer that trickles in could take for ever.
+        read_now = not kwargs.get("stream")
+        response = super().send(request, **{**kwargs, "stream": True})
+        if read_now:
+            self._read(response)
         self._clock.hear(response.headers)
         usage = usage_from_header(response.headers.get("Sforce-Limit-Info", ""))
         if usage is not None:
             self._on_usage(usage)
         return response
+
+    def _read(self, response: requests.Response) -> None:
+        """Read the whole body, so that nothing more is read of it later."""
+        with closing(response):
+            try:
+                response._content = b"".join(blocks(response))  # noqa: SLF001  as requests does
+            except HTTPError as error:
+                raise requests.exceptions.ConnectionError(error, request=response.request) from None
+            vars(response)["_content_consumed"] = True
+
+    def left_seconds(self, request: requests.PreparedRequest) -> float:
+        """Return how long an answer may be awaited. Raises ReadTimeout where that is over."""
+        left_seconds = self.give_up_at_seconds - time.monotonic()
+        if left_seconds <= 0:
+            raise requests.exceptions.ReadTimeout(
+                "given up after waiting long enough", request=request
+            )
+        return left_seconds
+
+
+def blocks(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body of an answer that was asked for as a stream, as it comes in.
+
+    Raises: ReadTimeout when what is being done takes too long as a whole, and whatever breaks a connection.
+    """
+    adapter = response.connection
+    while block := response.raw.read1(_READ_BYTES, decode_content=True):
+        yield block
+        if isinstance(adapter, OrgAdapter):
+            adapter.left_seconds(response.request)
 
 
 def _rewrite_to_http(request: requests.PreparedRequest) -> None:

@@ -31,7 +31,7 @@ _VOCABULARY: Final = """
 
 _WORDS: Final = frozenset(_VOCABULARY.split())
 _PHRASES: Final = re.compile(
-    r"duplicates value on record with id|\(max length=\d+\)|InvalidBatch : Field name not found"
+    r"duplicates value on record with id|\(max length=\d+\)|InvalidBatch ?: Field name not found"
 )
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|“[^”]*”|\u2018[^\u2019]*\u2019|(?<!\w)'[^']*'(?!\w)")
 _TOKEN: Final = re.compile(rf"{_PHRASES.pattern}|{CUT}|\w(?:\S*\w)?|[:,.;()\[\]]|\S")
