@@ -1,53 +1,158 @@
-"""Loads the markets' models: Python files of the company's own, from their folders."""
+"""The markets' models: Python files of the company's own, loaded and scored in a process of their own (R23)."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import os
 from pathlib import Path
+from typing import Any, Final
 
-from pipeline.core.errors import ConfigurationError
-from pipeline.core.market import Market, Model
+import pyarrow as pa
+
+from pipeline.core.config import MARKET_MEMORY_MB, MARKET_TIMEOUT_SECONDS
+from pipeline.core.errors import ConfigurationError, ModelFailed
+from pipeline.core.market import Market
+from resources import market_calls
+from resources.market_calls import Answer, CallFailed, TimedOut
+
+LOAD_SECONDS_MAX: Final = 60
+"""How long a model may take to load: a check loads all of them, one after another, within an object's lease."""
+
+
+class RemoteModel:
+    """A market's model, as the pipeline sees it: it scores elsewhere, and can do no harm here."""
+
+    def __init__(
+        self, market: Market, folder: Path, generation: str, limits: tuple[int, int]
+    ) -> None:
+        """Speak for the model of `market` in `folder`; `limits` are seconds a call and megabytes."""
+        file, function = market.model.split(":")
+        self._seconds, self._memory_mb = limits
+        self._where = f"market {market.name}: model: {market.model}"
+        self._header: dict[str, Any] = {
+            "market": market.name,
+            "version": market.version,
+            "folder": str(folder),
+            "file": file,
+            "function": function,
+            "generation": generation,
+            "outputs": list(market.outputs),
+            "memory_mb": self._memory_mb,
+        }
+
+    def load(self) -> None:
+        """Load the model; raise ConfigurationError where it cannot be loaded as it should."""
+        seconds = min(self._seconds, LOAD_SECONDS_MAX)
+        try:
+            answer = self._call({"do": "load", "silent": False}, b"", seconds)
+        except TimedOut as late:
+            says = f"it was not loaded within {seconds} seconds{late}"
+            raise ConfigurationError([f"{self._where}: {says}."]) from late
+        except CallFailed as failed:
+            raise ConfigurationError([f"{self._where}: while it loads, it {failed}."]) from failed
+        self._require_loaded(answer)
+
+    def score(self, inputs: pa.Table, *, silent: bool = False) -> pa.Table:
+        """Score `inputs`; with `silent` what the model prints is dropped (R24).
+
+        Raises:
+            ModelFailed: it raised, took too long, ended its process, or gave no table; the message names no value.
+            ConfigurationError: its file cannot be loaded any more.
+        """
+        try:
+            answer = self._call({"do": "score", "silent": silent}, _stream(inputs), self._seconds)
+        except TimedOut as late:
+            raise ModelFailed(
+                f"the model gave no answer within {self._seconds} seconds (market_timeout_seconds){late}"
+            ) from late
+        except CallFailed as failed:
+            raise ModelFailed(f"the model {failed}") from failed
+        self._require_loaded(answer)
+        return self._table(answer)
+
+    def _call(self, what: dict[str, Any], body: Any, seconds: int) -> Answer:
+        return market_calls.call(self._header | what, body, seconds, ("not_loaded", "raised"))
+
+    def _require_loaded(self, answer: Answer) -> None:
+        if answer.header["result"] == "not_loaded":
+            raise ConfigurationError([f"{self._where}: {answer.header['message']}"])
+
+    def _table(self, answer: Answer) -> pa.Table:
+        """Return the table of an answer, proven whole: a broken one could bring this process down."""
+        header = answer.header
+        if header["result"] == "raised":
+            raise ModelFailed(self._raised(header["type"], header["place"]))
+        if header["result"] == "no_table":
+            raise ModelFailed(_no_table(header["type"]))
+        try:
+            table = pa.ipc.open_stream(pa.py_buffer(answer.body)).read_all()
+            table.validate(full=True)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise ModelFailed("the model gave a table that is broken inside") from error
+        return table
+
+    def _raised(self, error: str, place: str) -> str:
+        at = f" at {place}" if place else ""
+        memory = f" (market_memory_mb: {self._memory_mb})" if error == "MemoryError" else ""
+        return f"the model raised {error}{at}{memory}"
+
+
+def _no_table(given: str) -> str:
+    remedy = (
+        "; pyarrow.Table.from_pandas(frame, preserve_index=False) makes one"
+        if given == "DataFrame"
+        else ""
+    )
+    return f"the model gave a {given}, not a pyarrow table{remedy}"
+
+
+def _stream(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 class Models:
-    """The models of all markets, each loaded when it is first asked for."""
+    """The models of all markets, each loaded when it is first asked for; another instance loads them anew."""
 
-    def __init__(self, folder: Path) -> None:
-        """Look for markets below `folder` (`<folder>/<market>/model.py`)."""
-        self._folder = folder
-        self._loaded: dict[tuple[str, str], Model] = {}
+    def __init__(
+        self,
+        folder: Path,
+        timeout_seconds: int = MARKET_TIMEOUT_SECONDS,
+        memory_mb: int = MARKET_MEMORY_MB,
+    ) -> None:
+        """Look for markets below `folder` (`<folder>/<market>/model.py`); a call may take `timeout_seconds`."""
+        self._folder = folder.resolve()
+        self._limits = (timeout_seconds, memory_mb)
+        self._generation = os.urandom(8).hex()
+        self._loaded: dict[tuple[str, str], RemoteModel | ConfigurationError] = {}
 
-    def get(self, market: Market) -> Model:
-        """Return the market's model; raise ConfigurationError where its file cannot be loaded as it should."""
+    def warm(self) -> None:
+        """Start what models are loaded in, if it does not run yet: it gets ready while the caller goes on."""
+        market_calls.warm()
+
+    def get(self, market: Market) -> RemoteModel:
+        """Return the market's model; raise ConfigurationError where its file cannot be loaded as it should.
+
+        What cannot be loaded is not tried again by this instance.
+        """
         key = (market.name, market.version)
         if key not in self._loaded:
             self._loaded[key] = self._load(market)
-        return self._loaded[key]
+        found = self._loaded[key]
+        if isinstance(found, ConfigurationError):
+            raise ConfigurationError(found.problems)
+        return found
 
-    def _load(self, market: Market) -> Model:
-        file, function = market.model.split(":")
+    def _load(self, market: Market) -> RemoteModel | ConfigurationError:
         folder = self._folder / market.name
-        path = folder / file
-        where = f"market {market.name}: model: {market.model}"
+        path = folder / market.model.split(":")[0]
         if not path.is_file():
-            raise ConfigurationError([f"{where}: {path} does not exist."])
-        name = f"insights_market_{market.name}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ConfigurationError([f"{where}: {path} is not a Python file."])
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
+            where = f"market {market.name}: model: {market.model}"
+            return ConfigurationError([f"{where}: {path} does not exist."])
+        model = RemoteModel(market, folder, self._generation, self._limits)
         try:
-            spec.loader.exec_module(module)
-            load = getattr(module, function, None)
-            model: Model | None = load(folder) if callable(load) else None
-        except (
-            Exception
-        ) as error:  # foreign code: whatever it raises while it loads is the market's fault
-            raise ConfigurationError([f"{where}: {type(error).__name__}: {error}."]) from error
-        if not callable(load):
-            raise ConfigurationError([f"{where}: {path} has no function {function!r}."])
-        if model is None or not callable(getattr(model, "score", None)):
-            raise ConfigurationError([f"{where}: {function}() returned nothing with score()."])
+            model.load()
+        except ConfigurationError as error:
+            return error
         return model

@@ -32,6 +32,12 @@ from pipeline.core.written import (
 NOTICE_DAYS: Final = 366
 """How far ahead `Configuration.notices` looks: a year holds each change of the clocks once."""
 
+MARKET_TIMEOUT_SECONDS: Final = 300
+MARKET_TIMEOUT_SECONDS_MAX: Final = 480
+"""A call to a market has to end well within an object's lease, which only progress prolongs (D3)."""
+
+MARKET_MEMORY_MB: Final = 4_096
+
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -67,6 +73,12 @@ class Settings(Strict):
     """The share of the limit that new and changed records are guaranteed (R20)."""
     segment_records_max: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 10_000
     """How many records are scored together and pushed in one job; bounds memory."""
+    market_timeout_seconds: Annotated[
+        int, Field(strict=True, ge=1, le=MARKET_TIMEOUT_SECONDS_MAX)
+    ] = MARKET_TIMEOUT_SECONDS
+    """How long a market may take to score one segment; one that takes longer fails as a whole (R23)."""
+    market_memory_mb: Annotated[int, Field(strict=True, ge=256, le=1_048_576)] = MARKET_MEMORY_MB
+    """How much memory, in MiB, the process may take that markets are loaded and scored in (R23)."""
     partitions_start: Annotated[str, Field(pattern=DATE_PATTERN)] = "2026-01-01"
     """The first day that has a partition: an ISO date."""
 

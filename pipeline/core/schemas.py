@@ -12,10 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
+from pipeline.core.digest import DIGEST_BYTES, VERSION
 from pipeline.core.fields import Field
 from pipeline.core.market import SCORE_MAX, Market, MarketOutput
 
 EXAMPLES_MAX: Final = 5
+ROW_ID: Final = "id"
+ROW_HASH: Final = "hash"
+HASH_LENGTH_MAX: Final = 255
+TEXT_LENGTH_RULE: Final = "at most"
+"""Begins the rule of a text's length, in words; no other rule of an insight begins so."""
+
 BAD_ROWS_MIN: Final = 20
 BAD_SHARE_MAX: Final = 0.5
 """Past this share of invalid rows, of at least so many, nothing of the market's is pushed (D8)."""
@@ -71,7 +78,8 @@ def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
         return [pa_schema.Check.isin(words, error=f"one of {', '.join(words)}")]
     if output.kind == "text":
         most = min(output.text_length_max, field.length or output.text_length_max)
-        return [pa_schema.Check.str_length(max_value=most, error=f"at most {most} characters")]
+        rule = f"{TEXT_LENGTH_RULE} {most} characters"
+        return [pa_schema.Check.str_length(max_value=most, error=rule)]
     if output.kind == "number":
         most_number = 10.0**field.integer_digits
         return [
@@ -110,6 +118,42 @@ def validated(market: Market, fields: Mapping[str, Field], scored: object, rows:
         return unusable(market, fields, rows, whole)
     valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
     return Validated(outputs, valid, tuple(broken))
+
+
+def row_schema() -> pa_schema.DataFrameSchema:
+    """Return the schema of every row that is pushed: whose it is, and the hash that tells whether it is due again."""
+    entry = rf"\.[A-Za-z0-9_-]{{4}}[0-9a-f]{{{2 * DIGEST_BYTES}}}"
+    form = rf"^{VERSION}({entry})+$"
+    ids = [
+        pa_schema.Check(lambda s: s.str.match("^[A-Za-z0-9]{18}$"), error="an id of 18 characters"),
+        pa_schema.Check(lambda s: ~s.duplicated(keep=False), error="one row for a record"),
+    ]
+    hashes = [
+        pa_schema.Check(
+            lambda s: s.str.len() <= HASH_LENGTH_MAX, error=f"at most {HASH_LENGTH_MAX} characters"
+        ),
+        pa_schema.Check(
+            lambda s: s.str.match(form), error="a version, then a tag and a digest for each market"
+        ),
+    ]
+    return pa_schema.DataFrameSchema(
+        {
+            ROW_ID: pa_schema.Column(dtype=None, checks=ids, nullable=False),
+            ROW_HASH: pa_schema.Column(dtype=None, checks=hashes, nullable=True),
+        }
+    )
+
+
+def broken_rows(ids: pa.ChunkedArray, hashes: pa.ChunkedArray) -> tuple[Invalid, ...]:
+    """Return the rules that rows about to be pushed break by their id or hash, and where."""
+    if len(ids) == 0:
+        return ()
+    frame = pa.table({ROW_ID: ids, ROW_HASH: hashes}).to_pandas(types_mapper=pd.ArrowDtype)
+    try:
+        row_schema().validate(frame, lazy=True)
+    except SchemaErrors as error:
+        return tuple(_invalid(error.failure_cases))
+    return ()
 
 
 def unusable(
