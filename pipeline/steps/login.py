@@ -19,7 +19,7 @@ def log_in(
     app: RefreshToken,
     *,
     show: Callable[[str], None],
-    on_call: Callable[[ApiCall], None],
+    on_call: Callable[[ApiCall], object],
     port: int = PORT,
     seconds: float = SECONDS,
 ) -> str | None:

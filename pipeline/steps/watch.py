@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from pipeline.core.config import Settings
-from pipeline.core.errors import BudgetExhausted
 from pipeline.core.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
 from pipeline.steps.pull import probes, seen
 from pipeline.steps.work import Work
@@ -25,20 +24,24 @@ class Ask:
     """A run that should be launched: which job on which object, and why.
 
     `situation` names what was seen: while it stays the same, the same run is asked for again only after a pause.
+    Where one job has several occasions, `topic` tells them apart: the pause of one holds up no other.
     """
 
     object: str
     job: JobName
     why: str
     situation: str
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The runs to ask for, and for each other object why there is none."""
+    """The runs to ask for, an object's most urgent first, and for each other object why there is none."""
 
     asks: tuple[Ask, ...]
     skips: Mapping[str, str]
+    unchanged: tuple[str, ...] = ()
+    """The objects that the org was asked about and has nothing new of."""
 
 
 def watch(work: Work) -> Watched:
@@ -56,9 +59,9 @@ def watch(work: Work) -> Watched:
             asks.append(ask)
         if name in states:
             questions[name] = states[name]
-    if questions:
-        _ask_org(work, questions, asks, skips)
-    return Watched(tuple(asks), skips)
+    answered = _ask_org(work, questions, asks, skips) if questions else []
+    pulled = {ask.object for ask in asks if ask.job == "pull"}
+    return Watched(tuple(asks), skips, tuple(n for n in answered if n not in pulled))
 
 
 def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str | None:
@@ -68,17 +71,21 @@ def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str 
     """
     now = work.now()
     if state is None:
-        return Ask(name, "pull", "the object is new here", "first")
+        exhausted = work.budget_exhausted()
+        return str(exhausted) if exhausted else Ask(name, "pull", "the object is new here", "first")
     holder = work.ledger.state.lease_holder(name, now)
     if holder:
         return f"run {holder[:8]} is working on it"
     resting = _why_none_runs(work, name)
     if resting:
         return resting
-    if work.calls_left() == 0:
-        return f"the daily API calls limit of {work.configuration.settings.daily_api_calls_limit} is used up"
-    if daily_pull_missed(work.configuration.settings, state, now) and _may_pull(work):
-        return Ask(name, "daily_pull", "today's daily pull is not in yet", f"daily {work.today}")
+    if daily_pull_missed(work.configuration.settings, state, now) and not work.budget_exhausted():
+        return Ask(
+            name,
+            "daily_pull",
+            "today's daily pull is not in yet",
+            f"daily {work.today} after {state.daily_pulled_on}",
+        )
     return None
 
 
@@ -100,14 +107,6 @@ def _why_none_runs(work: Work, name: str) -> str | None:
     return "; ".join(held) or "no integration is ready and not paused; see `insights check`"
 
 
-def _may_pull(work: Work) -> bool:
-    try:
-        work.require_budget()
-    except BudgetExhausted:
-        return False
-    return True
-
-
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
     """Say whether the newest daily pull that should be in is not (R17); one of before the turning on is none."""
     day = newest_daily_pull(now - DAILY_PULL_GRACE, settings.daily_pull_time, settings.zone)
@@ -120,8 +119,10 @@ def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> 
 
 def _ask_org(
     work: Work, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
-) -> None:
-    asked = _may_pull(work)
+) -> list[str]:
+    """Ask what is new, add what is to be done, and return the objects that the org told of."""
+    exhausted = work.budget_exhausted()
+    asked = exhausted is None
     queries: dict[str, str] = {}
     for state in questions.values():
         queries |= _probes(work, state)
@@ -133,14 +134,17 @@ def _ask_org(
     except SalesforceError as error:
         # What the ledger asks for stands; the others wait for the org.
         skips |= dict.fromkeys(questions, str(error))
-        return
+        return []
+    answered = [n for n in questions if any(q.startswith(f"{n} by ") for q in answers)]
+    if answered:
+        work.ledger.state.note_asked(answered, work.now())
     for name, state in questions.items():
-        ask = _pull_ask(work, state, answers) if asked else None
-        ask = ask or _waiting_ask(work, name)
-        if ask is not None:
-            asks.append(ask)
-        else:
-            skips[name] = _nothing(work, name, asked=asked)
+        pull = _pull_ask(work, state, answers) if asked else None
+        found = [*([pull] if pull else ()), *_waiting_asks(work, name)]
+        asks += found
+        if not found:
+            skips[name] = _nothing(work, name, str(exhausted or "nothing new"))
+    return answered
 
 
 def _pull_ask(work: Work, state: ObjectState, answers: Mapping[str, Any]) -> Ask | None:
@@ -166,13 +170,23 @@ def _probes(work: Work, state: ObjectState) -> dict[str, str]:
     return probes(state.object, account_changes, since)
 
 
-def _waiting_ask(work: Work, name: str) -> Ask | None:
+def _waiting_asks(work: Work, name: str) -> Iterator[Ask]:
+    """Yield the runs that finish segments and that score what waits; each has pauses of its own.
+
+    A push that has begun is finished whatever is left of the budget (R21), but not while the org itself refuses.
+    """
+    exhausted = work.budget_exhausted()
     unfinished = work.ledger.claims.unfinished(name)
     begun = any(work.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
-    if unfinished and (begun or _may_pull(work)):
-        return Ask(name, "score_and_push", "a segment is unfinished", unfinished[0].segment_id)
-    if not _may_pull(work):
-        return None
+    if unfinished and (not exhausted or (begun and not work.org_refuses)):
+        segment_id = unfinished[0].segment_id
+        yield Ask(name, "score_and_push", "a segment is unfinished", segment_id, "unfinished")
+    if not exhausted:
+        yield from _claimable(work, name)
+
+
+def _claimable(work: Work, name: str) -> Iterator[Ask]:
+    """Yield the run that scores what waits, where the day's limit allows any of it."""
     awaited = work.daily_pulls_awaited()
     allowed = work.ledger.claims.allowed(
         name,
@@ -184,24 +198,25 @@ def _waiting_ask(work: Work, name: str) -> Ask | None:
         now=work.now(),
     )
     if allowed.total == 0:
-        return None
+        return
     used = work.ledger.claims.day_use(
         work.today, work.configuration.settings.daily_record_limit
     ).used
-    return Ask(
+    yield Ask(
         name,
         "score_and_push",
         f"{allowed.total} waiting records may be scored",
         f"{work.today} {used}",
+        "waiting",
     )
 
 
-def _nothing(work: Work, name: str, *, asked: bool) -> str:
+def _nothing(work: Work, name: str, why: str) -> str:
     """Say why there is nothing to do, as an operator would want to hear it."""
     settings = work.configuration.settings
     waiting = work.ledger.waiting.ids_waiting(name)
     use = work.ledger.claims.day_use(work.today, settings.daily_record_limit)
-    parts = ["nothing new" if asked else "not asked: the daily API calls limit is nearly used up"]
+    parts = [why]
     if waiting and use.left == 0:
         parts.append(
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -13,17 +14,20 @@ from pipeline.core.errors import BudgetExhausted
 from pipeline.core.fields import ObjectDescribe
 from pipeline.core.windows import day_of, start_of_day
 from resources.lake import Lake
-from resources.ledger.calls import ORG_USAGE_LASTS
+from resources.ledger.calls import OrgUsage
 from resources.ledger.ledger import Ledger
 from resources.ledger.state import Lease
 from resources.models import Models
+from resources.salesforce.calls import ApiCall
 from resources.salesforce.client import Salesforce
 
 LEASE_LASTS: Final = timedelta(minutes=10)
 """How long an object stays taken after the last progress; every single wait is shorter."""
 
 PULL_RESERVE_CALLS: Final = 60
-"""Calls kept back for pushes: a pull is not begun with fewer left (R21)."""
+"""Calls kept back for pushes: pulling stops before fewer are left, and no push is begun then (R21)."""
+
+RESERVED: Final = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
 
 CHANGED_RECORDS: Final = "salesforce_changed_records"
 STALE_RECORDS: Final = "stale_records"
@@ -43,6 +47,7 @@ class Work:
     now: Callable[[], datetime]
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+    _is_pulling: bool = False
 
     @cached_property
     def org(self) -> Salesforce:
@@ -82,6 +87,14 @@ class Work:
     def daily_pulls_awaited(self) -> frozenset[str]:
         """Return the objects that run and whose daily pull of today is not in yet (R20)."""
         states = self.ledger.state.objects()
+        return frozenset(
+            name
+            for name in self.running_objects()
+            if name not in states or states[name].daily_pulled_on != self.today
+        )
+
+    def running_objects(self) -> frozenset[str]:
+        """Return the objects that have an integration which is ready, not paused and not held."""
         held = {m for m, hold in self.ledger.holds.all().items() if hold.retry_at > self.now()}
         running = {
             state.object
@@ -91,11 +104,7 @@ class Work:
             and not state.not_ready
             and state.market not in held
         }
-        return frozenset(
-            name
-            for name in running & set(self.configuration.objects)
-            if name not in states or states[name].daily_pulled_on != self.today
-        )
+        return frozenset(running & set(self.configuration.objects))
 
     def calls_left(self) -> int:
         """Return how many API calls may still be made: of today's budget, and of what the org itself has left (R2)."""
@@ -104,29 +113,84 @@ class Work:
 
     def _calls_left(self) -> tuple[int, int | None]:
         """Return what is left of today's budget, and our share of what the org has left, where it told lately."""
-        settings = self.configuration.settings
-        own = max(0, settings.daily_api_calls_limit - self.ledger.calls.total(self.today))
-        org_left = self.ledger.calls.org_left(self.now())
-        return own, None if org_left is None else org_left * settings.org_api_share_percent // 100
+        own = max(0, self._calls_limit - self.ledger.calls.total(self.today))
+        usage = self.ledger.calls.org_usage(self.now())
+        return own, None if usage is None else self._share_of(usage)
+
+    @property
+    def _calls_limit(self) -> int:
+        return self.configuration.settings.daily_api_calls_limit
+
+    def _share_of(self, usage: OrgUsage) -> int:
+        return usage.left * self.configuration.settings.org_api_share_percent // 100
 
     def require_budget(self) -> None:
-        """Raise BudgetExhausted where too little is left to begin a pull (R21)."""
+        """Raise BudgetExhausted where too little is left for a pull (R21)."""
+        exhausted = self.budget_exhausted()
+        if exhausted is not None:
+            raise exhausted
+
+    def budget_exhausted(self) -> BudgetExhausted | None:
+        """Return why nothing is pulled now and when it resumes; None where enough is left (R21)."""
         own, of_org = self._calls_left()
+        if own <= PULL_RESERVE_CALLS:
+            return self._day_exhausted(own)
+        usage = self.ledger.calls.org_usage(self.now())
+        if usage is not None and of_org is not None and of_org <= PULL_RESERVE_CALLS:
+            return self._org_exhausted(usage)
+        return None
+
+    def _day_exhausted(self, own: int) -> BudgetExhausted:
         settings = self.configuration.settings
-        kept = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
-        if own < PULL_RESERVE_CALLS:
-            resumes = start_of_day(self.today + timedelta(days=1), settings.zone)
-            raise BudgetExhausted(
-                f"The daily API calls limit is nearly used up: {own} of {settings.daily_api_calls_limit} left, and "
-                f"{kept}. Pulling resumes at {resumes.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}; a higher "
-                "daily_api_calls_limit in settings.yaml would let it go on now.",
-                resumes_at=resumes,
-            )
-        if of_org is not None and of_org < PULL_RESERVE_CALLS:
-            resumes = self.now() + ORG_USAGE_LASTS
-            raise BudgetExhausted(
-                f"The org has nearly used up its own API requests of the last 24 hours: {of_org} are left for us "
-                f"(org_api_share_percent: {settings.org_api_share_percent}), and {kept}. It is asked again at "
-                f"{resumes.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}.",
-                resumes_at=resumes,
-            )
+        resumes = start_of_day(self.today + timedelta(days=1), settings.zone)
+        return BudgetExhausted(
+            f"The daily API calls limit is nearly used up: {own} of {settings.daily_api_calls_limit} left, and "
+            f"{RESERVED}. Pulling resumes at {self._told(resumes)}; a higher daily_api_calls_limit in settings.yaml "
+            "would let it go on now.",
+            resumes_at=resumes,
+        )
+
+    def _org_exhausted(self, usage: OrgUsage) -> BudgetExhausted:
+        settings = self.configuration.settings
+        return BudgetExhausted(
+            f"The org has nearly used up its own API requests of the last 24 hours: {self._share_of(usage)} are left "
+            f"for us (org_api_share_percent: {settings.org_api_share_percent}), and {RESERVED}. It is asked again at "
+            f"{self._told(usage.holds_until)}.",
+            resumes_at=usage.holds_until,
+        )
+
+    def _told(self, moment: datetime) -> str:
+        return f"{moment.astimezone(self.configuration.settings.zone):%Y-%m-%d %H:%M %Z}"
+
+    @property
+    def org_refuses(self) -> bool:
+        """Say whether the org lately refused a call for its own daily limit, or told that nothing is left."""
+        return self.ledger.calls.org_left(self.now()) == 0
+
+    @contextmanager
+    def pulling(self) -> Iterator[None]:
+        """Let no call leave meanwhile that pushes may need: what is not pulled now can be pulled later (R21).
+
+        Raises BudgetExhausted at once, or in the middle of paging.
+        """
+        self.require_budget()
+        self._is_pulling = True
+        try:
+            yield
+        finally:
+            self._is_pulling = False
+
+    def count(self, call: ApiCall) -> None:
+        """Count a call before it leaves. Raises BudgetExhausted where it must not leave (see `pulling`)."""
+        if not self._is_pulling:
+            self.ledger.calls.count(self.today, call.kind)
+            return
+        self.require_budget()
+        most = self._calls_limit - PULL_RESERVE_CALLS
+        if not self.ledger.calls.count(self.today, call.kind, most=most):
+            raise self._day_exhausted(PULL_RESERVE_CALLS)  # another process was first
+
+    def note_org_limit(self) -> datetime:
+        """Remember that the org refused a call for its own daily limit; return when it is asked again."""
+        resumes = self.ledger.calls.note_limit_reached(self.now())
+        return resumes.astimezone(self.configuration.settings.zone)

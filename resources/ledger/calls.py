@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -11,6 +12,21 @@ from resources.ledger import tables as t
 from resources.ledger.database import Database
 
 ORG_USAGE_LASTS: Final = timedelta(hours=1)
+"""How long what the org told of its usage counts; an org that refused a call is asked again after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgUsage:
+    """The org's own count of API requests in the last 24 hours, and until when it is held to be true."""
+
+    used: int
+    allotted: int
+    holds_until: datetime
+
+    @property
+    def left(self) -> int:
+        """The calls that the org has left."""
+        return max(0, self.allotted - self.used)
 
 
 class Calls:
@@ -20,12 +36,21 @@ class Calls:
         """Work on `database`."""
         self._db = database
 
-    def count(self, day: date, kind: str, calls: int = 1) -> None:
-        """Add `calls` of one kind to the day."""
+    def count(self, day: date, kind: str, calls: int = 1, *, most: int | None = None) -> bool:
+        """Add `calls` of one kind to the day; with `most`, only where the day's total stays within it.
+
+        Say whether they were added. However many processes count at once, they never pass `most` together.
+        """
+        total = sa.select(sa.func.coalesce(sa.func.sum(t.api_calls.c.calls), 0))
         with self._db.begin() as connection:
+            if most is not None:
+                so_far = connection.scalar(total.where(t.api_calls.c.day == day)) or 0
+                if so_far + calls > most:
+                    return False
             row = {"day": day, "kind": kind, "calls": calls}
             changes = {"calls": t.api_calls.c.calls + calls}
             self._db.upsert(connection, t.api_calls, [row], changes=changes)
+        return True
 
     def by_kind(self, day: date) -> dict[str, int]:
         """Return the day's calls by kind."""
@@ -46,8 +71,17 @@ class Calls:
             row = {"id": 1, "used": used, "allotted": allotted, "seen_at": now}
             self._db.upsert(connection, t.api_usage, [row])
 
-    def org_left(self, now: datetime) -> int | None:
-        """Return the calls that the org has left, None where it has not told within ORG_USAGE_LASTS.
+    def note_limit_reached(self, now: datetime) -> datetime:
+        """Keep that the org refused a call for its daily limit, whatever it told before; return when to ask again."""
+        with self._db.begin() as connection:
+            row = connection.execute(sa.select(t.api_usage)).one_or_none()
+            allotted = row.allotted if row else 0
+            spent = {"id": 1, "used": allotted, "allotted": allotted, "seen_at": now}
+            self._db.upsert(connection, t.api_usage, [spent])
+        return now + ORG_USAGE_LASTS
+
+    def org_usage(self, now: datetime) -> OrgUsage | None:
+        """Return what the org told of its usage, None where it has not within ORG_USAGE_LASTS.
 
         What it told long ago says nothing: its allocation is a rolling day (API notes 2.4).
         """
@@ -55,5 +89,9 @@ class Calls:
             row = connection.execute(sa.select(t.api_usage)).one_or_none()
         if row is None or row.seen_at < now - ORG_USAGE_LASTS:
             return None
-        left: int = row.allotted - row.used
-        return max(0, left)
+        return OrgUsage(row.used, row.allotted, row.seen_at + ORG_USAGE_LASTS)
+
+    def org_left(self, now: datetime) -> int | None:
+        """Return the calls that the org has left, None where it has not told lately."""
+        usage = self.org_usage(now)
+        return None if usage is None else usage.left

@@ -88,7 +88,7 @@ class LoginAttempt:
             )
         return answer["code"]
 
-    def exchange(self, code: str, on_call: Callable[[ApiCall], None]) -> Grant:
+    def exchange(self, code: str, on_call: Callable[[ApiCall], object]) -> Grant:
         """Exchange the code, and keep the refresh token where the connection keeps it.
 
         `on_call` counts the request (R21).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -28,8 +29,10 @@ from resources.salesforce.errors import (
     JobSpoiled,
     OrgUnavailable,
     QueryRefused,
+    UnexpectedAnswer,
+    understood,
 )
-from resources.salesforce.query import moment
+from resources.salesforce.query import LOCATOR_EXPIRED, QUERY_STARTS_MAX, moment
 from resources.salesforce.result_csv import (
     PageIncomplete,
     QueryResultReader,
@@ -37,6 +40,7 @@ from resources.salesforce.result_csv import (
     text_columns,
 )
 from resources.salesforce.session import Session
+from resources.salesforce.transport import blocks
 
 if TYPE_CHECKING:
     import requests
@@ -53,7 +57,6 @@ UPLOAD_BYTES_MAX: Final = 100_000_000
 """Salesforce allows 150 MB after its own encoding (API notes 3.4)."""
 
 _CSV: Final = {"Content-Type": "text/csv; charset=UTF-8"}
-_CHUNK_BYTES: Final = 1024 * 1024
 _PAGE_READS_MAX: Final = 3
 _JOB_LIST_PAGES_MAX: Final = 50
 _INVALID_STATE: Final = frozenset({"INVALIDJOBSTATE", "INVALIDJOB"})
@@ -86,19 +89,23 @@ class JobInfo:
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], kind: JobKind) -> JobInfo:
-        """Read a job answer; a query job tells its figures only once it runs."""
-        processed = answer.get("numberRecordsProcessed")
-        return cls(
-            id=answer["id"],
-            kind=kind,
-            state=answer["state"],
-            object=answer.get("object", ""),
-            processed=None if processed is None else int(processed),
-            failed=int(answer.get("numberRecordsFailed") or 0),
-            error_message=answer.get("errorMessage") or "",
-            created_at=moment(answer.get("createdDate")),
-            created_by=answer.get("createdById", ""),
-        )
+        """Read a job answer; a query job tells its figures only once it runs.
+
+        Raises UnexpectedAnswer where it is none.
+        """
+        with understood(f"read a bulk {kind} job"):
+            processed = answer.get("numberRecordsProcessed")
+            return cls(
+                id=str(answer["id"]),
+                kind=kind,
+                state=str(answer["state"]),
+                object=str(answer.get("object", "")),
+                processed=None if processed is None else int(processed),
+                failed=int(answer.get("numberRecordsFailed") or 0),
+                error_message=str(answer.get("errorMessage") or ""),
+                created_at=moment(answer.get("createdDate")),
+                created_by=str(answer.get("createdById", "")),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +275,11 @@ class BulkJobs:
         return JobInfo.from_answer(answer, kind)
 
     def wait_for_job(
-        self, job_id: str, deadline_seconds: float, kind: JobKind = "ingest"
+        self,
+        job_id: str,
+        deadline_seconds: float,
+        kind: JobKind = "ingest",
+        on_look: Callable[[], None] = lambda: None,
     ) -> JobInfo:
         """Return the job once it has ended, or as it stands after `deadline_seconds`.
 
@@ -284,6 +295,7 @@ class BulkJobs:
                 self._sleep(pause_seconds)
                 slept_seconds += pause_seconds
             job = self.job(job_id, kind)
+            on_look()
             if job.has_ended or gone_seconds + max(pause_seconds, 0) >= deadline_seconds:
                 return job
             wait_seconds = self._poll.next_wait(wait_seconds)
@@ -296,9 +308,10 @@ class BulkJobs:
             if path is None:
                 break
             answer = self._json("GET", path, "list bulk jobs")
-            jobs.extend(JobInfo.from_answer(entry, "ingest") for entry in answer["records"])
-            following = answer.get("nextRecordsUrl")
-            path = following.partition("/jobs/")[2] if following else None
+            with understood("list bulk jobs"):
+                jobs.extend(JobInfo.from_answer(entry, "ingest") for entry in answer["records"])
+                following = answer.get("nextRecordsUrl")
+                path = following.partition("/jobs/")[2] if following else None
         return [job for job in jobs if job.state == OPEN and job.object == object_name]
 
     # --- results of ingest jobs
@@ -374,13 +387,15 @@ class BulkJobs:
         )
         return JobInfo.from_answer(answer, "query").id
 
-    def finished_query_job(self, job_id: str, deadline_seconds: float) -> JobInfo:
+    def finished_query_job(
+        self, job_id: str, deadline_seconds: float, on_look: Callable[[], None]
+    ) -> JobInfo:
         """Return the query job once complete.
 
         Raises JobFailed, or JobNotFinished after the deadline, having aborted the job: nobody
         would read its results.
         """
-        job = self.wait_for_job(job_id, deadline_seconds, "query")
+        job = self.wait_for_job(job_id, deadline_seconds, "query", on_look)
         if not job.has_ended:
             self.abort_job(job_id, "query")
             raise JobNotFinished(job, deadline_seconds)
@@ -391,13 +406,38 @@ class BulkJobs:
     def query_results(
         self, job: JobInfo, schema: pa.Schema, *, rows_per_page: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield a complete query job's rows, page after page, downloading none too early."""
+        """Yield a complete query job's rows, page after page, downloading none too early.
+
+        Where a locator is no longer known, the pages are read again from the first one: a job's results do not
+        change, so the rows that were given already are passed over.
+        """
+        given = 0
+        for start in range(1, QUERY_STARTS_MAX + 1):
+            passed = 0
+            try:
+                for batch in self._pages(job, schema, rows_per_page):
+                    fresh = batch.slice(min(max(0, given - passed), batch.num_rows))
+                    passed += batch.num_rows
+                    if fresh.num_rows:
+                        given += fresh.num_rows
+                        yield fresh
+                return
+            except JobRefused as refused:
+                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+                    raise
+
+    def _pages(
+        self, job: JobInfo, schema: pa.Schema, rows_per_page: int
+    ) -> Iterator[pa.RecordBatch]:
         if job.processed == 0:
             return
         reader = QueryResultReader(schema)
         locator: str | None = ""
         while locator is not None:
+            before = locator
             locator = yield from self._query_page(job.id, reader, locator, rows_per_page)
+            if locator == before:
+                raise UnexpectedAnswer(f"A page of bulk job {job.id} names itself as the next.")
 
     def _query_page(
         self, job_id: str, reader: QueryResultReader, locator: str, rows_per_page: int
@@ -446,7 +486,7 @@ class BulkJobs:
             )
             with closing(response):
                 return _Page(
-                    file=spool(response.iter_content(_CHUNK_BYTES)),
+                    file=spool(blocks(response)),
                     rows=_row_count(response.headers.get("Sforce-NumberOfRecords")),
                     next_locator=_next_locator(response.headers.get("Sforce-Locator")),
                 )
@@ -493,7 +533,7 @@ def _call(
 
 
 def _row_count(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and re.fullmatch(r"[0-9]{1,15}", text) else None
 
 
 def _next_locator(text: str | None) -> str | None:
@@ -519,14 +559,14 @@ def failed_rows(table: pa.Table) -> pa.Table:
         else pa.nulls(table.num_rows, pa.string())
     )
     parts = pc.extract_regex(errors, _ROW_ERROR)
-    understood = pc.is_valid(parts)
+    worded = pc.is_valid(parts)
     whole = pc.fill_null(errors, "")
     return pa.table(
         {
             "id": ids_of(table),
-            "error_code": pc.if_else(understood, pc.struct_field(parts, "error_code"), ""),
-            "error_message": pc.if_else(understood, pc.struct_field(parts, "error_message"), whole),
-            "fields": pc.if_else(understood, pc.struct_field(parts, "fields"), ""),
+            "error_code": pc.if_else(worded, pc.struct_field(parts, "error_code"), ""),
+            "error_message": pc.if_else(worded, pc.struct_field(parts, "error_message"), whole),
+            "fields": pc.if_else(worded, pc.struct_field(parts, "fields"), ""),
         }
     )
 

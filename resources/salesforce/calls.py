@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-_USAGE: Final = re.compile(r"(?:^|[;,\s])api-usage=(\d+)/(\d+)")
+_USAGE: Final = re.compile(r"(?:^|[;,\s])api-usage=([0-9]{1,15})/([0-9]{1,15})(?![0-9])")
 _KINDS: Final = (
     (re.compile(r"/services/oauth2/token$|/services/Soap/u/"), "sign-in"),
     (re.compile(r"/services/oauth2/userinfo$"), "identity"),
@@ -56,10 +56,15 @@ def usage_from_header(text: str) -> ApiUsage | None:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds until a connection must stand, and until the next bytes of an answer must come."""
+    """Seconds until a connection must stand, and until the next bytes of an answer must come.
+
+    After `total_seconds` a call is given up with all its tries, sign-ins, waits and slow answers: half the time for
+    which a run holds its object without progress (D3).
+    """
 
     connect_seconds: float = 10.0
     read_seconds: float = 120.0
+    total_seconds: float = 300.0
 
     def as_pair(self) -> tuple[float, float]:
         """Return them in the order in which requests takes them."""
@@ -94,3 +99,9 @@ class PollPolicy:
     def next_wait(self, wait_seconds: float) -> float:
         """Return the wait that follows a wait of `wait_seconds`."""
         return min(wait_seconds * self.growth, self.longest_seconds)
+
+
+TICK_TIMEOUTS: Final = Timeouts(connect_seconds=5.0, read_seconds=15.0, total_seconds=25.0)
+TICK_ATTEMPTS: Final = 3
+TICK_LONGEST_WAIT_SECONDS: Final = 2.0
+"""For a sensor's tick, which makes one call: Dagster gives it 60 seconds, and the next tick asks again anyway."""

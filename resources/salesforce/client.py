@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, quote_plus
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.fields import ObjectDescribe
 from resources.salesforce.bulk import BulkJobs, IngestResults, JobInfo, JobKind
@@ -38,11 +39,14 @@ from resources.salesforce.errors import (
     SessionLost,
     UnexpectedAnswer,
     error_from_answer,
+    understood,
 )
 from resources.salesforce.hosts import is_plain_http
 from resources.salesforce.ids import id18
 from resources.salesforce.query import (
+    LOCATOR_EXPIRED,
     QUERIES_PER_CALL,
+    QUERY_STARTS_MAX,
     URL_CHARACTERS_MAX,
     Record,
     batch_from_records,
@@ -85,9 +89,10 @@ class Salesforce:
         connection: Connection,
         *,
         api_version: str = API_VERSION,
-        on_call: Callable[[ApiCall], None] = _nothing,
+        on_call: Callable[[ApiCall], object] = _nothing,
         on_usage: Callable[[ApiUsage], None] = _nothing,
         on_sign_in: Callable[[str], None] = _nothing,
+        on_limit: Callable[[], datetime | None] = lambda: None,
         kept_sessions: MutableMapping[str, Grant] | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
@@ -103,6 +108,8 @@ class Salesforce:
             on_call: called before each HTTP request, retries and sign-in included; what it raises
                 stops the request from leaving and comes out of the method that made it (R21).
             on_usage: called with the org's own count of requests whenever an answer tells it.
+            on_limit: called when the org refuses a call since its own daily limit is used up; says when it is
+                asked again, for the message of DailyRequestLimit.
             kept_sessions: sessions that clients of one process share, so that each need not sign in anew.
             on_sign_in: called with the org's id after each sign-in, renewals included; what it raises
                 stops the call that needed the session (R1).
@@ -123,6 +130,7 @@ class Salesforce:
             retry=retry or RetryPolicy(),
             on_sign_in=on_sign_in,
             kept=kept_sessions,
+            on_limit=on_limit,
         )
         self._jobs = BulkJobs(self._session, poll=poll or PollPolicy(), sleep=sleep)
         self._rows_per_page = rows_per_page
@@ -181,7 +189,7 @@ class Salesforce:
         answer = self._session.call(lambda sf: sf.oauth2("userinfo"), "ask who is signed in")
         if not isinstance(answer, dict) or not {"organization_id", "user_id"} <= answer.keys():
             raise UnexpectedAnswer("The org does not say who is signed in.")
-        return answer["organization_id"], answer["user_id"]
+        return str(answer["organization_id"]), str(answer["user_id"])
 
     def accept_any_org(self) -> None:
         """Ask nobody at sign-in whether the org is the right one: for going over to another (R1)."""
@@ -220,13 +228,16 @@ class Salesforce:
             what,
             refusal=NoSuchObject,
         )
-        return object_from_describe(answer or {})
+        with understood(what):
+            return object_from_describe(answer or {})
 
     def usage(self) -> ApiUsage:
         """Return what the org has counted of its daily API requests, right within five minutes."""
         limits = self._session.call(lambda sf: sf.limits(), "ask the org's limits")
-        daily = limits["DailyApiRequests"]
-        return ApiUsage(used=daily["Max"] - daily["Remaining"], allotted=daily["Max"])
+        with understood("ask the org's limits"):
+            daily = limits["DailyApiRequests"]
+            allotted, remaining = int(daily["Max"]), int(daily["Remaining"])
+        return ApiUsage(used=allotted - remaining, allotted=allotted)
 
     # --- queries
 
@@ -237,29 +248,56 @@ class Salesforce:
 
         Raises QueriesRefused, with each refused query's error and the others' rows.
         """
-        answers = self._composite(queries)
-        errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
-        rows = {
-            name: self._all_rows(answer)
-            for name, answer in answers.items()
-            if not isinstance(answer, QueryRefused)
-        }
+        errors, rows = self._answers(queries)
         if errors:
             raise QueriesRefused(errors, rows)
         return rows
 
+    def _answers(
+        self, queries: Mapping[str, str]
+    ) -> tuple[dict[str, QueryRefused], dict[str, list[dict[str, Any]]]]:
+        """Return errors and rows by name; asked again where a cursor expires before its last page."""
+        for start in range(1, QUERY_STARTS_MAX + 1):
+            answers = self._composite(queries)
+            errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
+            try:
+                return errors, {
+                    name: self._all_rows(answer)
+                    for name, answer in answers.items()
+                    if not isinstance(answer, QueryRefused)
+                }
+            except QueryRefused as refused:
+                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+                    raise
+        raise AssertionError("the loop returns or raises")  # pragma: no cover
+
     def count(self, soql: str) -> int:
         """Return the number that a `SELECT COUNT() ...` gives."""
-        return int(self._first_page(soql)["totalSize"])
+        answer = self._first_page(soql)
+        with understood("count"):
+            return int(answer["totalSize"])
 
     def query(self, soql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows to `schema`, a batch a page of up to 2,000: one API call each.
 
         Parents' fields are columns such as `Account.Name`. A page is asked for when the one before
-        has been taken.
+        has been taken. Where the cursor expires between two pages, the query is begun again and
+        records that were given already are passed over.
         """
-        for records in self._pages(self._first_page(soql)):
-            yield batch_from_records(records, schema)
+        given: list[pa.Array] = []
+        for start in range(1, QUERY_STARTS_MAX + 1):
+            try:
+                for records in self._pages(self._first_page(soql)):
+                    batch = batch_from_records(records, schema)
+                    if start > 1:
+                        known = pc.is_in(batch["Id"], value_set=pa.concat_arrays(given))
+                        batch = batch.filter(pc.invert(known))
+                    given.append(batch["Id"])
+                    yield batch
+                return
+            except QueryRefused as refused:
+                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+                    raise
 
     def read_by_ids(
         self,
@@ -294,15 +332,24 @@ class Salesforce:
 
     def _pages(self, answer: Record) -> Iterator[Sequence[Record]]:
         """Yield the records of `answer` and of the pages after it."""
+        before = None
         while True:
-            if answer["records"]:
-                yield answer["records"]
-            following = answer.get("nextRecordsUrl")
-            if answer["done"] or not following:
+            with understood("query"):
+                records, following = answer["records"], answer.get("nextRecordsUrl")
+                is_last = answer["done"] or not following
+            if records:
+                yield records
+            if is_last:
                 return
+            if following == before:
+                raise UnexpectedAnswer("A page of a query names itself as the next.")
+            before = following
             answer = self._next_page(following)
 
-    def _next_page(self, url: str) -> Record:
+    def _next_page(self, url: Any) -> Record:
+        # Put behind the org's own address as it is: anything else may lead the token elsewhere.
+        if not isinstance(url, str) or not url.startswith("/services/data/"):
+            raise UnexpectedAnswer("A page of a query names no page of the org as the next.")
         answer: Record = self._session.call(
             lambda sf: sf.query_more(url, identifier_is_url=True),
             "read the next page of a query",
@@ -338,19 +385,29 @@ class Salesforce:
 
     def _all_rows(self, answer: Record) -> list[dict[str, Any]]:
         """Return the rows of `answer` and of the pages after it, a call each."""
-        rows = plain_rows(answer)
-        following = answer.get("nextRecordsUrl")
-        if following and not answer["done"]:
+        with understood("query"):
+            rows = plain_rows(answer)
+            following = answer.get("nextRecordsUrl")
+            is_last = answer["done"] or not following
+        if not is_last:
             for records in self._pages(self._next_page(following)):
-                rows.extend(plain_rows({"records": records}))
+                with understood("query"):
+                    rows.extend(plain_rows({"records": records}))
         return rows
 
     # --- bulk queries
 
     def bulk_query(
-        self, soql: str, schema: pa.Schema, *, deadline_seconds: float
+        self,
+        soql: str,
+        schema: pa.Schema,
+        *,
+        deadline_seconds: float,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows to `schema` by a bulk job: create, a few looks, one call a page.
+
+        `on_progress` is called after each look at the job: a long job is no hanging one.
 
         Raises:
             QueryRefused: the SOQL.
@@ -358,7 +415,7 @@ class Salesforce:
             JobNotFinished: it did not end within `deadline_seconds`; it is aborted then.
         """
         job_id = self._jobs.create_query_job(soql)
-        job = self._jobs.finished_query_job(job_id, deadline_seconds)
+        job = self._jobs.finished_query_job(job_id, deadline_seconds, on_progress)
         yield from self._jobs.query_results(job, schema, rows_per_page=self._rows_per_page)
 
     # --- bulk ingest, a call each
@@ -431,7 +488,8 @@ class Salesforce:
             f"create a {object_name}",
             repeatable=False,
         )
-        return str((answer or {}).get("id", ""))
+        with understood(f"create a {object_name}"):
+            return str((answer or {}).get("id", ""))
 
     def create_records(
         self, object_name: str, rows: Sequence[Mapping[str, Any]]
@@ -459,7 +517,8 @@ class Salesforce:
         )
         if not isinstance(answer, list) or len(answer) != len(rows):
             raise UnexpectedAnswer(f"The org does not say what became of {len(rows)} records.")
-        return [_save_result(entry) for entry in answer]
+        with understood(f"save {len(rows)} of {object_name}"):
+            return [_save_result(entry) for entry in answer]
 
 
 @dataclass(frozen=True, slots=True)

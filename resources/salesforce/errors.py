@@ -25,7 +25,8 @@ message ever holds a token, a secret or a record's values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -42,10 +43,15 @@ PASSING_STATUSES: Final = frozenset({406, 420, 429})
 """Other than 5xx. Seen by other connectors as passing (API notes 2.5)."""
 
 PASSING_CODES: Final = frozenset({"SERVER_UNAVAILABLE", "QUERY_TIMEOUT"})
-PASSING_ROW_CODES: Final = PASSING_CODES | {
-    "UNABLE_TO_LOCK_ROW",
-    "REQUEST_RUNNING_TOO_LONG",
-}
+NOT_UNDERSTOOD: Final = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What parsing raises at an answer that lacks a part, or has one of another type."""
 QUOTA_CODES: Final = frozenset({"EXCEEDEDQUOTA", "EXCEEDED_QUOTA"})
 
 
@@ -65,7 +71,8 @@ class SalesforceError(InsightsError):
         self.code = code
         self.text = text
         self.status = status
-        own_words = f" Salesforce says: {code}: {text}".rstrip(": ") if code or text else ""
+        words = ": ".join(filter(None, (code, text.strip(": "))))
+        own_words = f" Salesforce says: {words}" if words else ""
         hint = f" {self.hint}" if self.hint else ""
         super().__init__(f"{message}{own_words}{hint}")
 
@@ -161,6 +168,13 @@ class DailyRequestLimit(SalesforceError, CannotProceedNow):
     exit_code = 3
     hint = "It is a rolling 24 hours: requests come free again by and by."
 
+    def __str__(self) -> str:
+        """Say when the org is asked again, where that is known."""
+        text = super().__str__()
+        if self.resumes_at is None:
+            return text
+        return f"{text} It is asked again at {self.resumes_at:%Y-%m-%d %H:%M %Z}; nothing is lost till then."
+
 
 class OrgUnavailable(SalesforceError, CannotProceedNow):
     """The org cannot answer now; the same call may well succeed later.
@@ -169,6 +183,7 @@ class OrgUnavailable(SalesforceError, CannotProceedNow):
     """
 
     exit_code = 3
+    hint = "Nothing is lost: try again in a few minutes; the sensor does so by itself."
 
     def __init__(
         self,
@@ -206,11 +221,6 @@ class JobNotFinished(OrgUnavailable):
 def is_passing(error: BaseException) -> bool:
     """Tell whether the same call may succeed later, without anybody changing anything."""
     return isinstance(error, OrgUnavailable) and not isinstance(error, JobNotFinished)
-
-
-def is_row_fault_passing(code: str) -> bool:
-    """Tell whether a row refused with `code` may pass when pushed again (API notes 3.3)."""
-    return code in PASSING_ROW_CODES
 
 
 def error_from_answer(
@@ -288,6 +298,27 @@ def salesforce_words(body: object) -> tuple[str, str]:
     if isinstance(first, str) and not first.lstrip().startswith("<"):
         return "", first.strip()[:_TEXT_MAX]
     return "", ""
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Read an answer: one that lacks a part, or has one of another type, is an UnexpectedAnswer.
+
+    Around parsing alone. The cause is left out of the message but for a missing key: it may quote a value.
+    """
+    try:
+        yield
+    except NOT_UNDERSTOOD as error:
+        raise not_understood(error, what) from None
+
+
+def not_understood(error: Exception, what: str) -> UnexpectedAnswer:
+    """Return the error for an answer whose parsing ended with `error`, one of `NOT_UNDERSTOOD`."""
+    lacks = f", it lacks {error}" if isinstance(error, KeyError) else ""
+    return UnexpectedAnswer(
+        f"The org's answer is not of the form that Salesforce documents ({what}{lacks}). "
+        "Something else may have answered: check any proxy between."
+    )
 
 
 def _host_of(url: str) -> str:

@@ -6,6 +6,7 @@ and 7.4).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,9 @@ from urllib3.exceptions import HTTPError
 from resources.salesforce.calls import ApiCall, ApiUsage, RetryPolicy, Timeouts
 from resources.salesforce.connection import Connection
 from resources.salesforce.errors import (
+    NOT_UNDERSTOOD,
     CallRefused,
+    DailyRequestLimit,
     OrgUnavailable,
     SalesforceError,
     SessionLost,
@@ -25,6 +28,7 @@ from resources.salesforce.errors import (
     error_from_answer,
     error_from_broken_connection,
     is_passing,
+    not_understood,
 )
 from resources.salesforce.hosts import as_https, is_plain_http
 from resources.salesforce.ids import id18
@@ -45,12 +49,13 @@ class Session:
         connection: Connection,
         *,
         api_version: str,
-        on_call: Callable[[ApiCall], None],
+        on_call: Callable[[ApiCall], object],
         on_usage: Callable[[ApiUsage], None],
         timeouts: Timeouts,
         retry: RetryPolicy,
         on_sign_in: Callable[[str], None],
         kept: MutableMapping[str, Grant] | None = None,
+        on_limit: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         """Prepare the session; nothing is sent before the first call.
 
@@ -59,10 +64,12 @@ class Session:
         self._kept = kept if kept is not None else {}
         self.connection = connection
         self.on_sign_in = on_sign_in
+        self._on_limit = on_limit
         self.api_version = api_version
         self.clock = OrgClock()
         loopback = is_plain_http(connection.login_url)
-        adapter = OrgAdapter(
+        self._total_seconds = timeouts.total_seconds
+        self._adapter = adapter = OrgAdapter(
             loopback=loopback,
             timeouts=timeouts,
             on_call=on_call,
@@ -72,7 +79,7 @@ class Session:
         self._http = open_http_session(adapter, loopback=loopback)
         self._again = stamina.RetryingCaller(
             attempts=retry.attempts,
-            timeout=None,
+            timeout=timeouts.total_seconds,
             wait_initial=retry.first_wait_seconds,
             wait_max=retry.longest_wait_seconds,
             wait_jitter=retry.jitter_seconds,
@@ -88,7 +95,16 @@ class Session:
     @property
     def grant(self) -> Grant:
         """The session in the org, signed in to if it is not yet."""
-        return self._again(is_passing, self._current_grant)
+        return self._in_time(is_passing, self._current_grant)
+
+    def _in_time(self, retried: Callable[[Exception], bool], step: Callable[[], T]) -> T:
+        """Do `step` until it succeeds, fails for good, or has taken long enough in all."""
+        self._adapter.give_up_at_seconds = time.monotonic() + self._total_seconds
+        try:
+            return self._again(retried, step)
+        except DailyRequestLimit as error:
+            error.resumes_at = self._on_limit()
+            raise
 
     def call(
         self,
@@ -115,7 +131,7 @@ class Session:
         """
         retried = is_passing if repeatable else _surely_not_done
         # Without arguments: what is passed here would be written to the log at each retry.
-        return self._again(retried, lambda: self._call_and_renew(request, what, refusal))
+        return self._in_time(retried, lambda: self._call_and_renew(request, what, refusal))
 
     def _call_and_renew(
         self,
@@ -147,6 +163,8 @@ class Session:
             raise error_from_answer(error.status, error.content, what, refusal) from None
         except (requests.RequestException, HTTPError) as error:
             raise error_from_broken_connection(error, what) from error
+        except NOT_UNDERSTOOD as error:
+            raise not_understood(error, what) from None
 
     def forget_session(self) -> None:
         """Sign in anew at the next call."""

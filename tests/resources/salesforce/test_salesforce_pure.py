@@ -24,7 +24,6 @@ from resources.salesforce.errors import (
     UnexpectedAnswer,
     error_from_answer,
     is_passing,
-    is_row_fault_passing,
     salesforce_words,
 )
 from resources.salesforce.ids import id18
@@ -109,11 +108,6 @@ def test_words_are_found_in_each_form_of_error_body() -> None:
         "m",
     )
     assert salesforce_words([]) == ("", "")
-
-
-def test_only_locks_and_time_outs_of_rows_are_pushed_again() -> None:
-    assert is_row_fault_passing("UNABLE_TO_LOCK_ROW")
-    assert not is_row_fault_passing("STRING_TOO_LONG")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +215,15 @@ def test_rest_records_become_columns_with_parents_flattened() -> None:
 
 def test_a_parent_that_no_record_has_is_a_column_of_nulls() -> None:
     assert batch_from_records(RECORDS[1:], SCHEMA)["account.NAME"].to_pylist() == [None]
+
+
+def test_half_of_a_character_in_one_record_does_not_stop_the_others() -> None:
+    """A text cut through an emoji: JSON can carry the half, UTF-8 and with it Bulk cannot, and say "?"."""
+    records = [{"Note": "cut \ud83d"}, {"Note": "whole \U0001f600"}, {"Note": None}]
+
+    batch = batch_from_records(records, pa.schema([("Note", pa.string())]))
+
+    assert batch["Note"].to_pylist() == ["cut ?", "whole \U0001f600", None]
 
 
 def test_a_missing_column_and_a_wrong_type_are_named_without_the_value() -> None:
