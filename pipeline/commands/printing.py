@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -22,6 +23,22 @@ def print_json(value: Any) -> None:
 
 def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print rows under the names of their columns; times in the zone of the machine."""
+    cells = [[_text(row[column]) for column in columns] for row in rows]
+    widths = [max(len(c), *(len(row[i]) for row in cells)) for i, c in enumerate(columns)]
+    for line in [list(columns), *cells]:
+        click.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(timespec="minutes")
+    return "" if value is None else str(value)
 
 
 def problem_row(problem: Problem) -> dict[str, str]:

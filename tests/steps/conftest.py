@@ -36,6 +36,16 @@ class Said:
         return json.loads(self.text)
 
 
+def run_command(*arguments: str) -> Said:
+    """Run the command as `main` does: errors for people become messages and exit codes."""
+    result = CliRunner().invoke(cli, list(arguments))
+    if isinstance(result.exception, InsightsError):
+        return Said(result.exception.exit_code, f"{result.output}Error: {result.exception}")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Said(result.exit_code, result.output)
+
+
 @dataclass
 class Desk:
     """An admin's desk: an org, a configuration's folder, a home, and the command."""
@@ -72,13 +82,8 @@ class Desk:
         )
 
     def run(self, *arguments: str) -> Said:
-        """Run the command as `main` does: errors for people become messages and exit codes."""
-        result = CliRunner().invoke(cli, list(arguments))
-        if isinstance(result.exception, InsightsError):
-            return Said(result.exception.exit_code, f"{result.output}Error: {result.exception}")
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.output)
+        """Run the command as `main` does."""
+        return run_command(*arguments)
 
     def check(self) -> Preflight:
         """Do what `insights check` does, with this desk's folders."""

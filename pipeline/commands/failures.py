@@ -1,0 +1,209 @@
+"""The command `failures`: records that failed, listed, grouped, exported and tried again (R23, R29)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pipeline.commands.opening import opened_work
+from pipeline.commands.printing import JSON_OPTION, print_json, table
+from pipeline.core.integration import OBJECTS
+
+if TYPE_CHECKING:
+    from pipeline.steps.failures import Retry
+    from pipeline.steps.work import Work
+    from resources.ledger.failures import Chosen
+
+MESSAGE_SHOWN: Final = 120
+"""Characters of a message that a line on the terminal has room for; --json and --export have all."""
+
+LISTED: Final = 20
+"""How many records are listed where nothing else is said."""
+
+COLUMNS: Final = ("object", "id", "code", "kind", "message", "tries", "last_failed", "next_try")
+GROUP_COLUMNS: Final = ("records", "lasting", "first_failed", "last_failed", "next_try")
+NOTHING: Final = "No record is failing."
+_SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+OBJECT = click.option(
+    "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
+)
+CODE = click.option("--code", "codes", multiple=True, help="Only failures with these codes.")
+ID = click.option("--id", "ids", multiple=True, help="Only these records (15 or 18 characters).")
+
+
+@click.group(invoke_without_command=True)
+@OBJECT
+@CODE
+@click.option("--since", help="Only what failed since then: 30m, 12h, 7d, 2w, or a date or time.")
+@click.option("--older", help="Only what has been failing for longer: 7d, or since before a date.")
+@click.option(
+    "--by",
+    type=click.Choice(("code", "object", "message", "integration")),
+    help="Count by this, and list no records.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LISTED,
+    show_default=True,
+    help="List no more records than so many.",
+)
+@click.option(
+    "--export",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all of them to this .csv or .parquet file.",
+)
+@JSON_OPTION
+@click.pass_context
+def failures(  # noqa: PLR0917  the command line's own options
+    context: click.Context,
+    objects: tuple[str, ...],
+    codes: tuple[str, ...],
+    since: str | None,
+    older: str | None,
+    by: str | None,
+    limit: int,
+    file: Path | None,
+    as_json: bool,
+) -> None:
+    """Show the records that failed last time, with Salesforce's own code and message. No API call."""
+    if context.invoked_subcommand is not None:
+        if any((objects, codes, since, older, by, file, as_json)):
+            raise click.UsageError(
+                f"Give options after the command: insights failures {context.invoked_subcommand} …"
+            )
+        return
+    with opened_work() as work:
+        chosen = _chosen(work, objects, codes, since=since, older=older)
+        if file is not None:
+            _export(work, chosen, file, as_json)
+        else:
+            _show(work, chosen, by, limit, as_json)
+
+
+@failures.command()
+@OBJECT
+@CODE
+@ID
+@JSON_OPTION
+def retry(
+    objects: tuple[str, ...], codes: tuple[str, ...], ids: tuple[str, ...], as_json: bool
+) -> None:
+    """Try failing records again at the next run, within the day's limit; without options, all of them."""
+    from pipeline.steps.failures import ask_again
+
+    with opened_work() as work:
+        asked = ask_again(work, _chosen(work, objects, codes, ids=ids))
+        minutes = work.configuration.settings.pull_interval_minutes
+    if as_json:
+        print_json(asdict(asked))
+        return
+    for line in _said_of_retry(asked, minutes):
+        click.echo(line)
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """Return the moment that `text` names: so long before `now` (30m, 12h, 7d, 2w), or a date or time in ISO form.
+
+    A date or time without a zone is meant in the zone of `now`. Raises UsageError where it is neither.
+    """
+    span = _SPAN.fullmatch(text.strip())
+    if span:
+        return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise click.UsageError(
+            f"{text!r} is no time: write 30m, 12h, 7d or 2w for so long ago, or 2026-03-10 or 2026-03-10T09:00."
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+
+
+def _chosen(
+    work: Work,
+    objects: Sequence[str],
+    codes: Sequence[str],
+    *,
+    ids: Sequence[str] = (),
+    since: str | None = None,
+    older: str | None = None,
+) -> Chosen:
+    from pipeline.steps.failures import record_ids
+    from resources.ledger.failures import Chosen
+
+    return Chosen(
+        objects=objects,
+        codes=codes,
+        ids=record_ids(ids),
+        failed_since=moment_of(since, work.local_now) if since else None,
+        failing_before=moment_of(older, work.local_now) if older else None,
+    )
+
+
+def _export(work: Work, chosen: Chosen, file: Path, as_json: bool) -> None:
+    from pipeline.steps.failures import export
+
+    written = export(work, chosen, file)
+    if as_json:
+        print_json({"records": written, "file": str(file)})
+    else:
+        click.echo(f"{written} failing records are in {file}.")
+
+
+def _show(work: Work, chosen: Chosen, by: str | None, limit: int, as_json: bool) -> None:
+    """Show the groups, and under them, unless only groups were asked for, the newest records."""
+    from pipeline.steps.failures import groups, records
+
+    total = work.ledger.failures.count(chosen)
+    grouped = [asdict(group) for group in groups(work, by or "code", chosen)]
+    listed = [] if by else records(work, chosen, limit)
+    if as_json:
+        print_json({"total": total, "by": by or "code", "groups": grouped, "records": listed})
+        return
+    if not total:
+        click.echo(NOTHING)
+        return
+    table(
+        [{by or "code": group["group"], **group} for group in grouped],
+        (by or "code", *GROUP_COLUMNS),
+    )
+    if not by:
+        click.echo()
+        table([row | {"message": _one_line(row["message"])} for row in listed], COLUMNS)
+        if total > len(listed):
+            click.echo(f"{total - len(listed)} more: --limit {total}, or --export FILE.csv")
+
+
+def _one_line(message: str) -> str:
+    """Return a message as a line of the terminal can show it: foreign text, without control characters."""
+    shown = "".join(c if c.isprintable() else " " for c in message)
+    return shown if len(shown) <= MESSAGE_SHOWN else f"{shown[: MESSAGE_SHOWN - 1]}…"
+
+
+def _said_of_retry(asked: Retry, minutes: int) -> list[str]:
+    if not asked.records:
+        lines = ["No failing record was asked for."]
+    else:
+        lines = [
+            f"{asked.records} records are tried again by the next run: within {minutes} minutes where the sensor is "
+            "on, or now with `insights pull`.",
+            f"{asked.left_today} of the day's records are left; if nothing more urgent comes, the last of them is "
+            f"tried on {asked.done_on}.",
+        ]
+    lines += [f"Market {market} is tried with a few records first." for market in asked.markets]
+    if asked.resting:
+        lines.append(
+            f"{asked.resting} records wait for an integration that is paused or not ready: see `insights check`."
+        )
+    if asked.in_flight:
+        lines.append(f"{asked.in_flight} records are being tried at this moment.")
+    return lines

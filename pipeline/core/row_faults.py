@@ -1,0 +1,103 @@
+"""Why a row was not written, by its code: whether it may pass, lasts, or the record is gone (R23, R25).
+
+Salesforce's codes and our own. Nothing else in the pipeline decides by a row's code.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+UNPROCESSED: Final = "UNPROCESSED"
+NO_RESULT: Final = "NO_RESULT"
+JOB_FAILED: Final = "JOB_FAILED"
+"""What a job leaves behind that did not work off all its rows."""
+
+FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
+"""No job was made: the user can no longer write one of the columns."""
+
+SEGMENT_GAVE_UP: Final = "SEGMENT_GAVE_UP"
+"""Scoring the row's segment ended abnormally too often; which row it was, nobody knows."""
+
+MARKET_FAILED: Final = "MARKET_FAILED"
+MARKET_RESTS: Final = "MARKET_RESTS"
+"""The row waits for a market that is held, or for an integration that is paused or not ready."""
+
+INVALID_OUTPUT: Final = "INVALID_OUTPUT"
+"""A market gave this row a value that its rule or field does not take."""
+
+
+class RowFault(StrEnum):
+    """What can be expected of a row that was not written."""
+
+    PASSING = "passing"
+    LASTING = "lasting"
+    GONE = "gone"
+
+
+TRIED_AGAIN_AT_ONCE: Final = frozenset(
+    {
+        "UNABLE_TO_LOCK_ROW",
+        "SERVER_UNAVAILABLE",
+        "QUERY_TIMEOUT",
+        "REQUEST_RUNNING_TOO_LONG",
+        UNPROCESSED,
+        NO_RESULT,
+    }
+)
+"""Passing, and worth a small job in the same run; an update may be repeated (API notes 3.3)."""
+
+PASSING: Final = TRIED_AGAIN_AT_ONCE | {
+    JOB_FAILED,
+    FIELD_NOT_WRITABLE,
+    SEGMENT_GAVE_UP,
+    MARKET_FAILED,
+    MARKET_RESTS,
+}
+"""Codes that blame no row. The last five would fail again at once: they wait for the next run, or for somebody."""
+
+GONE: Final = frozenset({"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD"})
+"""Deleted, merged (the losers are deleted) and converted records: left alone (R25; API notes 4.4).
+
+INVALID_CROSS_REFERENCE_KEY is not among them. It is what a purged record gives, but also one whose trigger or
+flow trips over another record's id, and that one must not be forgotten. It counts as lasting: the next try reads
+the record first, and one that the org no longer has leaves the list then.
+"""
+
+_MARKET: Final = re.compile(r"([a-z][a-z0-9_]*): ")
+_RECORD_ID: Final = re.compile(
+    r"\b(?=[A-Za-z0-9]*\d)[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?\b", re.ASCII
+)
+
+
+def fault_of(code: str) -> RowFault:
+    """Return what a row that failed with `code` is; a code nobody foresaw is the row's own, and lasts.
+
+    >>> fault_of("UNABLE_TO_LOCK_ROW")
+    <RowFault.PASSING: 'passing'>
+    """
+    if code in GONE:
+        return RowFault.GONE
+    return RowFault.PASSING if code in PASSING else RowFault.LASTING
+
+
+def integration_at_fault(name: str, code: str, message: str, held_for: str | None) -> str:
+    """Return the integration that a failure of object `name` is about, as `Object.market`.
+
+    `Object.*` where it is about the row as a whole: one row carries the fields of all markets (R22).
+    """
+    market = held_for
+    if market is None and code == INVALID_OUTPUT:
+        found = _MARKET.match(message)  # as `core.update` words it
+        market = found[1] if found else None
+    return f"{name}.{market or '*'}"
+
+
+def alike(message: str) -> str:
+    """Return the message without the record ids that tell otherwise equal ones apart.
+
+    >>> alike("unable to obtain exclusive access to this record or 1 records: 0015e00000AbCdEAAV")
+    'unable to obtain exclusive access to this record or 1 records: …'
+    """
+    return _RECORD_ID.sub("…", message)
