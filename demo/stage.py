@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import yaml
 from demo.companies import companies
 from demo.people import ACCOUNT_KEY, contacts, leads
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg, spawn
+from pipeline.instance import name_the_driver, write_dagster_yaml
 
 ROOT: Final = Path(__file__).parent.parent
 HOME: Final = ROOT / ".insights" / "demo"
@@ -37,10 +37,10 @@ def start_org(home: Path = HOME, *, port: int = 0) -> RunningOrg:
 def environment(org: RunningOrg, home: Path = HOME) -> dict[str, str]:
     """Return the variables that point the pipeline at `org`."""
     return {
-        **os.environ,
+        "DAGSTER_HOME": str(prepare_dagster_home(home)),
+        **{name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"},
         "INSIGHTS_HOME": str(home),
         "INSIGHTS_CONFIG": str(CONFIG),
-        "DAGSTER_HOME": str(prepare_dagster_home(home)),
         "SALESFORCE_LOGIN_URL": org.base_url,
         "SALESFORCE_CLIENT_ID": CLIENT_ID,
         "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET,
@@ -50,8 +50,8 @@ def environment(org: RunningOrg, home: Path = HOME) -> dict[str, str]:
 def prepare_dagster_home(home: Path) -> Path:
     """Return the demo's Dagster home, with the project's settings in it."""
     folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "config" / "dagster" / "dagster.yaml", folder / "dagster.yaml")
+    name_the_driver()
+    write_dagster_yaml(folder)
     return folder
 
 

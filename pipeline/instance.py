@@ -7,9 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from resources.configurable import home_folder
+from pipeline.core.errors import ConfigurationError
 
-DAGSTER_YAML: Final = Path(__file__).parent.parent / "config" / "dagster" / "dagster.yaml"
+CONFIG: Final = Path(__file__).parent.parent / "config"
+ON_SQLITE: Final = CONFIG / "dagster" / "dagster.yaml"
+ON_POSTGRES: Final = CONFIG / "dagster-postgres" / "dagster.yaml"
+POSTGRES_URL: Final = "DAGSTER_POSTGRES_URL"
+"""The variable that puts Dagster's storage into PostgreSQL; without it, SQLite below DAGSTER_HOME."""
 
 
 def prepare_dagster_home() -> Path:
@@ -17,11 +21,37 @@ def prepare_dagster_home() -> Path:
 
     Our dagster.yaml is copied only into the folder that is ours.
     """
+    from resources.configurable import home_folder
+
+    name_the_driver()
     given = os.environ.get("DAGSTER_HOME")
     if given:
         return Path(given)
     folder = home_folder() / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(DAGSTER_YAML, folder / "dagster.yaml")
+    write_dagster_yaml(folder)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def write_dagster_yaml(folder: Path) -> None:
+    """Put the project's settings into `folder`: with storage in PostgreSQL where the environment names one.
+
+    Raises ConfigurationError where nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(
+            ON_POSTGRES if os.environ.get(POSTGRES_URL) else ON_SQLITE, folder / "dagster.yaml"
+        )
+    except OSError as error:
+        problem = f"Dagster's home {folder} cannot be written ({error.strerror})."
+        raise ConfigurationError([f"{problem} Check INSIGHTS_HOME."]) from None
+
+
+def name_the_driver() -> None:
+    """Let the address in the environment name the driver that is installed: without it another one is meant."""
+    from resources.ledger.database import normalised_url
+
+    url = os.environ.get(POSTGRES_URL)
+    if url:
+        os.environ[POSTGRES_URL] = normalised_url(url)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import dagster as dg
+import sqlalchemy as sa
 
 from assets.options import run_config
 from assets.partitions import partition_key
+from assets.plots import is_plot
 from assets.work import EXIT_CODE, WorkResource
-from pipeline.core.errors import ConfigurationError
+from pipeline.core.errors import CannotProceedNow, ConfigurationError
 from pipeline.definitions import defs
 from pipeline.jobs import JOBS, OBJECT_TAG
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS
@@ -44,7 +46,7 @@ def run_now(
             [f"{', '.join(unknown)}: no integration is switched on for it in {work.config_folder}."]
         )
     chosen = [name for name in configured if name in objects] if objects else list(configured)
-    with nullcontext(instance) if instance else dg.DagsterInstance.get() as shared:
+    with nullcontext(instance) if instance else _shared_instance() as shared:
         results = []
         for name in chosen:
             result = definitions.resolve_job_def(job).execute_in_process(
@@ -58,6 +60,26 @@ def run_now(
         return results
 
 
+@contextmanager
+def _shared_instance() -> Iterator[dg.DagsterInstance]:
+    """Give the Dagster instance of DAGSTER_HOME.
+
+    Raises CannotProceedNow where its storage does not answer; what the ledger holds goes on with the next run.
+    """
+    from dagster_postgres.utils import DagsterPostgresException
+
+    try:
+        with dg.DagsterInstance.get() as shared:
+            yield shared
+    except (DagsterPostgresException, sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
+        said = str(getattr(cause, "orig", cause)).strip().splitlines() or [type(error).__name__]
+        raise CannotProceedNow(
+            f"Dagster's storage cannot be used now ({said[0]}). Check DAGSTER_POSTGRES_URL or DAGSTER_HOME, and that "
+            "the database runs."
+        ) from None
+
+
 def _config(job: str, *, dry_run: bool = False, first: int = 0) -> dict[str, Any]:
     pulls = [asset for asset in JOBS[job][0] if asset in (CHANGED_RECORDS, STALE_RECORDS)]
     return run_config(dg.AssetKey(pulls) if pulls else None, [], dry_run=dry_run, first=first)
@@ -68,7 +90,7 @@ def _told(name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for event in result.get_asset_materialization_events():
         metadata = event.materialization.metadata
-        figures |= {key: _plain(value) for key, value in metadata.items()}
+        figures |= {k: _plain(value) for k, value in metadata.items() if not is_plot(value)}
     for event in result.get_asset_observation_events():
         metadata = event.asset_observation_data.asset_observation.metadata
         figures |= {key: _plain(value) for key, value in metadata.items()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from pipeline.core.errors import ConfigurationError
 from resources.lake import Lake
 from resources.ledger.ledger import Ledger
 from resources.models import Models
@@ -56,14 +57,25 @@ class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     folder: str = Field(description="The folder with one folder a market.")
 
-    def open(self) -> Models:
-        """Return the models; each is loaded when it is first asked for."""
-        return Models(Path(self.folder))
+    def open(self, timeout_seconds: int, memory_mb: int) -> Models:
+        """Return the models; each is loaded when it is first asked for, and bound by what the settings allow."""
+        return Models(Path(self.folder), timeout_seconds, memory_mb)
 
 
 def home_folder() -> Path:
-    """Return where state lives: INSIGHTS_HOME, or .insights in the current folder."""
-    return Path(os.environ.get("INSIGHTS_HOME") or ".insights").resolve()
+    """Return where state lives: INSIGHTS_HOME, or .insights in the current folder.
+
+    Raises ConfigurationError where a file stands there.
+    """
+    folder = Path(os.environ.get("INSIGHTS_HOME") or ".insights").resolve()
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ConfigurationError(
+                [
+                    f"INSIGHTS_HOME: {path} is a file, and state needs a folder. Name another one, or move the file."
+                ]
+            )
+    return folder
 
 
 def config_folder() -> Path:
@@ -93,13 +105,23 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(
         self,
-        on_call: "Callable[[ApiCall], None]",
+        on_call: "Callable[[ApiCall], object]",
         on_usage: "Callable[[ApiUsage], None]",
         on_sign_in: "Callable[[str], None]" = lambda _: None,
         *,
         keep_session: bool = False,
+        on_limit: "Callable[[], datetime | None]" = lambda: None,
     ) -> "Salesforce":
-        """Return a client that signs in when it is first asked something."""
+        """Return a client that signs in when it is first asked something.
+
+        One that keeps its session is a tick's: it waits less for the org, and the next tick uses the session again.
+        """
+        from resources.salesforce.calls import (
+            TICK_ATTEMPTS,
+            TICK_LONGEST_WAIT_SECONDS,
+            TICK_TIMEOUTS,
+            RetryPolicy,
+        )
         from resources.salesforce.client import Salesforce
         from resources.salesforce.connection import connection_from_environment
 
@@ -109,5 +131,12 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             on_call=on_call,
             on_usage=on_usage,
             on_sign_in=on_sign_in,
+            on_limit=on_limit,
             kept_sessions=_SESSIONS if keep_session else None,
+            timeouts=TICK_TIMEOUTS if keep_session else None,
+            retry=RetryPolicy(
+                attempts=TICK_ATTEMPTS, longest_wait_seconds=TICK_LONGEST_WAIT_SECONDS
+            )
+            if keep_session
+            else None,
         )

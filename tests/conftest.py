@@ -10,12 +10,79 @@ import pytest
 
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg, start
 from tests.plant import FIELDS, Plant, clean
+from tests.postgres import Postgres, postgres_server
 
 PLANT_VARIABLES = {"SALESFORCE_CLIENT_ID": CLIENT_ID, "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET}
 
+LEDGERS = ("sqlite", "postgres")
+ON_BOTH = {"test_records", "test_limit", "test_failures", "test_segments", "test_at_once"}
+"""The modules below end_to_end that always run on both: what the ledger decides stands there."""
+
+OF_A_FILE = ("restored_ledger", "ledger_from_a_backup", "processes_that_pull_at_once")
+"""In the names of tests that copy or share the SQLite file: they stay on it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `pytest --ledger=postgres` run all that uses a ledger on PostgreSQL, and `both` on both."""
+    parser.addoption(
+        "--ledger",
+        choices=(*LEDGERS, "both"),
+        help="the ledger's database in all tests that use one; by default each module chooses",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks of this suite."""
+    config.addinivalue_line("markers", "both_ledgers: run on SQLite and on PostgreSQL")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on SQLite; where its module or it is marked `both_ledgers`, on PostgreSQL as well."""
+    if "ledger_kind" not in metafunc.fixturenames:
+        return
+    if any(words in metafunc.definition.name for words in OF_A_FILE):
+        return
+    chosen = metafunc.config.getoption("ledger")
+    if chosen in LEDGERS:
+        kinds: tuple[str, ...] = (chosen,)
+    else:
+        marked = any(metafunc.definition.iter_markers("both_ledgers")) or (
+            metafunc.definition.path.parent.name == "end_to_end"
+            and metafunc.definition.path.stem in ON_BOTH
+        )
+        kinds = LEDGERS if chosen == "both" or marked else LEDGERS[:1]
+    if kinds != LEDGERS[:1]:
+        metafunc.parametrize("ledger_kind", kinds, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Run one PostgreSQL server for all tests."""
+    with postgres_server() as server:
+        yield server
+
 
 @pytest.fixture
-def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Plant]]:
+def ledger_kind(request: pytest.FixtureRequest) -> str:
+    """Say which database the test's ledger is in."""
+    return str(getattr(request, "param", LEDGERS[0]))
+
+
+@pytest.fixture
+def plant_ledger(ledger_kind: str, request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Give the address of a new ledger on PostgreSQL; None where the plant makes its own SQLite file."""
+    if ledger_kind == "sqlite":
+        yield None
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def plant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant_ledger: str | None
+) -> Iterator[Callable[..., Plant]]:
     """Start an org with the test markets' fields and give what builds a plant on it."""
     with start(tmp_path / "org.sqlite3") as org:
         org.add_fields(**FIELDS)
@@ -25,7 +92,12 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
         def build(*integrations: Any, **settings: Any) -> Plant:
             return Plant(
-                org, tmp_path, settings=settings, integrations=integrations, in_memory=True
+                org,
+                tmp_path,
+                settings=settings,
+                integrations=integrations,
+                in_memory=True,
+                ledger=plant_ledger,
             )
 
         yield build
@@ -41,7 +113,10 @@ def shared_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningOrg]
 
 @pytest.fixture
 def shared_plant(
-    shared_org: RunningOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_org: RunningOrg,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plant_ledger: str | None,
 ) -> Callable[..., Plant]:
     """Give what builds a plant on the shared org, cleaned, with Dagster's runs in memory."""
     clean(shared_org)
@@ -51,7 +126,12 @@ def shared_plant(
 
     def build(*integrations: Any, **settings: Any) -> Plant:
         return Plant(
-            shared_org, tmp_path, settings=settings, integrations=integrations, in_memory=True
+            shared_org,
+            tmp_path,
+            settings=settings,
+            integrations=integrations,
+            in_memory=True,
+            ledger=plant_ledger,
         )
 
     return build

@@ -117,7 +117,16 @@ def _lane_budgets(policy: DayPolicy, day: DaySoFar) -> dict[Lane, int]:
     """Return how many records each lane may have used by now, before it is divided over objects."""
     if day.local_time >= policy.kept_until:
         left = policy.limit - day.used_total
-        return {lane: day.lane_used(lane) + left for lane in Lane}
+        # What is left goes to any lane, but to one that has not had its share first.
+        shares = {Lane.CHANGES: policy.changes_share, Lane.REFRESH: policy.refresh_share}
+        owed = {
+            lane: min(day.lane_wanted(lane), max(0, shares[lane] - day.lane_used(lane)))
+            for lane in Lane
+        }
+        return {
+            lane: day.lane_used(lane) + left - min(left, sum(owed.values()) - owed[lane])
+            for lane in Lane
+        }
     changes = policy.changes_share
     if day.daily_pulls_done:
         needed = day.lane_used(Lane.REFRESH) + day.lane_wanted(Lane.REFRESH)

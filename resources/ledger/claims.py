@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -13,9 +14,13 @@ import sqlalchemy as sa
 
 from pipeline.core.due import Lane, Reason
 from pipeline.core.limits import Allowance, DayPolicy, DaySoFar, allowance, lane_of
+from pipeline.core.repeats import REMEMBERED, scored_again
+from pipeline.core.row_faults import RowFault, fault_of
+from resources.ledger import counts as c
 from resources.ledger import tables as t
+from resources.ledger.counts import Counts
 from resources.ledger.database import Database
-from resources.ledger.state import Lease, check_lease
+from resources.ledger.state import Lease, check_lease, check_rollout
 from resources.ledger.waiting import Waiting, chunks
 
 BACKOFF_FIRST: Final = timedelta(minutes=30)
@@ -82,8 +87,12 @@ class RowFailure:
     record_id: str
     code: str
     message: str
-    passing: bool = False
     held_for: str | None = None
+
+    @property
+    def is_passing(self) -> bool:
+        """Say whether the row itself is not to blame: by the one rule there is for codes (R23)."""
+        return fault_of(self.code) is RowFault.PASSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +135,11 @@ def backoff(tries: int, *, passing: bool) -> timedelta:
 class Claims:
     """Reads and writes of days, segments, push jobs and how they end."""
 
-    def __init__(self, database: Database, waiting: Waiting) -> None:
-        """Work on `database`; rows come from `waiting`."""
+    def __init__(self, database: Database, waiting: Waiting, counts: Counts) -> None:
+        """Work on `database`; rows come from `waiting`, and `counts` remembers by day what happened."""
         self._db = database
         self._waiting = waiting
+        self._counts = counts
 
     def day_use(self, day: date, cap: int) -> DayUse:
         """Return what is used of `day`; `cap` is today's setting, for a day without claims."""
@@ -218,7 +228,7 @@ class Claims:
             if rows == 0:
                 return None
             self._charge_segment(connection, segment_id, lease.object, day)
-            self._count_scorings(connection, segment_id, lease.object, day, now)
+            self._counts.add(connection, day, lease.object, {c.CLAIMED: rows})
             segment = Segment(
                 segment_id=segment_id,
                 object=lease.object,
@@ -257,31 +267,56 @@ class Claims:
             return [_segment(row) for row in connection.execute(query).mappings()]
 
     def scored_on(self, name: str, day: date, *, before: datetime) -> list[str]:
-        """Return the records of the object that were scored on `day` and not again since `before`."""
+        """Return the records of the object that were scored on `day` and not again since `before`.
+
+        What has been claimed since is as good as scored: should that fail, the record goes on waiting anyway.
+        """
         this, later = t.scorings.alias(), t.scorings.alias()
-        since = (
+        scored_since = (
             sa.select(later.c.record_id)
             .where(
                 later.c.object == name,
                 later.c.record_id == this.c.record_id,
-                later.c.last_at > before,
+                later.c.scored_at > before,
             )
             .exists()
         )
-        query = sa.select(this.c.record_id).where(this.c.day == day, this.c.object == name, ~since)
+        claimed_since = (
+            sa.select(t.waiting.c.record_id)
+            .join(t.segments, t.segments.c.segment_id == t.waiting.c.segment_id)
+            .where(
+                t.waiting.c.object == name,
+                t.waiting.c.record_id == this.c.record_id,
+                t.segments.c.stamp > before,
+            )
+            .exists()
+        )
+        query = (
+            sa.select(this.c.record_id)
+            .distinct()
+            .where(this.c.day == day, this.c.object == name, ~scored_since, ~claimed_since)
+        )
         with self._db.read() as connection:
             return list(connection.scalars(query.order_by(this.c.record_id)))
 
-    def begin_attempt(self, lease: Lease, segment: Segment) -> int:
+    def begin_attempt(
+        self, lease: Lease, segment: Segment, fingerprints: Mapping[str, str] | None = None
+    ) -> int:
         """Count one more attempt at the segment and return how many there were.
 
         Called before the inputs are read: wishes made until now are met by this scoring, later ones are not.
+        `fingerprints` tell by market what the run scores with; raise LeaseLost where another mapping or model has
+        been rolled out since it read them: its stamps would pass for scorings by the new one (R17).
         """
         with self._db.begin() as connection:
             check_lease(connection, lease)
+            check_rollout(connection, lease, fingerprints or {})
             connection.execute(
                 t.waiting.update()
-                .where(t.waiting.c.segment_id == segment.segment_id)
+                .where(
+                    t.waiting.c.segment_id == segment.segment_id,
+                    t.waiting.c.claimed_seq.is_distinct_from(t.waiting.c.seq),
+                )
                 .values(claimed_seq=t.waiting.c.seq)
             )
             connection.execute(
@@ -297,31 +332,50 @@ class Claims:
             return int(attempts or 0)
 
     def note_inputs(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
-        """Note the hash of the inputs that each row is scored from (record id to hash): a pull compares (R15)."""
+        """Note the hash of the inputs that each row is scored from (record id to hash): a pull compares (R15).
+
+        Most rows have it from the pull that listed them.
+        """
         if not hashes:
             return
+        row = t.waiting.c
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            connection.execute(
+            noted = sa.select(row.record_id, row.hash_seen).where(
+                row.segment_id == segment.segment_id
+            )
+            known = dict(connection.execute(noted).all())
+            self._db.each(
+                connection,
                 t.waiting.update()
-                .where(
-                    t.waiting.c.object == segment.object,
-                    t.waiting.c.record_id == sa.bindparam("of_id"),
-                    t.waiting.c.segment_id == segment.segment_id,
-                )
+                .where(row.object == segment.object, row.record_id == sa.bindparam("of_id"))
                 .values(hash_seen=sa.bindparam("new_hash")),
-                [{"of_id": key, "new_hash": value} for key, value in hashes.items()],
+                [
+                    {"of_id": record_id, "new_hash": value}
+                    for record_id, value in hashes.items()
+                    if record_id in known and known[record_id] != value
+                ],
             )
 
-    def mark_scored(self, lease: Lease, segment: Segment) -> None:
-        """Note that the segment is scored: what is to be pushed stands in its working file."""
+    def mark_scored(
+        self, lease: Lease, segment: Segment, counts: Mapping[str, int] | None = None
+    ) -> None:
+        """Note that the segment is scored: what is to be pushed stands in its working file.
+
+        What came out is counted for its day (`counts`), once however often the segment is scored.
+        """
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            connection.execute(
+            marked = connection.execute(
                 t.segments.update()
-                .where(t.segments.c.segment_id == segment.segment_id)
+                .where(
+                    t.segments.c.segment_id == segment.segment_id,
+                    t.segments.c.state != SegmentState.SCORED.value,
+                )
                 .values(state=SegmentState.SCORED.value)
             )
+            if marked.rowcount and counts:
+                self._counts.add(connection, segment.day, segment.object, counts)
 
     def record_job(self, lease: Lease, job: PushJob) -> None:
         """Keep a job's id before any data are sent; raise LeaseLost where another run has the object."""
@@ -362,24 +416,27 @@ class Claims:
 
     def settle_rows(
         self, lease: Lease, segment: Segment, outcome: Outcome, *, now: datetime, org_now: datetime
-    ) -> None:
+    ) -> datetime | None:
         """End some rows of the segment: pushed and gone rows leave the list, the others wait (R23).
 
-        Rows that ended before, in a run that stopped half-way, are neither ended nor counted again.
+        Rows that ended before, in a run that stopped half-way, are neither ended nor counted again. Returns the
+        newest stamp that a pull saw on what was pushed, None where none did.
         """
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            held = set(
-                connection.scalars(
-                    sa.select(t.waiting.c.record_id).where(
-                        t.waiting.c.segment_id == segment.segment_id
-                    )
-                )
+            newest = self._newest_change(connection, segment, outcome.pushed)
+            of_segment = sa.select(t.waiting.c.record_id, t.waiting.c.tries).where(
+                t.waiting.c.segment_id == segment.segment_id
             )
+            tries = dict(connection.execute(of_segment).all())
+            held = set(tries)
             failures = (*outcome.failed, *outcome.partial)
-            self._leave(connection, segment, [*outcome.pushed, *outcome.gone])
+            self._count_scorings(connection, segment, outcome, tries)
             self._fail(connection, segment, outcome.failed, now, None)
             self._fail(connection, segment, outcome.partial, now, org_now)
+            leaving = [*outcome.pushed, *outcome.gone]
+            stay = held - {failure.record_id for failure in failures}
+            self._leave(connection, segment, leaving, are_the_rest=stay <= set(leaving))
             connection.execute(
                 t.segments.update()
                 .where(t.segments.c.segment_id == segment.segment_id)
@@ -390,6 +447,9 @@ class Claims:
                     gone=t.segments.c.gone + len(held.intersection(outcome.gone)),
                 )
             )
+            ended = _ended(outcome, held)
+            self._counts.add(connection, segment.day, segment.object, ended)
+            return newest
 
     def settle(self, lease: Lease, segment: Segment, now: datetime) -> Segment:
         """Close the segment; rows that nothing was said of wait again. Return it as it ended."""
@@ -420,6 +480,28 @@ class Claims:
                 .where(t.segments.c.segment_id == segment.segment_id)
                 .values(state=SegmentState.DISSOLVED.value, settled_at=now)
             )
+
+    def withdraw(self, lease: Lease, segment: Segment, ids: Collection[str]) -> None:
+        """Take rows of a claimed segment off the list that are due no more, and give their charge back (R20).
+
+        A row that was wished for anew since its inputs were read waits again.
+        """
+        row = t.waiting.c
+        with self._db.begin() as connection:
+            check_lease(connection, lease)
+            query = sa.select(row.record_id, row.reason).where(row.segment_id == segment.segment_id)
+            lanes = {r.record_id: lane_of(r.reason) for r in connection.execute(query)}
+            leaving = [record_id for record_id in ids if record_id in lanes]
+            for lane, records in Counter(lanes[record_id] for record_id in leaving).items():
+                self._charge(connection, segment.day, segment.object, lane, -records)
+            self._leave(connection, segment, leaving, are_the_rest=False)
+            connection.execute(
+                t.segments.update()
+                .where(t.segments.c.segment_id == segment.segment_id)
+                .values(rows=t.segments.c.rows - len(leaving))
+            )
+            withdrawn = {c.CLAIMED: -len(leaving)}
+            self._counts.add(connection, segment.day, segment.object, withdrawn)
 
     # -- inside a transaction ------------------------------------------------------------------
 
@@ -483,13 +565,16 @@ class Claims:
         """Mark rows in claim order: new, changed, the refresh lane, then what failed before."""
         row, marked = t.waiting.c, 0
         refresh = [reason.value for reason in Reason if lane_of(reason) is Lane.REFRESH]
+        oldest = (row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
+        # Each in its turn: else the same few would take the failing rows' part of every day.
+        overdue = (row.not_before, row.record_id)
         kinds = (
-            (granted.new, sa.and_(row.reason == Reason.NEW.value, ~row.lasting)),
-            (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, ~row.lasting)),
-            (granted.refresh, sa.and_(row.reason.in_(refresh), ~row.lasting)),
-            (granted.lasting, row.lasting),
+            (granted.new, sa.and_(row.reason == Reason.NEW.value, ~row.lasting), oldest),
+            (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, ~row.lasting), oldest),
+            (granted.refresh, sa.and_(row.reason.in_(refresh), ~row.lasting), oldest),
+            (granted.lasting, row.lasting, overdue),
         )
-        for most, kind in kinds:
+        for most, kind, order in kinds:
             wanted = min(most, rows_max - marked)
             if wanted <= 0:
                 continue
@@ -502,7 +587,7 @@ class Claims:
                     kind,
                     sa.true() if held_for is None else row.held_for == held_for,
                 )
-                .order_by(row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
+                .order_by(*order)
                 .limit(wanted)
             )
             result = connection.execute(
@@ -553,44 +638,91 @@ class Claims:
         changes = {"used": t.day_usage.c.used + records}
         self._db.upsert(connection, t.day_usage, [row], changes=changes)
 
-    def _count_scorings(
-        self, connection: sa.Connection, segment_id: str, name: str, day: date, now: datetime
-    ) -> None:
-        ids = connection.scalars(
-            sa.select(t.waiting.c.record_id).where(t.waiting.c.segment_id == segment_id)
-        ).all()
-        rows = [
-            {"day": day, "object": name, "record_id": i, "times": 1, "last_at": now} for i in ids
-        ]
-        changes = {"times": t.scorings.c.times + 1, "last_at": now}
-        self._db.upsert(connection, t.scorings, rows, changes=changes)
+    def _newest_change(
+        self, connection: sa.Connection, segment: Segment, pushed: Sequence[str]
+    ) -> datetime | None:
+        row = t.waiting.c
+        query = sa.select(sa.func.max(row.modstamp_seen, type_=t.UtcDateTime)).where(
+            row.segment_id == segment.segment_id,
+            row.error_code.is_(None),
+            self._db.one_of(row.record_id, list(pushed)),
+        )
+        newest: datetime | None = connection.scalar(query)
+        return newest
 
-    def _leave(self, connection: sa.Connection, segment: Segment, ids: Sequence[str]) -> None:
-        for part in chunks(ids):
-            rows = sa.and_(
-                t.waiting.c.segment_id == segment.segment_id,
-                t.waiting.c.record_id.in_(part),
+    def _count_scorings(
+        self,
+        connection: sa.Connection,
+        segment: Segment,
+        outcome: Outcome,
+        tries: Mapping[str, int],
+    ) -> None:
+        """Note which of the segment's rows (with their tries so far) were scored, and when they were claimed.
+
+        What was written, and what was refused for reasons of its own; of a row that keeps being refused only the
+        first time since its last edit, so that the edit that mends it finds it free (R15, R23).
+        """
+        written = [*outcome.pushed, *(failure.record_id for failure in outcome.partial)]
+        refused = [
+            failure.record_id
+            for failure in outcome.failed
+            if fault_of(failure.code) is RowFault.LASTING and tries.get(failure.record_id) == 0
+        ]
+        scored = [i for i in dict.fromkeys((*written, *refused)) if i in tries]
+        lately = self._waiting.scored_since(
+            connection, segment.object, scored, segment.stamp - REMEMBERED
+        )
+        rows = [
+            {
+                "object": segment.object,
+                "record_id": record_id,
+                "segment_id": segment.segment_id,
+                "day": segment.day,
+                "scored_at": segment.stamp,
+                "in_a_row": scored_again(
+                    lately[record_id][-1] if record_id in lately else None, segment.stamp
+                ).in_a_row,
+            }
+            for record_id in scored
+        ]
+        self._db.upsert(connection, t.scorings, rows, changes={})
+
+    def _leave(
+        self,
+        connection: sa.Connection,
+        segment: Segment,
+        ids: Sequence[str],
+        *,
+        are_the_rest: bool,
+    ) -> None:
+        """Take rows off the list; one that was wished for anew meanwhile waits again.
+
+        Where `ids` are all rows that the segment still holds, they need not be named.
+        """
+        row = t.waiting.c
+        rows = sa.and_(row.object == segment.object, row.segment_id == segment.segment_id)
+        if not are_the_rest:
+            rows = sa.and_(rows, self._db.one_of(row.record_id, ids))
+        connection.execute(t.waiting.delete().where(rows, row.seq == row.claimed_seq))
+        connection.execute(
+            t.waiting.update()
+            .where(rows)
+            .values(
+                segment_id=None,
+                claimed_seq=None,
+                tries=0,
+                error_code=None,
+                error_message=None,
+                first_failed_at=None,
+                last_failed_at=None,
+                held_for=None,
+                lasting=False,
+                reason=sa.case(
+                    (row.reason == Reason.NEW.value, Reason.CHANGED.value),
+                    else_=row.reason,
+                ),
             )
-            connection.execute(
-                t.waiting.delete().where(rows, t.waiting.c.seq == t.waiting.c.claimed_seq)
-            )
-            connection.execute(
-                t.waiting.update()
-                .where(rows)
-                .values(
-                    segment_id=None,
-                    claimed_seq=None,
-                    tries=0,
-                    error_code=None,
-                    error_message=None,
-                    held_for=None,
-                    lasting=False,
-                    reason=sa.case(
-                        (t.waiting.c.reason == Reason.NEW.value, Reason.CHANGED.value),
-                        else_=t.waiting.c.reason,
-                    ),
-                )
-            )
+        )
 
     def _fail(
         self,
@@ -604,56 +736,64 @@ class Claims:
         by_id = {failure.record_id: failure for failure in failures}
         holds = sa.select(t.market_holds.c.market, t.market_holds.c.retry_at)
         retry_at = {row.market: row.retry_at for row in connection.execute(holds)}
-        for part in chunks(list(by_id)):
-            query = sa.select(
-                t.waiting.c.record_id, t.waiting.c.tries, t.waiting.c.seq, t.waiting.c.claimed_seq
-            ).where(t.waiting.c.segment_id == segment.segment_id, t.waiting.c.record_id.in_(part))
-            rows = []
-            for row in connection.execute(query):
-                failure = by_id[row.record_id]
-                anew = row.seq != row.claimed_seq
-                held = failure.held_for is not None
-                tries = 0 if anew else row.tries + (not held)
-                later = (
-                    retry_at.get(failure.held_for, now + PASSING_BACKOFF_MAX)
-                    if held
-                    else now + backoff(tries, passing=failure.passing)
-                )
-                rows.append(
-                    {
-                        "of_id": row.record_id,
-                        "new_tries": tries,
-                        "new_not_before": now if anew else later,
-                        "new_code": failure.code[:80],
-                        "new_message": failure.message[:MESSAGE_LENGTH_MAX],
-                        "new_held_for": failure.held_for,
-                        "new_lasting": not held
-                        and tries > (LASTING_AFTER_PASSING if failure.passing else 0),
-                    }
-                )
-            if not rows:
-                continue
-            values: dict[str, Any] = {
-                "tries": sa.bindparam("new_tries"),
-                "not_before": sa.bindparam("new_not_before", type_=t.UtcDateTime),
-                "error_code": sa.bindparam("new_code"),
-                "error_message": sa.bindparam("new_message"),
-                "held_for": sa.bindparam("new_held_for"),
-                "lasting": sa.bindparam("new_lasting"),
-                "segment_id": None,
-                "claimed_seq": None,
-            }
-            if written_at is not None:
-                values["modstamp_seen"] = written_at
-            connection.execute(
-                t.waiting.update()
-                .where(
-                    t.waiting.c.object == segment.object,
-                    t.waiting.c.record_id == sa.bindparam("of_id"),
-                )
-                .values(**values),
-                rows,
+        query = sa.select(
+            t.waiting.c.record_id, t.waiting.c.tries, t.waiting.c.seq, t.waiting.c.claimed_seq
+        ).where(
+            t.waiting.c.object == segment.object,
+            self._db.one_of(t.waiting.c.record_id, list(by_id)),
+            t.waiting.c.segment_id == segment.segment_id,
+        )
+        rows = []
+        for row in connection.execute(query):
+            failure = by_id[row.record_id]
+            anew = row.seq != row.claimed_seq
+            held = failure.held_for is not None
+            tries = 0 if anew else row.tries + (not held)
+            later = (
+                retry_at.get(failure.held_for, now + PASSING_BACKOFF_MAX)
+                if held
+                else now + backoff(tries, passing=failure.is_passing)
             )
+            rows.append(
+                {
+                    "of_id": row.record_id,
+                    "new_tries": tries,
+                    "new_not_before": now if anew else later,
+                    "new_code": failure.code[:80],
+                    # PostgreSQL keeps no NUL in a text.
+                    "new_message": failure.message[:MESSAGE_LENGTH_MAX].replace("\0", "\ufffd"),
+                    "new_held_for": failure.held_for,
+                    "new_lasting": not held
+                    and tries > (LASTING_AFTER_PASSING if failure.is_passing else 0),
+                }
+            )
+        if not rows:
+            return
+        values: dict[str, Any] = {
+            "tries": sa.bindparam("new_tries"),
+            "not_before": sa.bindparam("new_not_before", type_=t.UtcDateTime),
+            "error_code": sa.bindparam("new_code"),
+            "error_message": sa.bindparam("new_message"),
+            "first_failed_at": sa.func.coalesce(
+                t.waiting.c.first_failed_at, sa.literal(now, t.UtcDateTime)
+            ),
+            "last_failed_at": now,
+            "held_for": sa.bindparam("new_held_for"),
+            "lasting": sa.bindparam("new_lasting"),
+            "segment_id": None,
+            "claimed_seq": None,
+        }
+        if written_at is not None:
+            values["modstamp_seen"] = written_at
+        connection.execute(
+            t.waiting.update()
+            .where(
+                t.waiting.c.object == segment.object,
+                t.waiting.c.record_id == sa.bindparam("of_id"),
+            )
+            .values(**values),
+            rows,
+        )
 
     def _release(self, connection: sa.Connection, segment: Segment) -> None:
         connection.execute(
@@ -674,6 +814,20 @@ def _granted(
         refresh=granted.refresh,
         lasting=min(granted.lasting, failed.get(name, 0)),
     )
+
+
+def _ended(outcome: Outcome, held: Collection[str]) -> Counter[str]:
+    """Count how those rows ended that the segment still held."""
+    ended: Counter[str] = Counter(
+        {
+            c.PUSHED: len(set(outcome.pushed) & set(held)),
+            c.GONE: len(set(outcome.gone) & set(held)),
+        }
+    )
+    for failure in (*outcome.failed, *outcome.partial):
+        if failure.record_id in held:
+            ended[c.name_of(c.FAILED, failure.code[:80])] += 1
+    return ended
 
 
 def _segment(row: Any) -> Segment:

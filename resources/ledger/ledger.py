@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from typing import Final
 
 import sqlalchemy as sa
 
-from pipeline.core.errors import ConfigurationError
 from resources.ledger import tables as t
 from resources.ledger.calls import Calls
 from resources.ledger.claims import Claims
+from resources.ledger.completeness import Completeness
+from resources.ledger.counts import DUE, NOT_DUE, READ, Counts
 from resources.ledger.database import Database
+from resources.ledger.failures import Failures
 from resources.ledger.holds import Holds
 from resources.ledger.state import Lease, State, check_lease
-from resources.ledger.waiting import Waiting, Wish
+from resources.ledger.waiting import Waiting, Wish, Wishes
 
-
-def make_safe(url: str) -> str:
-    """Return a database's address without its password; only its scheme where it cannot be read."""
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
-        return f"{url.partition(':')[0][:20]}:…"
+WISHES_AT_ONCE: Final = 20_000
+"""The most records that one transaction puts on the waiting list: others wait for it no longer than seconds."""
 
 
 class Ledger:
     """Org, integrations, objects and leases (`state`), the waiting list, claims and API calls."""
 
     def __init__(self, url: str) -> None:
-        """Open the database at `url` and bring its tables up to date."""
-        try:
-            self.database = Database(url)
-            self.database.migrate()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            where = make_safe(url)
-            problem = f"The ledger at {where} cannot be opened ({type(error).__name__})."
-            remedy = "Check INSIGHTS_LEDGER_URL or INSIGHTS_HOME, and that the database runs."
-            raise ConfigurationError([f"{problem} {remedy}"]) from error
+        """Open the database at `url` and bring its tables up to date.
+
+        Raises ConfigurationError for an address that cannot be right, LedgerAway where the database does not answer.
+        """
+        self.database = Database(url)
+        self.database.migrate()
         self.state = State(self.database)
         self.waiting = Waiting(self.database)
-        self.claims = Claims(self.database, self.waiting)
+        self.counts = Counts(self.database)
+        self.claims = Claims(self.database, self.waiting, self.counts)
+        self.completeness = Completeness(self.database)
         self.calls = Calls(self.database)
         self.holds = Holds(self.database)
+        self.failures = Failures(self.database)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -56,11 +54,14 @@ class Ledger:
         seen: tuple[int, datetime | None],
         now: datetime,
         expected: datetime | None = None,
+        day: date | None = None,
+        counts: Mapping[str, int] | None = None,
     ) -> None:
         """Move the watermark after a pull whose due rows are on the list, and keep what the window held.
 
         `seen` is the count and newest stamp of the window: the sensor compares (D7). Where the watermark is not
         the `expected` one any more (something moved it back meanwhile), it stays, and the rows are read again.
+        What was read and decided (`counts`) is counted for `day`.
         """
         unmoved = sa.true() if expected is None else t.objects.c.watermark == expected
         with self.database.begin() as connection:
@@ -70,24 +71,52 @@ class Ledger:
                 .where(t.objects.c.object == lease.object, unmoved)
                 .values(watermark=watermark, pulled_at=now, seen_count=seen[0], seen_newest=seen[1])
             )
+            if day is not None and counts:
+                self.counts.add(connection, day, lease.object, counts)
 
-    def add_wishes(self, lease: Lease, wishes: Sequence[Wish], now: datetime) -> None:
-        """Put due records on the waiting list. Safe to repeat: it is done before the watermark moves."""
-        with self.database.begin() as connection:
-            check_lease(connection, lease)
-            self.waiting.add(connection, lease.object, wishes, now)
+    def add_wishes(self, lease: Lease, wishes: Sequence[Wish] | Wishes, now: datetime) -> None:
+        """Put due records on the waiting list. Safe to repeat: it is done before the watermark moves.
+
+        Many are added in several transactions, so that others may write in between.
+        """
+        wishes = _columns(wishes)
+        for start in range(0, max(1, len(wishes)), WISHES_AT_ONCE):
+            with self.database.begin() as connection:
+                check_lease(connection, lease)
+                part = wishes.part(start, start + WISHES_AT_ONCE)
+                self.waiting.add(connection, lease.object, part, now)
 
     def record_daily_pull(
-        self, lease: Lease, wishes: Sequence[Wish], *, day: date, now: datetime
+        self,
+        lease: Lease,
+        wishes: Sequence[Wish] | Wishes,
+        *,
+        day: date,
+        now: datetime,
+        today: date | None = None,
     ) -> None:
-        """Put a daily pull's records on the list and mark the day's daily pull as in, in one transaction."""
+        """Put a daily pull's records on the list, and mark the day's daily pull as in together with the last ones.
+
+        They are counted as read and due `today` (the default is `day`, which may be yesterday's made up).
+        """
+        wishes = _columns(wishes)
+        last = max(0, len(wishes) - WISHES_AT_ONCE)
+        if last:
+            self.add_wishes(lease, wishes.part(0, last), now)
         with self.database.begin() as connection:
             check_lease(connection, lease)
-            self.waiting.add(connection, lease.object, wishes, now)
+            self.waiting.add(connection, lease.object, wishes.part(last, len(wishes)), now)
             self.state.mark_daily_pull(connection, lease.object, day)
+            counts = {READ: len(wishes), NOT_DUE: 0, DUE: len(wishes)}
+            self.counts.add(connection, today or day, lease.object, counts)
 
     def record_redo(
-        self, request: str, name: str, day: date, wishes: Sequence[Wish], now: datetime
+        self,
+        request: str,
+        name: str,
+        day: date,
+        wishes: Sequence[Wish] | Wishes,
+        now: datetime,
     ) -> int:
         """Ask for a partition's records again, once for each `request`; return how many were asked for."""
         with self.database.begin() as connection:
@@ -95,8 +124,13 @@ class Ledger:
             known = connection.scalar(sa.select(t.redos.c.records).filter_by(**key))
             if known is not None:
                 return int(known)
-            self.waiting.add(connection, name, wishes, now)
+            self.waiting.add(connection, name, _columns(wishes), now)
+            self.completeness.forget_told(connection, name, day)
             connection.execute(
                 t.redos.insert().values(requested_at=now, records=len(wishes), **key)
             )
             return len(wishes)
+
+
+def _columns(wishes: Sequence[Wish] | Wishes) -> Wishes:
+    return wishes if isinstance(wishes, Wishes) else Wishes.of(wishes)

@@ -37,6 +37,7 @@ class ObjectState:
     turned_on_at: datetime
     watermark: datetime
     pulled_at: datetime | None
+    asked_at: datetime | None
     seen_count: int | None
     seen_newest: datetime | None
     daily_pulled_on: date | None
@@ -58,6 +59,22 @@ def check_lease(connection: sa.Connection, lease: Lease) -> None:
         raise LeaseLost(
             f"{lease.object}: another run has taken over (this run holds token {lease.token}, "
             f"the ledger says {token}). This run stops; the other one finishes the work."
+        )
+
+
+def check_rollout(
+    connection: sa.Connection, lease: Lease, fingerprints: Mapping[str, str]
+) -> None:
+    """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market."""
+    row = t.integrations.c
+    known = connection.execute(
+        sa.select(row.market, row.fingerprint).where(row.object == lease.object)
+    )
+    others = [m for m, f in known if fingerprints.get(m, f) != f]
+    if others:
+        raise LeaseLost(
+            f"{lease.object}: the mapping or the model of {', '.join(others)} was changed while this run was at "
+            "work. This run stops; the next one goes on with the new one."
         )
 
 
@@ -105,6 +122,42 @@ def _resting_since(
     return None
 
 
+def _integrations(connection: sa.Connection) -> dict[tuple[str, str], IntegrationState]:
+    rows = connection.execute(sa.select(t.integrations)).mappings()
+    return {(r["object"], r["market"]): IntegrationState(**r) for r in rows}
+
+
+def _rollouts(
+    known: Mapping[tuple[str, str], IntegrationState],
+    wanted: Mapping[tuple[str, str], tuple[str, str | None]],
+    mapped: Mapping[tuple[str, str], Sequence[str]],
+    now: datetime,
+) -> tuple[list[dict[str, Any]], list[tuple[str, str, datetime]], list[tuple[str, str]]]:
+    """Return the rows to write, the integrations that are ready again and since when they were not, and those gone."""
+    rows = []
+    back = []
+    for (name, market), (fingerprint, not_ready) in wanted.items():
+        old = known.get((name, market))
+        keeps = old is not None and old.fingerprint == fingerprint and old.enabled_at
+        enabled_at = old.enabled_at if old and keeps else (None if not_ready else now)
+        row = {
+            "object": name,
+            "market": market,
+            "fingerprint": fingerprint,
+            "enabled_at": enabled_at,
+            "not_ready": not_ready,
+            "resting_since": _resting_since(old, not_ready, now),
+            "outputs": ",".join(mapped.get((name, market), ())),
+            "left_fields": _left_fields(old, name, mapped),
+        }
+        if keeps and old and old.resting_since and not not_ready and not old.paused_at:
+            back.append((name, market, old.resting_since))
+        if old is None or any(getattr(old, key) != value for key, value in row.items()):
+            rows.append(row)
+    gone = [key for key, old in known.items() if key not in wanted and old.enabled_at]
+    return rows, back, gone
+
+
 def _wrong_org(org_id: str, known: Mapping[str, Any]) -> WrongOrg:
     return WrongOrg(
         f"The connected org is {org_id}, but the ledger belongs to org {known['org_id']} "
@@ -121,18 +174,29 @@ class State:
         """Work on `database`."""
         self._db = database
 
-    def connect_org(self, org_id: str, environment: str, now: datetime) -> None:
-        """Remember the org at first sight; raise WrongOrg when another one answers later (R1)."""
+    def connect_org(
+        self, org_id: str, environment: str, now: datetime, instance_url: str | None = None
+    ) -> None:
+        """Remember the org at first sight; raise WrongOrg when another one answers later (R1).
+
+        Its address is kept for links to records, and follows the org where that moves.
+        """
         with self._db.begin() as connection:
             known = connection.execute(sa.select(t.org)).mappings().one_or_none()
             if known is None:
                 connection.execute(
                     t.org.insert().values(
-                        id=1, org_id=org_id, environment=environment, connected_at=now
+                        id=1,
+                        org_id=org_id,
+                        environment=environment,
+                        connected_at=now,
+                        instance_url=instance_url,
                     )
                 )
             elif known["org_id"] != org_id:
                 raise _wrong_org(org_id, dict(known))
+            elif instance_url and known["instance_url"] != instance_url:
+                connection.execute(t.org.update().values(instance_url=instance_url))
 
     def check_org(self, org_id: str) -> None:
         """Raise WrongOrg where `org_id` is not the remembered org; before the first, any will do (R1)."""
@@ -156,8 +220,7 @@ class State:
     def integrations(self) -> dict[tuple[str, str], IntegrationState]:
         """Return all integrations ever seen, by object and market."""
         with self._db.read() as connection:
-            rows = connection.execute(sa.select(t.integrations)).mappings()
-            return {(r["object"], r["market"]): IntegrationState(**r) for r in rows}
+            return _integrations(connection)
 
     def record_integrations(
         self,
@@ -176,31 +239,11 @@ class State:
         names any more is kept in `left_fields` (R19).
         """
         mapped = outputs or {}
-        known = self.integrations()
-        rows = []
-        back: list[tuple[str, str, datetime]] = []
-        for (name, market), (fingerprint, not_ready) in wanted.items():
-            old = known.get((name, market))
-            keeps = old is not None and old.fingerprint == fingerprint and old.enabled_at
-            enabled_at = old.enabled_at if old and keeps else (None if not_ready else now)
-            row = {
-                "object": name,
-                "market": market,
-                "fingerprint": fingerprint,
-                "enabled_at": enabled_at,
-                "not_ready": not_ready,
-                "resting_since": _resting_since(old, not_ready, now),
-                "outputs": ",".join(mapped.get((name, market), ())),
-                "left_fields": _left_fields(old, name, mapped),
-            }
-            if keeps and old and old.resting_since and not not_ready and not old.paused_at:
-                back.append((name, market, old.resting_since))
-            if old is None or any(getattr(old, key) != value for key, value in row.items()):
-                rows.append(row)
-        gone = [key for key, old in known.items() if key not in wanted and old.enabled_at]
-        if not rows and not gone:
+        if not any(_rollouts(self.integrations(), wanted, mapped, now)):
             return
         with self._db.begin() as connection:
+            # Read again: somebody may have paused one meanwhile.
+            rows, back, gone = _rollouts(_integrations(connection), wanted, mapped, now)
             self._db.upsert(connection, t.integrations, rows)
             for name, market, since in back:
                 read_again_from(connection, name, since)
@@ -211,6 +254,26 @@ class State:
                     .where(t.integrations.c.object == name, t.integrations.c.market == market)
                     .values(enabled_at=None)
                 )
+
+    def renew_rollout(self, chosen: Sequence[tuple[str, str]], now: datetime) -> None:
+        """Count these integrations (object and market) as turned on now, and their daily pulls of today as to come.
+
+        All their records become due at the limit's pace (R17, R28).
+        """
+        row = t.integrations.c
+        with self._db.begin() as connection:
+            for name, market in chosen:
+                connection.execute(
+                    t.integrations.update()
+                    .where(row.object == name, row.market == market)
+                    .values(enabled_at=now)
+                )
+            names = sorted({name for name, _ in chosen})
+            connection.execute(
+                t.objects.update()
+                .where(t.objects.c.object.in_(names))
+                .values(daily_pulled_on=None)
+            )
 
     def pause(self, name: str, market: str, now: datetime) -> None:
         """Let an integration rest from `now` on; one that rests already keeps its earlier moment."""
@@ -264,6 +327,13 @@ class State:
                 t.objects,
                 [{"object": n, "turned_on_at": org_now, "watermark": org_now} for n in names],
                 changes={},
+            )
+
+    def note_asked(self, names: Sequence[str], now: datetime) -> None:
+        """Note that the org answered whether these objects have changed."""
+        with self._db.begin() as connection:
+            connection.execute(
+                t.objects.update().where(t.objects.c.object.in_(names)).values(asked_at=now)
             )
 
     def mark_daily_pull(self, connection: sa.Connection, name: str, day: date) -> None:

@@ -21,6 +21,8 @@ FORGOTTEN: Final = (
     t.push_jobs,
     t.scorings,
     t.redos,
+    t.day_counts,
+    t.day_reports,
     t.market_holds,
     t.api_usage,
 )
@@ -82,6 +84,7 @@ def switch_org(
             t.leases.update().values(owner=None, expires_at=None, token=t.leases.c.token + 1)
         )
         new = {"id": 1, "org_id": org_id, "environment": environment, "connected_at": now}
+        new["instance_url"] = None  # preflight notes it
         database.upsert(connection, t.org, [new])
         return left
 

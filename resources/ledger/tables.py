@@ -37,6 +37,11 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _only(condition: str) -> dict[str, Any]:
+    """Return the options of an index over the rows that meet `condition`."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
 metadata: Final = sa.MetaData()
 
 org = sa.Table(
@@ -46,6 +51,7 @@ org = sa.Table(
     sa.Column("org_id", sa.String(18), nullable=False),
     sa.Column("environment", sa.String(20), nullable=False),
     sa.Column("connected_at", UtcDateTime, nullable=False),
+    sa.Column("instance_url", sa.String(255)),
     sa.CheckConstraint("id = 1", name="one_org"),
 )
 
@@ -70,6 +76,7 @@ objects = sa.Table(
     sa.Column("turned_on_at", UtcDateTime, nullable=False),
     sa.Column("watermark", UtcDateTime, nullable=False),
     sa.Column("pulled_at", UtcDateTime),
+    sa.Column("asked_at", UtcDateTime),
     sa.Column("seen_count", sa.Integer),
     sa.Column("seen_newest", UtcDateTime),
     sa.Column("daily_pulled_on", sa.Date),
@@ -112,19 +119,30 @@ waiting = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("seq", sa.Integer, nullable=False, server_default="1"),
     sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("waits_since", UtcDateTime, nullable=False),
     sa.Column("order_at", UtcDateTime),
     sa.Column("not_before", UtcDateTime, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("error_code", sa.String(80)),
     sa.Column("error_message", sa.Text),
+    sa.Column("first_failed_at", UtcDateTime),
+    sa.Column("last_failed_at", UtcDateTime),
     sa.Column("modstamp_seen", UtcDateTime),
     sa.Column("hash_seen", sa.String(255)),
     sa.Column("segment_id", sa.String(40)),
     sa.Column("claimed_seq", sa.Integer),
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Index("waiting_by_segment", "segment_id"),
-    sa.Index("waiting_by_claim", "object", "segment_id", "lasting", "priority", "order_at"),
+    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and into the other.
+    sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),
+    sa.Index(
+        "waiting_by_claim",
+        "object",
+        "lasting",
+        "priority",
+        "order_at",
+        **_only("segment_id IS NULL"),
+    ),
 )
 
 market_holds = sa.Table(
@@ -172,12 +190,13 @@ push_jobs = sa.Table(
 scorings = sa.Table(
     "scorings",
     metadata,
-    sa.Column("day", sa.Date, primary_key=True),
     sa.Column("object", sa.String(40), primary_key=True),
     sa.Column("record_id", sa.String(18), primary_key=True),
-    sa.Column("times", sa.Integer, nullable=False),
-    sa.Column("last_at", UtcDateTime, nullable=False),
-    sa.Index("scorings_by_record", "object", "record_id", "last_at"),
+    sa.Column("segment_id", sa.String(40), primary_key=True),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("scored_at", UtcDateTime, nullable=False),
+    sa.Column("in_a_row", sa.Integer, nullable=False),
+    sa.Index("scorings_by_day", "day", "object"),
 )
 
 redos = sa.Table(
@@ -188,6 +207,23 @@ redos = sa.Table(
     sa.Column("object", sa.String(40), primary_key=True),
     sa.Column("requested_at", UtcDateTime, nullable=False),
     sa.Column("records", sa.Integer, nullable=False),
+)
+
+day_counts = sa.Table(
+    "day_counts",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("object", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(160), primary_key=True),
+    sa.Column("records", sa.Integer, nullable=False),
+)
+
+day_reports = sa.Table(
+    "day_reports",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("object", sa.String(40), primary_key=True),
+    sa.Column("waiting", sa.Integer, nullable=False),
 )
 
 api_calls = sa.Table(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline.core.due import Reason
+from pipeline.core.due import LANES, Lane, Reason
+from pipeline.core.repeats import Scoring
 from resources.ledger import tables as t
 from resources.ledger.database import Database
 
 PRIORITIES: Final[Mapping[str, int]] = {reason.value: index for index, reason in enumerate(Reason)}
+FAILING: Final = "failing"
 CHUNK: Final = 500
 """How many ids one statement names: below the number of parameters that every database takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """A record that is to be scored, and why.
 
     `modstamp` and `hash` are what a pull saw (None where the ids alone are known); `order_at` sorts
@@ -32,6 +33,42 @@ class Wish:
     modstamp: datetime | None = None
     hash: str | None = None
     order_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Many wishes as columns, one entry a record in each: `Wish` says what they mean."""
+
+    record_ids: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    not_before: Sequence[datetime] = ()
+    modstamps: Sequence[datetime | None] = ()
+    hashes: Sequence[str | None] = ()
+    order_at: Sequence[datetime | None] = ()
+
+    @classmethod
+    def of(cls, wishes: Iterable[Wish]) -> Wishes:
+        """Return single wishes as columns."""
+        columns = list(zip(*wishes, strict=True))
+        return cls(*columns)
+
+    def __len__(self) -> int:
+        """Return how many records are wished for."""
+        return len(self.record_ids)
+
+    def part(self, start: int, stop: int) -> Wishes:
+        """Return the wishes from `start` on and before `stop`."""
+        return Wishes(*(column[start:stop] for column in self._columns()))
+
+    def once_each(self) -> Wishes:
+        """Return the last wish for each record."""
+        last = dict(zip(self.record_ids, range(len(self)), strict=True))
+        if len(last) == len(self):
+            return self
+        return Wishes(*([column[at] for at in last.values()] for column in self._columns()))
+
+    def _columns(self) -> list[Sequence[Any]]:
+        return [getattr(self, column.name) for column in fields(self)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +86,15 @@ class WaitingRow:
     segment_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SlowedRow:
+    """A record that is slowed down, and until when."""
+
+    object: str
+    record_id: str
+    until: datetime
+
+
 def chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     """Cut `ids` into pieces that fit one statement."""
     return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
@@ -62,7 +108,7 @@ class Waiting:
         self._db = database
 
     def add(
-        self, connection: sa.Connection, name: str, wishes: Sequence[Wish], now: datetime
+        self, connection: sa.Connection, name: str, wishes: Wishes, now: datetime
     ) -> None:
         """Put `wishes` on the list in the caller's transaction.
 
@@ -70,28 +116,44 @@ class Waiting:
         inputs makes it try anew at once (R23), and where it is being pushed at this moment, it will be
         released afterwards instead of leaving. A redo always counts as a new wish.
         """
-        rows = [
-            {
-                "object": name,
-                "record_id": wish.record_id,
-                "reason": wish.reason,
-                "priority": PRIORITIES[wish.reason],
-                "requested_at": now,
-                "order_at": wish.order_at,
-                "not_before": wish.not_before,
-                "modstamp_seen": wish.modstamp,
-                "hash_seen": wish.hash,
-            }
-            # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one statement.
-            for wish in {wish.record_id: wish for wish in wishes}.values()
-        ]
-        self._db.upsert(connection, t.waiting, rows, changes=_merged())
+        # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one statement.
+        wishes = wishes.once_each()
+        columns = {
+            "object": [name] * len(wishes),
+            "record_id": wishes.record_ids,
+            "reason": wishes.reasons,
+            "priority": [PRIORITIES[reason] for reason in wishes.reasons],
+            "requested_at": [now] * len(wishes),
+            "waits_since": [now] * len(wishes),
+            "order_at": wishes.order_at,
+            "not_before": wishes.not_before,
+            "modstamp_seen": wishes.modstamps,
+            "hash_seen": wishes.hashes,
+        }
+        self._db.upsert_columns(connection, t.waiting, columns, changes=_merged())
 
     def ids_waiting(self, name: str) -> int:
         """Return how many records of the object wait, in flight or not."""
         with self._db.read() as connection:
             count = connection.scalar(sa.select(sa.func.count()).where(t.waiting.c.object == name))
             return int(count or 0)
+
+    def by_kind(self, name: str) -> dict[str, int]:
+        """Return how many records of the object wait, by lane; those that failed before apart, as `failing`."""
+        row = t.waiting.c
+        failing = row.error_code.is_not(None).label("failing")
+        query = (
+            sa.select(row.reason, failing, sa.func.count().label("records"))
+            .where(row.object == name)
+            .group_by(row.reason, failing)
+        )
+        counts = {lane.value: 0 for lane in Lane} | {FAILING: 0}
+        with self._db.read() as connection:
+            for found in connection.execute(query):
+                counts[FAILING if found.failing else LANES[Reason(found.reason)].value] += (
+                    found.records
+                )
+        return counts
 
     def waiting_for(self, market: str, name: str) -> int:
         """Return how many records of the object wait until a held market works again."""
@@ -144,31 +206,78 @@ class Waiting:
         with self._db.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def failures(self) -> list[WaitingRow]:
-        """Return the rows that failed last time, newest request first."""
+    def row(self, name: str, record_id: str) -> WaitingRow | None:
+        """Return the record's row, or None where it does not wait."""
         with self._db.read() as connection:
-            return _rows(connection, t.waiting.c.error_code.is_not(None))
+            rows = _rows(
+                connection,
+                sa.and_(t.waiting.c.object == name, t.waiting.c.record_id == record_id),
+            )
+        return rows[0] if rows else None
 
     def of_segment(self, segment_id: str) -> list[WaitingRow]:
         """Return the rows that a segment has claimed."""
         with self._db.read() as connection:
             return _rows(connection, t.waiting.c.segment_id == segment_id)
 
-    def scored_times(
-        self, connection: sa.Connection, name: str, ids: Sequence[str], day: date
-    ) -> dict[str, tuple[int, datetime]]:
-        """Return for each of `ids` scored on `day` how often and when last (R15)."""
-        found: dict[str, tuple[int, datetime]] = {}
-        for part in chunks(ids):
-            query = sa.select(
-                t.scorings.c.record_id, t.scorings.c.times, t.scorings.c.last_at
-            ).where(
-                t.scorings.c.day == day,
-                t.scorings.c.object == name,
-                t.scorings.c.record_id.in_(part),
-            )
-            found |= {row.record_id: (row.times, row.last_at) for row in connection.execute(query)}
+    def requested_at(self, segment_id: str, ids: Collection[str]) -> dict[str, datetime]:
+        """Return when those of `ids` that have not failed were asked for, of a segment's new and changed rows."""
+        row = t.waiting.c
+        found: dict[str, datetime] = {}
+        with self._db.read() as connection:
+            for part in chunks(list(ids)):
+                query = sa.select(row.record_id, row.requested_at).where(
+                    row.segment_id == segment_id,
+                    row.record_id.in_(part),
+                    row.reason.in_([Reason.NEW.value, Reason.CHANGED.value]),
+                    row.error_code.is_(None),
+                )
+                found |= {r.record_id: r.requested_at for r in connection.execute(query)}
         return found
+
+    def reasons_of_segment(self, segment_id: str) -> dict[str, str]:
+        """Return why each record of a segment was claimed, by id."""
+        row = t.waiting.c
+        with self._db.read() as connection:
+            ids, reasons = self._db.listed(
+                connection, row.record_id, row.reason, where=row.segment_id == segment_id
+            )
+        known = {reason.value: reason.value for reason in Reason}  # one text, not one a record
+        return dict(sorted(zip(ids, map(known.__getitem__, reasons), strict=True)))
+
+    def scored_since(
+        self, connection: sa.Connection, name: str, ids: Sequence[str], since: datetime
+    ) -> dict[str, list[Scoring]]:
+        """Return for each of `ids` that was scored after `since` when that was, oldest first (R15)."""
+        row = t.scorings.c
+        found: dict[str, list[Scoring]] = {}
+        query = (
+            sa.select(row.record_id, row.scored_at, row.in_a_row)
+            .where(row.object == name, self._db.one_of(row.record_id, ids), row.scored_at > since)
+            .order_by(row.scored_at)
+        )
+        for record_id, at, in_a_row in connection.execute(query):
+            found.setdefault(record_id, []).append(Scoring(at, in_a_row))
+        return found
+
+    def slowed_down(self, now: datetime) -> list[SlowedRow]:
+        """Return the records that keep becoming due and rest, those that rest longest first (R15).
+
+        They wait for a later time though they have not failed since their last edit.
+        """
+        row = t.waiting.c
+        query = (
+            sa.select(row.object, row.record_id, row.not_before)
+            .where(
+                row.segment_id.is_(None),
+                row.not_before > now,
+                row.tries == 0,
+                row.held_for.is_(None),
+            )
+            .order_by(row.not_before.desc(), row.object, row.record_id)
+        )
+        with self._db.read() as connection:
+            return [SlowedRow(*found) for found in connection.execute(query)]
 
 
 def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[WaitingRow]:
@@ -178,12 +287,16 @@ def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[
         .where(condition)
         .order_by(t.waiting.c.object, t.waiting.c.requested_at.desc(), t.waiting.c.record_id)
     )
-    return [WaitingRow(**row) for row in connection.execute(query).mappings()]
+    return [WaitingRow(*row) for row in connection.execute(query)]
 
 
 def _merged() -> dict[str, Any]:
-    """Return how a wish changes a row that stands already (`add` says it in words)."""
+    """Return how a wish changes a row that stands already (`add` says it in words).
+
+    Without a bound value: only so does SQLAlchemy send PostgreSQL many rows in one statement.
+    """
     old = t.waiting.c
+    none, one = sa.literal_column("0", sa.Integer), sa.literal_column("1", sa.Integer)
 
     def offered(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         return sa.literal_column(f"excluded.{column.name}", column.type)
@@ -196,16 +309,17 @@ def _merged() -> dict[str, Any]:
         offered(old.hash_seen).is_not(None),
         sa.or_(old.hash_seen.is_(None), offered(old.hash_seen) != old.hash_seen),
     )
-    redo = offered(old.reason) == Reason.REDO.value
+    redo = offered(old.priority) == sa.literal_column(str(PRIORITIES[Reason.REDO.value]))
     anew = sa.or_(later, other, redo)
     urgent = offered(old.priority) < old.priority
     return {
         "reason": sa.case((urgent, offered(old.reason)), else_=old.reason),
         "priority": sa.case((urgent, offered(old.priority)), else_=old.priority),
         "order_at": sa.case((urgent, offered(old.order_at)), else_=old.order_at),
-        "seq": old.seq + sa.case((sa.or_(other, redo), 1), else_=0),
+        "requested_at": sa.case((redo, offered(old.requested_at)), else_=old.requested_at),
+        "seq": old.seq + sa.case((sa.or_(other, redo), one), else_=none),
         "not_before": sa.case((anew, offered(old.not_before)), else_=old.not_before),
-        "tries": sa.case((anew, 0), else_=old.tries),
+        "tries": sa.case((anew, none), else_=old.tries),
         "lasting": sa.case((anew, sa.false()), else_=old.lasting),
         "modstamp_seen": sa.func.coalesce(offered(old.modstamp_seen), old.modstamp_seen),
         "hash_seen": sa.func.coalesce(offered(old.hash_seen), old.hash_seen),

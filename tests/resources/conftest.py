@@ -1,4 +1,4 @@
-"""A ledger on a real SQLite file."""
+"""A ledger on a real database: a SQLite file, and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from resources.ledger.ledger import Ledger
+from tests.postgres import Postgres
 from tests.resources.ledger_support import Book
 
 
@@ -21,10 +22,23 @@ def new_ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def book(tmp_path: Path, new_ledger_file: Path) -> Iterator[Book]:
+def new_ledger(
+    ledger_kind: str, tmp_path: Path, new_ledger_file: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """Give the address of a ledger that nobody has used yet."""
+    if ledger_kind == "sqlite":
+        path = tmp_path / "ledger.db"
+        shutil.copy(new_ledger_file, path)
+        yield f"sqlite:///{path}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def book(new_ledger: str) -> Iterator[Book]:
     """Give a new ledger, with a clock."""
-    path = tmp_path / "ledger.db"
-    shutil.copy(new_ledger_file, path)
-    ledger = Ledger(f"sqlite:///{path}")
+    ledger = Ledger(new_ledger)
     yield Book(ledger)
     ledger.close()

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from threading import Barrier
+from time import sleep
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,7 +48,7 @@ class Book:
 
     def many(self, count: int, of: str = "Lead", reason: str = "changed") -> None:
         """Put `count` made-up records on the waiting list."""
-        self.wish(*(f"{of}-{reason}-{n:04}" for n in range(count)), of=of, reason=reason)
+        self.wish(*(f"{of[0]}-{reason[:8]}-{n:04}" for n in range(count)), of=of, reason=reason)
 
     def claim(self, of: str = "Lead", rows_max: int = 10_000, day: date = DAY) -> Segment | None:
         """Claim on `day`, at the time it is."""
@@ -136,22 +137,28 @@ class Book:
 
 def failure(record_id: str, *, passing: bool = False) -> RowFailure:
     """A row that Salesforce did not take."""
-    return RowFailure(record_id, "STRING_TOO_LONG", "data value too large", passing=passing)
+    code = "UNABLE_TO_LOCK_ROW" if passing else "STRING_TOO_LONG"
+    return RowFailure(record_id, code, "as Salesforce words it")
 
 
-def work_at_once(
-    url: str, number: int, opened: Barrier, filled: Barrier, limit: int
-) -> Counter[str]:
-    """What each of several processes does: open the ledger, then claim until the day is used up."""
-    opened.wait(60)
+def open_at_once(number: int, ready: Barrier, url: str) -> None:
+    """What each of several processes does: open the ledger at the same moment, and count one call."""
+    ready.wait(60)
     ledger = Ledger(url)
-    filled.wait(60)
+    ledger.calls.count(DAY, f"process-{number}")
+    ledger.close()
+
+
+def work_at_once(number: int, ready: Barrier, url: str, limit: int) -> Counter[str]:
+    """What each of several processes does: claim until the day is used up."""
+    ledger = Ledger(url)
+    ready.wait(60)
     name, owner = ("Account", "Contact", "Lead")[number % 3], f"process-{number}"
     claimed: Counter[str] = Counter()
-    for _ in range(400):
+    while True:
         lease = ledger.state.acquire_lease(name, owner, now=NOW, lasts=LASTS)
         if lease is None:
-            claimed["refused"] += 1
+            sleep(0.002)
             continue
         segment = ledger.claims.claim(
             lease,
@@ -160,7 +167,7 @@ def work_at_once(
             now_local=datetime.combine(DAY, time(22, 30), UTC),
             policy=DayPolicy(limit=limit),
             daily_pulls_done=True,
-            rows_max=17,
+            rows_max=97,
             run_id=owner,
         )
         ledger.calls.count(DAY, "query")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -19,10 +16,10 @@ from resources.ledger.claims import (
     SegmentState,
     backoff,
 )
-from resources.ledger.ledger import Ledger
 from resources.ledger.waiting import Wish
-from tests.resources.ledger_support import DAY, NOW, Book, failure, work_at_once
+from tests.resources.ledger_support import DAY, NOW, Book, failure
 
+pytestmark = pytest.mark.both_ledgers
 TOMORROW = DAY + timedelta(days=1)
 
 
@@ -158,30 +155,6 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
             t.integrations.update().filter_by(object="Contact").values(paused_at=NOW)
         )
     assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
-
-
-def test_six_processes_at_once_never_exceed_the_limit(tmp_path: Path) -> None:
-    """R20: on one file, opened by all at the same moment, with leases changing hands."""
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(6, context) as pool:
-        opened, filled = manager.Barrier(6), manager.Barrier(7)
-        work = [pool.submit(work_at_once, url, n, opened, filled, 500) for n in range(6)]
-        ledger = Ledger(url)
-        book = Book(ledger)
-        for name in ("Account", "Contact", "Lead"):
-            book.many(300, of=name)
-            ledger.state.release_lease(name, "me")
-        filled.wait(60)
-        done = [one.result(timeout=120) for one in work]
-    segments = ledger.claims.segments(day=DAY)
-    ids = [i for segment in segments for i in sorted(book.ids(segment))]
-
-    assert sum(count["rows"] for count in done) == 500 == book.day()["used"]
-    assert sum(segment.rows for segment in segments) == 500 == len(ids)
-    assert len({segment.run_id for segment in segments}) >= 3
-    assert ledger.calls.total(DAY) == sum(count["calls"] for count in done)
-    ledger.close()
 
 
 def test_pushed_rows_leave_the_list(book: Book) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from pipeline.core.due import Reason
+from pipeline.core.repeats import Scoring
 from resources.ledger.waiting import CHUNK, Wish
-from tests.resources.ledger_support import DAY, NOW, Book, failure
+from tests.resources.ledger_support import NOW, Book, failure
 
+pytestmark = pytest.mark.both_ledgers
 LATER = NOW + timedelta(minutes=1)
 REASONS = [reason.value for reason in Reason]
 
@@ -150,7 +152,7 @@ def test_failures_are_listed_with_salesforces_own_words(book: Book) -> None:
     """R23."""
     failing(book)
     book.wish("b")
-    (row,) = book.ledger.waiting.failures()
+    (row,) = book.ledger.failures.rows()
 
     assert (row.record_id, row.error_code, row.error_message) == (
         "a",
@@ -160,8 +162,8 @@ def test_failures_are_listed_with_salesforces_own_words(book: Book) -> None:
     assert row.not_before > NOW
 
 
-def test_how_often_a_record_was_scored_on_a_day_is_known(book: Book) -> None:
-    """R15: for any number of ids at once."""
+def test_when_a_record_was_scored_lately_is_known(book: Book) -> None:
+    """R15: for any number of ids at once, whatever day it was."""
     ids = [f"x{n}" for n in range(CHUNK + 5)]
     for _ in range(2):
         book.wish("a", ids[-1])
@@ -169,8 +171,13 @@ def test_how_often_a_record_was_scored_on_a_day_is_known(book: Book) -> None:
         book.end(segment, pushed=("a", ids[-1]))
         book.wait(minutes=1)
     with book.ledger.database.read() as connection:
-        times = book.ledger.waiting.scored_times(connection, "Lead", ["a", *ids], DAY)
-        other = book.ledger.waiting.scored_times(connection, "Lead", ["a"], DAY + timedelta(days=1))
+        found = book.ledger.waiting.scored_since(
+            connection, "Lead", ["a", *ids], NOW - timedelta(days=1)
+        )
+        newer = book.ledger.waiting.scored_since(connection, "Lead", ["a"], NOW)
+        other = book.ledger.waiting.scored_since(connection, "Contact", ["a"], NOW)
 
-    assert times == {"a": (2, LATER), ids[-1]: (2, LATER)}
+    both = [Scoring(NOW, 1), Scoring(LATER, 2)]
+    assert found == {"a": both, ids[-1]: both}
+    assert newer == {"a": both[1:]}
     assert other == {}

@@ -25,6 +25,19 @@ def upgrade() -> None:
     sa.CheckConstraint('id = 1', name='one_usage'),
     sa.PrimaryKeyConstraint('id')
     )
+    op.create_table('day_counts',
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('object', sa.String(length=40), nullable=False),
+    sa.Column('name', sa.String(length=160), nullable=False),
+    sa.Column('records', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('day', 'object', 'name')
+    )
+    op.create_table('day_reports',
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('object', sa.String(length=40), nullable=False),
+    sa.Column('waiting', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('day', 'object')
+    )
     op.create_table('day_usage',
     sa.Column('day', sa.Date(), nullable=False),
     sa.Column('object', sa.String(length=40), nullable=False),
@@ -72,6 +85,7 @@ def upgrade() -> None:
     sa.Column('turned_on_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('watermark', sa.DateTime(timezone=True), nullable=False),
     sa.Column('pulled_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('seen_count', sa.Integer(), nullable=True),
     sa.Column('seen_newest', sa.DateTime(timezone=True), nullable=True),
     sa.Column('daily_pulled_on', sa.Date(), nullable=True),
@@ -82,6 +96,7 @@ def upgrade() -> None:
     sa.Column('org_id', sa.String(length=18), nullable=False),
     sa.Column('environment', sa.String(length=20), nullable=False),
     sa.Column('connected_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('instance_url', sa.String(length=255), nullable=True),
     sa.CheckConstraint('id = 1', name='one_org'),
     sa.PrimaryKeyConstraint('id')
     )
@@ -107,15 +122,16 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('request', 'day', 'object')
     )
     op.create_table('scorings',
-    sa.Column('day', sa.Date(), nullable=False),
     sa.Column('object', sa.String(length=40), nullable=False),
     sa.Column('record_id', sa.String(length=18), nullable=False),
-    sa.Column('times', sa.Integer(), nullable=False),
-    sa.Column('last_at', sa.DateTime(timezone=True), nullable=False),
-    sa.PrimaryKeyConstraint('day', 'object', 'record_id')
+    sa.Column('segment_id', sa.String(length=40), nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('scored_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('in_a_row', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('object', 'record_id', 'segment_id')
     )
     with op.batch_alter_table('scorings', schema=None) as batch_op:
-        batch_op.create_index('scorings_by_record', ['object', 'record_id', 'last_at'], unique=False)
+        batch_op.create_index('scorings_by_day', ['day', 'object'], unique=False)
 
     op.create_table('segments',
     sa.Column('segment_id', sa.String(length=40), nullable=False),
@@ -143,11 +159,14 @@ def upgrade() -> None:
     sa.Column('priority', sa.Integer(), nullable=False),
     sa.Column('seq', sa.Integer(), server_default='1', nullable=False),
     sa.Column('requested_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('waits_since', sa.DateTime(timezone=True), nullable=False),
     sa.Column('order_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('not_before', sa.DateTime(timezone=True), nullable=False),
     sa.Column('tries', sa.Integer(), server_default='0', nullable=False),
     sa.Column('error_code', sa.String(length=80), nullable=True),
     sa.Column('error_message', sa.Text(), nullable=True),
+    sa.Column('first_failed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('last_failed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('modstamp_seen', sa.DateTime(timezone=True), nullable=True),
     sa.Column('hash_seen', sa.String(length=255), nullable=True),
     sa.Column('segment_id', sa.String(length=40), nullable=True),
@@ -157,8 +176,9 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('object', 'record_id')
     )
     with op.batch_alter_table('waiting', schema=None) as batch_op:
-        batch_op.create_index('waiting_by_claim', ['object', 'segment_id', 'lasting', 'priority', 'order_at'], unique=False)
-        batch_op.create_index('waiting_by_segment', ['segment_id'], unique=False)
+        unclaimed, claimed = sa.text('segment_id IS NULL'), sa.text('segment_id IS NOT NULL')
+        batch_op.create_index('waiting_by_claim', ['object', 'lasting', 'priority', 'order_at'], unique=False, sqlite_where=unclaimed, postgresql_where=unclaimed)
+        batch_op.create_index('waiting_by_segment', ['segment_id'], unique=False, sqlite_where=claimed, postgresql_where=claimed)
 
 
 
@@ -174,7 +194,7 @@ def downgrade() -> None:
 
     op.drop_table('segments')
     with op.batch_alter_table('scorings', schema=None) as batch_op:
-        batch_op.drop_index('scorings_by_record')
+        batch_op.drop_index('scorings_by_day')
 
     op.drop_table('scorings')
     op.drop_table('redos')
@@ -189,5 +209,7 @@ def downgrade() -> None:
     op.drop_table('integrations')
     op.drop_table('days')
     op.drop_table('day_usage')
+    op.drop_table('day_reports')
+    op.drop_table('day_counts')
     op.drop_table('api_usage')
     op.drop_table('api_calls')

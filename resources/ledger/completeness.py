@@ -1,0 +1,130 @@
+"""Which days have records that still wait, and what was last told of them (R28, R29)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from resources.ledger import tables as t
+from resources.ledger.database import Database
+
+TO_BE_TOLD: Final = -1
+"""Stands for what was told of a day whose records were asked for again: whatever it is now, it is told anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingGroup:
+    """Records of one object that wait alike; counts are records.
+
+    `since` is when they were first asked for, `segment_day` the day of the segment that has claimed them, and
+    `redone_day` the past day whose redo asked for them, where one did.
+    """
+
+    since: datetime
+    segment_day: date | None
+    redone_day: date | None
+    waiting: int
+    failing: int
+    in_flight: int
+
+
+class Completeness:
+    """Reads of what waits by day, and what was told of each day."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on `database`."""
+        self._db = database
+
+    def groups(self, name: str) -> list[WaitingGroup]:
+        """Return what waits of the object; a record that a redo asked for is in a further group for that day.
+
+        Days of which it was told that a redo is done are passed over, so that this stays small.
+        """
+        with self._db.read() as connection:
+            own = connection.execute(_waiting(name)).all()
+            redone = connection.execute(_redone(name)).all()
+        return [
+            WaitingGroup(
+                since=row[0],
+                segment_day=row[1],
+                redone_day=row[2],
+                waiting=row[3],
+                failing=row[4],
+                in_flight=row[5],
+            )
+            for row in (*own, *redone)
+        ]
+
+    def told(self, name: str) -> dict[date, int]:
+        """Return how many records were last told to wait, by day."""
+        row = t.day_reports.c
+        with self._db.read() as connection:
+            query = sa.select(row.day, row.waiting).where(row.object == name)
+            return dict(connection.execute(query).all())
+
+    def note_told(self, name: str, waiting: Mapping[date, int]) -> None:
+        """Keep what was told, after it was told: told twice is no harm."""
+        rows = [{"day": day, "object": name, "waiting": n} for day, n in waiting.items()]
+        with self._db.begin() as connection:
+            self._db.upsert(connection, t.day_reports, rows)
+
+    def forget_told(self, connection: sa.Connection, name: str, day: date) -> None:
+        """Have the day told anew, in the caller's transaction."""
+        row = {"day": day, "object": name, "waiting": TO_BE_TOLD}
+        self._db.upsert(connection, t.day_reports, [row])
+
+
+def _figures() -> tuple[sa.ColumnElement[int], ...]:
+    failing = sa.case((t.waiting.c.error_code.is_not(None), 1), else_=0)
+    in_flight = sa.case((t.waiting.c.segment_id.is_not(None), 1), else_=0)
+    return sa.func.count(), sa.func.sum(failing), sa.func.sum(in_flight)
+
+
+def _waiting(name: str) -> sa.Select[tuple[datetime, date, date, int, int, int]]:
+    segment = t.segments.c
+    claimed = t.waiting.outerjoin(t.segments, segment.segment_id == t.waiting.c.segment_id)
+    none = sa.null().label("redone_day")
+    return (
+        sa.select(t.waiting.c.waits_since, segment.day, none, *_figures())
+        .select_from(claimed)
+        .where(t.waiting.c.object == name)
+        .group_by(t.waiting.c.waits_since, segment.day)
+    )
+
+
+def _redone(name: str) -> sa.Select[tuple[datetime, date, date, int, int, int]]:
+    """Return the query for the records that wait, were scored on a day that was redone since, and not since then."""
+    row, again, this, later = t.waiting.c, t.redos.c, t.scorings.alias(), t.scorings.alias()
+    since = sa.exists().where(
+        later.c.object == name,
+        later.c.record_id == row.record_id,
+        later.c.scored_at > again.requested_at,
+    )
+    # A record may have been scored several times on the day, and the day redone several times.
+    asked = (
+        sa.select(again.day.label("redone_day"), row.record_id)
+        .distinct()
+        .select_from(t.redos)
+        .join(this, sa.and_(this.c.object == again.object, this.c.day == again.day))
+        .join(t.waiting, sa.and_(row.object == this.c.object, row.record_id == this.c.record_id))
+        .outerjoin(
+            t.day_reports,
+            sa.and_(t.day_reports.c.day == again.day, t.day_reports.c.object == again.object),
+        )
+        .where(
+            again.object == name, sa.func.coalesce(t.day_reports.c.waiting, TO_BE_TOLD) != 0, ~since
+        )
+        .subquery()
+    )
+    segment = t.segments.c
+    return (
+        sa.select(row.waits_since, segment.day, asked.c.redone_day, *_figures())
+        .select_from(asked)
+        .join(t.waiting, sa.and_(row.object == name, row.record_id == asked.c.record_id))
+        .outerjoin(t.segments, segment.segment_id == row.segment_id)
+        .group_by(row.waits_since, segment.day, asked.c.redone_day)
+    )
