@@ -1,7 +1,8 @@
 """The sensor: asks every few minutes whether there is anything to do, and says why not (R14, D7)."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -11,15 +12,23 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
+from assets.completeness import tell_changed
+from assets.figures import standing_figures
+from assets.freshness import is_to_be_reported
 from assets.partitions import partition_key
 from assets.work import TICK, WorkResource
 from pipeline.core.config import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.watch import Ask, watch
+from pipeline.steps.work import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Work
 
 SENSOR: Final = "salesforce_changes"
+NOTHING_NEW: Final = "nothing new"
 PAUSE_MAX: Final = timedelta(hours=1)
+DEAD_AFTER: Final = LEASE_LASTS + timedelta(minutes=1)
+"""How old a run must be before its object's lease tells that its process is gone."""
+
 IN_PROGRESS: Final = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -39,10 +48,17 @@ class _Asked:
 
 
 def salesforce_changes_sensor(
-    configuration: Configuration, launched: Sequence[UnresolvedAssetJobDefinition], *, running: bool
+    configuration: Configuration,
+    launched: Sequence[UnresolvedAssetJobDefinition],
+    *,
+    running: bool,
+    prefix: Sequence[str] = (),
 ) -> dg.SensorDefinition:
     """Return the sensor. One tick is one API call for all objects; a tick moves no watermark."""
-    interval = timedelta(minutes=configuration.settings.pull_interval_minutes)
+    settings = configuration.settings
+    interval = timedelta(minutes=settings.pull_interval_minutes)
+    key = dg.AssetKey([*prefix, CHANGED_RECORDS])
+    pushed = dg.AssetKey([*prefix, PUSHED])
 
     @dg.sensor(
         name=SENSOR,
@@ -58,14 +74,16 @@ def salesforce_changes_sensor(
     )
     def sensor(
         context: dg.SensorEvaluationContext, work: WorkResource
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        opened = work.get(f"{TICK}-{SENSOR}")
+    ) -> dg.SensorResult | dg.SkipReason:
         busy = _objects_in_progress(context.instance)
         try:
+            opened = work.get(f"{TICK}-{SENSOR}")
+            _end_dead_runs(context.instance, opened)
             watched = watch(opened)
+            for name in opened.configuration.objects:
+                tell_changed(context.instance, pushed, opened, name)
         except InsightsError as error:
-            yield dg.SkipReason(str(error))
-            return
+            return dg.SkipReason(str(error))
         skips = dict(watched.skips)
         cursor = _read_cursor(context.cursor)
         requests: dict[str, dg.RunRequest] = {}
@@ -75,19 +93,54 @@ def salesforce_changes_sensor(
             if ask.object in busy:
                 skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
                 continue
-            remembered = f"{ask.object} {ask.job}"
+            remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
             attempt = _attempt(cursor.get(remembered), ask, opened.now(), interval)
             if attempt is None:
                 skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
                 continue
             cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
             requests[ask.object] = _request(ask, attempt, opened.now(), opened.today)
-        context.update_cursor(_written(cursor))
-        yield from requests.values()
-        if not requests:
-            yield dg.SkipReason("; ".join(f"{name}: {why}" for name, why in skips.items()))
+        quiet = _nothing_new(key, watched.unchanged, cursor, opened, settings.pull_interval_minutes)
+        why_not = "; ".join(f"{name}: {why}" for name, why in skips.items())
+        return dg.SensorResult(
+            run_requests=list(requests.values()),
+            skip_reason=None if requests else why_not,
+            cursor=_written(cursor),
+            asset_events=quiet,
+        )
 
     return sensor
+
+
+def _nothing_new(
+    key: dg.AssetKey,
+    unchanged: Sequence[str],
+    cursor: dict[str, _Asked],
+    work: Work,
+    interval_minutes: int,
+) -> list[dg.AssetMaterialization]:
+    """Report now and then that the org was asked and has nothing new: the asset is as fresh as can be."""
+    last, now = cursor.get(NOTHING_NEW), work.now()
+    if not unchanged or not is_to_be_reported(
+        last.at.timestamp() if last else None, now.timestamp(), interval_minutes
+    ):
+        return []
+    cursor[NOTHING_NEW] = _Asked(NOTHING_NEW, 1, now)
+    return [
+        dg.AssetMaterialization(
+            asset_key=key,
+            partition=partition_key(work.today, name),
+            description="The sensor asked the org; nothing has changed since the last pull.",
+            metadata={
+                "asked_at": dg.MetadataValue.timestamp(now),
+                "read": 0,
+                "not_due": 0,
+                "due": 0,
+                **standing_figures(work, work.today, name),
+            },
+        )
+        for name in unchanged
+    ]
 
 
 def _request(ask: Ask, attempt: int, now: datetime, day: date) -> dg.RunRequest:
@@ -105,6 +158,25 @@ def _objects_in_progress(instance: dg.DagsterInstance) -> dict[str, str]:
     return {run.tags[OBJECT_TAG]: run.run_id for run in runs if OBJECT_TAG in run.tags}
 
 
+def _end_dead_runs(instance: dg.DagsterInstance, work: Work) -> None:
+    """Report runs as failed whose process is gone: after a machine has died, or a command was killed, nobody else does.
+
+    Else they would be on their way for ever, and keep their object's place in the queue. A run that works holds its
+    object's lease (D3). Dagster starts the failed run again where it can; this tick asks for no other.
+    """
+    statuses = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED]
+    began_before = time.time() - DEAD_AFTER.total_seconds()
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=statuses), limit=200):
+        run, name = record.dagster_run, record.dagster_run.tags.get(OBJECT_TAG)
+        began = record.start_time or record.create_timestamp.timestamp()
+        if name is None or began > began_before:
+            continue
+        if work.ledger.state.lease_holder(name, work.now()) != (run.root_run_id or run.run_id):
+            instance.report_run_failed(
+                run, f"The process of this run is gone: it has not held {name} for ten minutes."
+            )
+
+
 def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) -> int | None:
     """Return which attempt at the situation this is; None while its pause lasts, doubling each time."""
     situation = f"{ask.job} {ask.situation}"
@@ -115,11 +187,22 @@ def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) 
 
 
 def _read_cursor(text: str | None) -> dict[str, _Asked]:
-    asked: Mapping[str, Any] = json.loads(text) if text else {}
-    return {
-        name: _Asked(entry["situation"], entry["attempts"], datetime.fromisoformat(entry["at"]))
-        for name, entry in asked.items()
-    }
+    """Return what the last ticks asked for; of what another version or a person wrote, what can be read."""
+    try:
+        asked = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    entries = asked.items() if isinstance(asked, dict) else ()
+    return {name: read for name, entry in entries if (read := _read_asked(entry)) is not None}
+
+
+def _read_asked(entry: Any) -> _Asked | None:
+    try:
+        situation, attempts = str(entry["situation"]), int(entry["attempts"])
+        at = datetime.fromisoformat(entry["at"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return _Asked(situation, attempts, at) if attempts >= 1 and at.tzinfo else None
 
 
 def _written(cursor: Mapping[str, _Asked]) -> str:

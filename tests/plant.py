@@ -73,7 +73,7 @@ class Plant:
     """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it.
 
     With `in_memory` Dagster keeps its runs in memory: the same instance, and a run takes a quarter of the time.
-    `last` is the last run's result.
+    `ledger` is its database's address, where it is not a file in the home folder. `last` is the last run's result.
     """
 
     org: RunningOrg
@@ -82,6 +82,7 @@ class Plant:
     integrations: Sequence[Mapping[str, Any]] = ()
     now: datetime = START
     in_memory: bool = False
+    ledger: str | None = None
     instance: dg.DagsterInstance = field(init=False)
     definitions: dg.Definitions = field(init=False)
     cursor: str | None = None
@@ -123,6 +124,7 @@ class Plant:
         self.definitions = build_definitions(
             config=self.folder / "config",
             home=self.folder / "home",
+            ledger=self.ledger,
             clock=ManualClock(file=str(self.folder / "clock")),
         )
 
@@ -211,9 +213,12 @@ class Plant:
         return figures
 
     def execute(
-        self, job: str, key: str, tags: Mapping[str, str], *, resumed: int = 0, **more: Any
+        self, job: str, key: str, tags: Mapping[str, str], *, resumed: int | None = 0, **more: Any
     ) -> dict[str, Any]:
-        """Run a job on one partition as Dagster would launch it, and return its figures."""
+        """Run a job on one partition as Dagster would launch it, and return its figures.
+
+        With `resumed` None the run may take over as much as it says.
+        """
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,
@@ -226,7 +231,8 @@ class Plant:
         for event in result.get_asset_materialization_events():
             figures |= {k: v.value for k, v in event.materialization.metadata.items()}
         if result.success and {"claimed", "pushed"} <= figures.keys():
-            adds_up(figures, resumed)
+            taken_over = figures["resumed"] if resumed is None else resumed
+            adds_up(figures, taken_over)
         return figures
 
     @property
@@ -247,12 +253,12 @@ class Plant:
         self.cursor = asked.cursor
         return list(asked.run_requests or ()), asked.skip_message or ""
 
-    def tick(self) -> tuple[list[dict[str, Any]], str]:
+    def tick(self, resumed: int | None = 0) -> tuple[list[dict[str, Any]], str]:
         """Evaluate the sensor once and run what it asks for; return the runs' figures, or why there are none."""
         requests, why_not = self.ask()
         figures = [
             {"job": r.job_name, "key": str(r.partition_key)}
-            | self.execute(str(r.job_name), str(r.partition_key), r.tags)
+            | self.execute(str(r.job_name), str(r.partition_key), r.tags, resumed=resumed)
             for r in requests
         ]
         return figures, why_not
@@ -281,7 +287,7 @@ class Plant:
 
     def failures(self) -> list[Any]:
         """Return the records that failed last time."""
-        rows: list[Any] = self.with_work(lambda work: work.ledger.waiting.failures())
+        rows: list[Any] = self.with_work(lambda work: work.ledger.failures.rows())
         return rows
 
 
@@ -323,7 +329,8 @@ def adds_up(figures: Mapping[str, Any], resumed: int = 0) -> None:
         of_pull = figures["waiting_of_this_pull"] + figures["claimed_of_this_pull"]
         assert figures["due"] == of_pull, figures
     assert figures["settled"] == figures["pushed"] + figures["failed"] + figures["gone"], figures
-    assert figures["claimed"] + resumed == figures["settled"] + figures["in_flight"], figures
+    ended = figures["settled"] + figures["in_flight"] + figures["released"]
+    assert figures["claimed"] + resumed == ended, figures
 
 
 def write_edit(market: Path, org: RunningOrg, name: str, record: Mapping[str, Any]) -> None:

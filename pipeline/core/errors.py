@@ -5,8 +5,10 @@
     ├── NotReady                what is written down is right, the org is not: exit code 1
     ├── WrongOrg                another org answered than the one the state belongs to (R1)
     ├── LeaseLost               another run has taken over the object
+    ├── ModelFailed             a market's model gave nothing: stops that market alone
     └── CannotProceedNow        nothing is wrong, but not now (limit, budget, org away): exit code 3
-        └── BudgetExhausted     the daily API budget (R21)
+        ├── BudgetExhausted     the daily API budget (R21)
+        └── FolderNotWritable   a disk is full, read-only or forbidden
 
 The branch for Salesforce's own answers hangs below this root in `resources.salesforce.errors`.
 Messages say what is wrong, where, and what to do; they never hold secrets or record values.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 
 class InsightsError(Exception):
@@ -47,6 +50,10 @@ class LeaseLost(InsightsError):
     """Another run took the object's lease: this run must stop without another effect."""
 
 
+class ModelFailed(InsightsError):
+    """A market's model raised, took too long, ended its process or gave no table (R23): no message names a value."""
+
+
 class CannotProceedNow(InsightsError):
     """Nothing is wrong, but nothing can be done now.
 
@@ -63,3 +70,14 @@ class CannotProceedNow(InsightsError):
 
 class BudgetExhausted(CannotProceedNow):
     """The daily API calls limit is used up or too near to begin another pull (R21)."""
+
+
+class FolderNotWritable(CannotProceedNow):
+    """A folder takes no files now: its disk is full or read-only, or this user may not write there."""
+
+    def __init__(self, what: str, folder: Path, why: str) -> None:
+        """Name the folder: `what` it is, where, and `why` it takes nothing."""
+        super().__init__(
+            f"{what} {folder} cannot be written ({why}). What was done so far is kept; the next run goes on from "
+            "there. Make room on that disk, or let this user write there."
+        )

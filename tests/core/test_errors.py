@@ -10,6 +10,7 @@ from pipeline.core.errors import (
     BudgetExhausted,
     CannotProceedNow,
     ConfigurationError,
+    FolderNotWritable,
     InsightsError,
     LeaseLost,
     NotReady,
@@ -23,7 +24,7 @@ ALL = [
 
 def test_all_errors_hang_below_one_root() -> None:
     """A caller may catch everything of ours, and nothing else, in one word."""
-    assert len(ALL) == 7
+    assert len(ALL) == 9
     assert all(issubclass(kind, InsightsError) for kind in ALL)
 
 
@@ -36,6 +37,7 @@ def test_all_errors_hang_below_one_root() -> None:
         (LeaseLost, 1),
         (CannotProceedNow, 3),
         (BudgetExhausted, 3),
+        (FolderNotWritable, 3),
     ],
 )
 def test_each_branch_has_the_exit_code_that_the_command_line_promises(
