@@ -6,16 +6,22 @@ The checks say so where people look, partition by partition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, Final
 
 import dagster as dg
 
+from assets.completeness import COMPLETE
+from assets.completeness import WORDS as COMPLETE_MEANS
+from pipeline.core.drift import PSI_MAX, RECORDS_MIN, Drift, drifts
 from pipeline.core.integration import Integration
 from pipeline.core.market import Market
+from pipeline.core.schemas import HASH_LENGTH_MAX, ROW_HASH, ROW_ID, TEXT_LENGTH_RULE
 from pipeline.steps.preflight import Preflight
-from pipeline.steps.score import ScoreSummary
+from pipeline.steps.score import THE_ROW, ScoreSummary
 from pipeline.steps.work import Work
+from resources.ledger.counts import RANK, SCORE, name_of, parts_of
 
 OUTPUT_CHECKS: Final = {
     "rank_values": (
@@ -25,9 +31,20 @@ OUTPUT_CHECKS: Final = {
     "score_range": ("score", "Every score is a whole number from 0 to 100."),
     "insight_types": (
         "insight",
-        "Every insight has its declared type and fits its Salesforce field.",
+        "Every insight has its declared type and values, and fits its Salesforce field.",
+    ),
+    "text_lengths": ("text", "Every text is as short as its Salesforce field."),
+}
+ROW_CHECKS: Final = {
+    "record_ids": (ROW_ID, "Every row has an id of 18 characters, and a record one row."),
+    "hash_form": (
+        ROW_HASH,
+        f"Every hash has at most {HASH_LENGTH_MAX} characters: a version, a tag and a digest for each market.",
     ),
 }
+"""Block: past a share of broken rows nothing of the segment is pushed, and this run pushes nothing else."""
+
+DRIFT: Final = "score_drift"
 DAILY_LIMIT: Final = "daily_limit"
 
 
@@ -99,8 +116,23 @@ def score_check_specs(
 ) -> list[dg.AssetCheckSpec]:
     """Return the checks of scored_enriched."""
     return [
-        dg.AssetCheckSpec(name, asset=key, description=words, partitions_def=partitions)
-        for name, (_, words) in OUTPUT_CHECKS.items()
+        *(
+            dg.AssetCheckSpec(name, asset=key, description=words, partitions_def=partitions)
+            for name, (_, words) in OUTPUT_CHECKS.items()
+        ),
+        *(
+            dg.AssetCheckSpec(
+                name, asset=key, description=words, partitions_def=partitions, blocking=True
+            )
+            for name, (_, words) in ROW_CHECKS.items()
+        ),
+        dg.AssetCheckSpec(
+            DRIFT,
+            asset=key,
+            description="The day's scores and ranks are spread as in the market's training data (PSI up to "
+            f"{PSI_MAX}).",
+            partitions_def=partitions,
+        ),
     ]
 
 
@@ -114,65 +146,138 @@ def push_check_specs(
             asset=key,
             description="No more records were scored on this day than the daily limit, over all objects.",
             partitions_def=partitions,
-        )
+        ),
+        dg.AssetCheckSpec(
+            COMPLETE, asset=key, description=COMPLETE_MEANS, partitions_def=partitions
+        ),
     ]
 
 
 def output_results(
     key: dg.AssetKey, summary: ScoreSummary, markets: dict[str, Market]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return a result for each kind of output: which rule was broken, how often, and on which records."""
-    for name, (kind, _) in OUTPUT_CHECKS.items():
+    """Return a result for each kind of rule: which one was broken, how often, and on which records."""
+    for name, (kind, _) in (OUTPUT_CHECKS | ROW_CHECKS).items():
         broken = {
-            rule: rows
-            for rule, rows in summary.broken.items()
-            if _kind(markets, rule[0], rule[1]) == kind
+            rule: rows for rule, rows in summary.broken.items() if _kind(markets, rule) == kind
         }
         failed = {
-            m: why
-            for m, why in summary.markets_failed.items()
+            market: why
+            for market, why in summary.markets_failed.items()
             if kind == "insight" or _names(why, kind)
         }
+        blocks = (
+            bool(failed) if name in OUTPUT_CHECKS else bool(broken) and summary.segments_refused > 0
+        )
         rows = sum(broken.values())
         yield dg.AssetCheckResult(
             passed=not broken and not failed,
             asset_key=key,
             check_name=name,
-            severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
-            description=_advice(rows, failed),
+            severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
+            description=_advice(rows, failed)
+            if name in OUTPUT_CHECKS
+            else _row_advice(rows, blocks),
             metadata={
                 "records_set_aside": rows,
-                "rules_broken": dg.MetadataValue.table(
-                    [
-                        dg.TableRecord(
-                            {
-                                "market": market,
-                                "output": output,
-                                "is_not": rule,
-                                "records": n,
-                                "examples": ", ".join(summary.examples[market, output, rule]),
-                            }
-                        )
-                        for (market, output, rule), n in broken.items()
-                    ],
-                    schema=dg.TableSchema(
-                        [
-                            dg.TableColumn("market"),
-                            dg.TableColumn("output"),
-                            dg.TableColumn("is_not"),
-                            dg.TableColumn("records", "int"),
-                            dg.TableColumn("examples"),
-                        ]
-                    ),
-                ),
+                "rules_broken": _rules_broken(summary, broken),
                 **({"markets_failed": failed} if failed else {}),
             },
         )
 
 
-def _kind(markets: dict[str, Market], market: str, output: str) -> str:
+def _rules_broken(
+    summary: ScoreSummary, broken: Mapping[tuple[str, str, str], int]
+) -> dg.MetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "market": market,
+                "output": output,
+                "is_not": rule,
+                "records": n,
+                "examples": ", ".join(summary.examples[market, output, rule]),
+            }
+        )
+        for (market, output, rule), n in broken.items()
+    ]
+    columns = [
+        dg.TableColumn(column, "int" if column == "records" else "string")
+        for column in ("market", "output", "is_not", "records", "examples")
+    ]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def drift_result(key: dg.AssetKey, work: Work, day: date, name: str) -> dg.AssetCheckResult:
+    """Hold the day's scores and ranks against those of each market's training (PSI)."""
+    totals = work.ledger.counts.of_day(day, name)
+    found: list[Drift] = []
+    for one in work.configuration.of_object(name):
+        training = work.configuration.markets[one.market].training
+        if one.enabled and training is not None:
+            scores = parts_of(totals, name_of(SCORE, one.market))
+            ranks = parts_of(totals, name_of(RANK, one.market))
+            found += drifts(one.market, training, scores, ranks)
+    drifted = [drift for drift in found if drift.has_drifted]
+    metadata: dict[str, Any] = {
+        f"psi_{d.market}_{d.output}": round(d.psi, 4) for d in found if d.is_enough
+    }
+    metadata |= {f"records_{d.market}_{d.output}": d.records for d in found}
+    metadata |= {f"shares_{d.market}_{d.output}": _shares(d) for d in found if d.is_enough}
+    return dg.AssetCheckResult(
+        passed=not drifted,
+        asset_key=key,
+        check_name=DRIFT,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_drift_advice(found, drifted),
+        metadata=metadata,
+    )
+
+
+def _shares(drift: Drift) -> dg.MetadataValue:
+    """Return expected and actual shares side by side, in percent."""
+    records = [
+        dg.TableRecord(
+            {
+                drift.output: one.name,
+                "expected_percent": round(100 * one.expected, 1),
+                "actual_percent": round(100 * one.actual, 1),
+            }
+        )
+        for one in drift.bins
+    ]
+    columns = [
+        dg.TableColumn(drift.output),
+        *(dg.TableColumn(c, "float") for c in ("expected_percent", "actual_percent")),
+    ]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def _drift_advice(found: Sequence[Drift], drifted: Sequence[Drift]) -> str:
+    if drifted:
+        names = ", ".join(f"{d.market} {d.output} (PSI {d.psi:.2f})" for d in drifted)
+        return (
+            f"{names}: spread otherwise than in training, PSI over {PSI_MAX}. The scores were pushed. Compare the "
+            "shares below; see whether a mapped field is empty or filled in another way since lately, or whether only "
+            "part of the records came (an import, one segment). If the records have truly changed, train the model "
+            "anew on newer data."
+        )
+    if not found:
+        return "No market of this object tells how its scores were spread in training: nothing to compare with."
+    if not any(d.is_enough for d in found):
+        return f"Too few to tell: a day needs {RECORDS_MIN} scored records of a market."
+    return "Scores and ranks are spread as in training."
+
+
+def _kind(markets: Mapping[str, Market], rule: tuple[str, str, str]) -> str:
+    """Return which check a broken rule belongs to."""
+    market, output, words = rule
+    if market == THE_ROW:
+        return output
     kind = markets[market].outputs[output].type
-    return "insight" if kind == "reasons" else kind
+    if kind in ("score", "rank"):
+        return kind
+    return "text" if words.startswith(TEXT_LENGTH_RULE) else "insight"
 
 
 def _names(why: str, kind: str) -> bool:
@@ -193,6 +298,21 @@ def _advice(rows: int, failed: dict[str, str]) -> str:
     return "All values keep to their rules."
 
 
+def _row_advice(rows: int, blocks: bool) -> str:
+    if blocks:
+        return (
+            f"{rows} rows have an id or a hash of a wrong form, too many to trust the others: nothing of their "
+            "segments was pushed, and this run pushes nothing. It is a fault of the pipeline or of what the org "
+            "answers: keep the run's page and report it; the records wait and are tried again by themselves."
+        )
+    if rows:
+        return (
+            f"{rows} rows were set aside and not pushed; the others were. It is a fault of the pipeline or of what "
+            "the org answers: report it with the ids below."
+        )
+    return "All rows keep to their rules."
+
+
 def limit_result(key: dg.AssetKey, work: Work, day_used: int, in_files: int) -> dg.AssetCheckResult:
     """Hold the day's scored rows, as the ledger counts them and as the lake keeps them, against the limit."""
     limit = work.configuration.settings.daily_record_limit
@@ -201,6 +321,16 @@ def limit_result(key: dg.AssetKey, work: Work, day_used: int, in_files: int) -> 
         passed=most <= limit,
         asset_key=key,
         check_name=DAILY_LIMIT,
-        description=f"{most} of {limit} records of the day were scored, over all objects.",
+        description=_limit_advice(most, limit),
         metadata={"limit": limit, "claimed_in_ledger": day_used, "scored_in_files": in_files},
+    )
+
+
+def _limit_advice(most: int, limit: int) -> str:
+    words = f"{most} of {limit} records of the day were scored, over all objects."
+    if most <= limit:
+        return words
+    return (
+        f"{words} Either daily_record_limit was lowered during the day, which is no harm, or the ledger had forgotten "
+        "scorings: see whether it was put back from a backup today, or whether two ledgers work on this org."
     )

@@ -1,12 +1,14 @@
 """salesforce_changed_records and stale_records: the two pulls."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
 from assets.checks import ready_check_specs, ready_results
-from assets.figures import dry_run_figures, pull_figures, run_figures
+from assets.figures import dry_run_figures, materializations, pull_figures
+from assets.freshness import DAILY, pulls
 from assets.options import PullOptions
 from assets.step_asset import step_asset
 from assets.work import WorkResource, partitions_of, run_step, stopping_for_people
@@ -24,6 +26,8 @@ def salesforce_changed_records(
     prefix: list[str],
     partitions: dg.PartitionsDefinition[str],
     integrations: Sequence[Integration],
+    interval_minutes: int,
+    metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Return the asset of the pull every few minutes; it checks whether `integrations` are ready."""
     return _pull_asset(
@@ -34,11 +38,15 @@ def salesforce_changed_records(
         "pull",
         partitions,
         integrations,
+        pulls(interval_minutes),
+        metadata,
     )
 
 
 def stale_records(
-    prefix: list[str], partitions: dg.PartitionsDefinition[str]
+    prefix: list[str],
+    partitions: dg.PartitionsDefinition[str],
+    metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Return the asset of the daily pull."""
     return _pull_asset(
@@ -49,6 +57,8 @@ def stale_records(
         "daily_pull",
         partitions,
         (),
+        DAILY,
+        metadata,
     )
 
 
@@ -59,12 +69,16 @@ def _pull_asset(
     kind: Kind,
     partitions: dg.PartitionsDefinition[str],
     checked: Sequence[Integration],
+    freshness: dg.FreshnessPolicy,
+    metadata: Mapping[str, Any] | None,
 ) -> dg.AssetsDefinition:
     @step_asset(
         key,
         description=description,
         kinds=KINDS,
         partitions=partitions,
+        freshness=freshness,
+        metadata=metadata,
         check_specs=ready_check_specs(key, checked),
     )
     def pull_asset(
@@ -84,7 +98,7 @@ def _pull_asset(
             return
         done = list(run_step(context, work, step))
         if done:
-            yield dg.MaterializeResult(asset_key=key, metadata=run_figures(done, pull_figures))
+            yield from materializations(key, done, pull_figures)
 
     return pull_asset
 

@@ -1,21 +1,26 @@
 """pushed_results: bulk jobs, and every row's result."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from assets.checks import limit_result, push_check_specs
-from assets.figures import push_figures, run_figures
+from assets.completeness import complete_result, tell_changed
+from assets.figures import materializations, push_figures, standing_figures
 from assets.partitions import partition_key
 from assets.step_asset import step_asset
 from assets.work import Done, WorkResource, run_step
 from pipeline.core.integration import OBJECTS
+from pipeline.steps.complete import DayState
 from pipeline.steps.push import PushSummary, push
 from pipeline.steps.work import PUSHED, SCORED
 
 
 def pushed_results(
-    prefix: list[str], partitions: dg.PartitionsDefinition[str]
+    prefix: list[str],
+    partitions: dg.PartitionsDefinition[str],
+    metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Return the asset of what was pushed."""
     key = dg.AssetKey([*prefix, PUSHED])
@@ -30,15 +35,17 @@ def pushed_results(
         partitions=partitions,
         deps=[dg.AssetKey([*prefix, SCORED])],
         check_specs=push_check_specs(key, partitions),
+        metadata=metadata,
     )
     def asset(context: dg.AssetExecutionContext, work: WorkResource) -> Iterator[object]:
         done = list(run_step(context, work, push))
         if not done:
             return
-        yield dg.MaterializeResult(asset_key=key, metadata=run_figures(done, push_figures))
+        yield from materializations(key, done, push_figures)
         yield _limit(key, done[-1])
         for one in done:
             yield from _other_days(key, one)
+        yield from _complete(context.instance, key, done)
 
     return asset
 
@@ -50,6 +57,19 @@ def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
     return limit_result(key, work, used, in_files)
 
 
+def _complete(
+    instance: dg.DagsterInstance, key: dg.AssetKey, done: Sequence[Done[PushSummary]]
+) -> Iterator[dg.AssetCheckResult]:
+    """Tell of all days whose figure has changed, and of the run's own, where it has one (R29)."""
+    states = {
+        name: tell_changed(instance, key, work, name)
+        for name, work in {one.object: one.work for one in done}.items()
+    }
+    if len(done) == 1:
+        day, name = done[0].day, done[0].object
+        yield complete_result(key, states[name].get(day, DayState(day, name)))
+
+
 def _other_days(key: dg.AssetKey, done: Done[PushSummary]) -> Iterator[dg.AssetMaterialization]:
     """Say so on the partition of a claim's own day, where midnight has passed since (D5)."""
     for day, records in (done.summary.by_day if done.summary else {}).items():
@@ -57,5 +77,8 @@ def _other_days(key: dg.AssetKey, done: Done[PushSummary]) -> Iterator[dg.AssetM
             yield dg.AssetMaterialization(
                 asset_key=key,
                 partition=partition_key(done.day.fromisoformat(day), done.object),
-                metadata={"pushed": records},
+                metadata={
+                    "pushed": records,
+                    **standing_figures(done.work, done.day.fromisoformat(day), done.object),
+                },
             )

@@ -1,12 +1,14 @@
 """scored_enriched: claims, enriches, scores and checks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
-from assets.checks import output_results, score_check_specs
-from assets.figures import run_figures, score_figures
+from assets.checks import drift_result, output_results, score_check_specs
+from assets.figures import materializations, score_figures
 from assets.options import ScoreOptions
+from assets.sources import first_scorings
 from assets.step_asset import step_asset
 from assets.work import WorkResource, run_step
 from pipeline.core.schemas import EXAMPLES_MAX
@@ -18,6 +20,7 @@ def scored_enriched(
     prefix: list[str],
     partitions: dg.PartitionsDefinition[str],
     markets: Sequence[dg.AssetKey],
+    metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Return the asset of what was scored; `markets` are the models that it depends on."""
     key = dg.AssetKey([*prefix, SCORED])
@@ -36,6 +39,7 @@ def scored_enriched(
             *markets,
         ],
         check_specs=score_check_specs(key, partitions),
+        metadata=metadata,
     )
     def asset(
         context: dg.AssetExecutionContext, config: ScoreOptions, work: WorkResource
@@ -44,10 +48,13 @@ def scored_enriched(
         done = list(run_step(context, work, lambda work, lease: score(work, lease, first)))
         if not done:
             return
-        yield dg.MaterializeResult(asset_key=key, metadata=run_figures(done, score_figures))
+        yield from materializations(key, done, score_figures)
         scored = [one.summary for one in done if one.summary]
         configured = {k: m for one in done for k, m in one.work.configuration.markets.items()}
-        yield from output_results(key, _together(scored), configured)
+        together = _together(scored)
+        yield from first_scorings(context.instance, prefix, together.scores, configured)
+        yield drift_result(key, done[-1].work, done[-1].day, done[-1].object)
+        yield from output_results(key, together, configured)
 
     return asset
 
@@ -58,6 +65,8 @@ def _together(summaries: Sequence[ScoreSummary]) -> ScoreSummary:
     for summary in summaries:
         total.broken.update(summary.broken)
         total.markets_failed |= summary.markets_failed
+        total.segments_refused += summary.segments_refused
+        total.scores |= summary.scores
         for rule, ids in summary.examples.items():
             total.examples[rule] = [*total.examples.get(rule, []), *ids][:EXAMPLES_MAX]
     return total

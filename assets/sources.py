@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
 import dagster as dg
 
+from assets.lineage import Lineage
 from pipeline.core.market import Market
 
-GROUP = "markets"
+GROUP: Final = "markets"
 
 
 def market_key(prefix: list[str], market: str) -> dg.AssetKey:
@@ -14,7 +18,7 @@ def market_key(prefix: list[str], market: str) -> dg.AssetKey:
     return dg.AssetKey([*prefix, "market", market])
 
 
-def market_assets(prefix: list[str], market: Market) -> list[dg.AssetSpec]:
+def market_assets(prefix: list[str], market: Market, lineage: Lineage) -> list[dg.AssetSpec]:
     """Return a market's model, upstream of it its training data, and its reference data."""
     references = [
         dg.AssetSpec(
@@ -22,11 +26,11 @@ def market_assets(prefix: list[str], market: Market) -> list[dg.AssetSpec]:
             description=reference.description,
             group_name=GROUP,
             kinds={"csv"},
-            metadata={"file": reference.file},
+            metadata={"file": reference.file, **lineage.of_file(market, reference.file)},
         )
         for reference in market.reference
     ]
-    training = [_training(prefix, market)] if market.training else []
+    training = [_training(prefix, market, lineage)] if market.training else []
     model = dg.AssetSpec(
         market_key(prefix, market.name),
         description=market.description,
@@ -41,12 +45,13 @@ def market_assets(prefix: list[str], market: Market) -> list[dg.AssetSpec]:
                 for name, market_input in market.inputs.items()
             ),
             "outputs": ", ".join(market.enabled_outputs),
+            **lineage.of_market(market),
         },
     )
     return [*references, *training, model]
 
 
-def _training(prefix: list[str], market: Market) -> dg.AssetSpec:
+def _training(prefix: list[str], market: Market, lineage: Lineage) -> dg.AssetSpec:
     training = market.training
     if training is None:
         raise ValueError(f"market {market.name} names no training")
@@ -62,5 +67,36 @@ def _training(prefix: list[str], market: Market) -> dg.AssetSpec:
             "held_out_auc": training.auc,
             "auc_from": training.auc_interval[0],
             "auc_to": training.auc_interval[1],
+            **lineage.of_file(market, training.data),
         },
     )
+
+
+def first_scorings(
+    instance: dg.DagsterInstance,
+    prefix: list[str],
+    scored: Collection[str],
+    markets: Mapping[str, Market],
+) -> Iterator[dg.AssetMaterialization]:
+    """Say on a market's model that a version was scored with, once: so lineage shows which one is in use since when.
+
+    `scored` are the markets that gave scores in this run.
+    """
+    for name in sorted(scored):
+        key, market = market_key(prefix, name), markets[name]
+        newest = instance.get_latest_materialization_event(key)
+        told = newest.asset_materialization if newest else None
+        version = told.metadata.get("version") if told else None
+        if version is not None and version.value == market.version:
+            continue
+        training: dict[str, Any] = {}
+        if market.training:
+            training = {
+                "held_out_auc": market.training.auc,
+                "training_rows": market.training.rows,
+            }
+        yield dg.AssetMaterialization(
+            asset_key=key,
+            description=f"Version {market.version} scored for the first time.",
+            metadata={"version": market.version, "kind": market.kind, **training},
+        )

@@ -1,9 +1,11 @@
 """How the four assets are made: one step each, partitioned by day and object, free to yield nothing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import dagster as dg
+
+from assets.freshness import DAILY
 
 GROUP: Final = "salesforce"
 OWNERS: Final = ("team:revenue-operations",)
@@ -15,8 +17,10 @@ def step_asset(
     description: str,
     kinds: set[str],
     partitions: dg.PartitionsDefinition[str],
+    freshness: dg.FreshnessPolicy = DAILY,
     deps: Iterable[dg.AssetKey] = (),
     check_specs: Sequence[dg.AssetCheckSpec] = (),
+    metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of one asset.
 
@@ -30,6 +34,8 @@ def step_asset(
         group_name=GROUP,
         kinds=kinds,
         owners=OWNERS,
+        freshness_policy=freshness,
+        metadata=dict(metadata or {}),
         skippable=True,
     )
     return dg.multi_asset(

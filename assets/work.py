@@ -1,6 +1,7 @@
 """Gives a run its clients, and tells runs that work from runs that ask for work again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -22,8 +23,9 @@ from resources.configurable import (
     SalesforceResource,
 )
 from resources.configuration import read_configuration
+from resources.ledger.database import LedgerAway
 from resources.ledger.state import Lease
-from resources.salesforce.calls import ApiCall, ApiUsage
+from resources.salesforce.calls import ApiUsage
 
 WORK_TAG: Final = "insights/work"
 """On runs that work off what waits; their partition key only says where they began (D5)."""
@@ -59,25 +61,27 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _opened(self, run_id: str) -> Work:
         configuration = read_configuration(Path(self.config_folder))
         ledger = self.ledger.open()
-        zone = configuration.settings.zone
-
-        def count(call: ApiCall) -> None:
-            ledger.calls.count(self.clock.now().astimezone(zone).date(), call.kind)
+        settings = configuration.settings
 
         def note(usage: ApiUsage) -> None:
             ledger.calls.note_usage(usage.used, usage.allotted, self.clock.now())
 
-        return Work(
+        work = Work(
             configuration=configuration,
             open_org=lambda: self.salesforce.open(
-                count, note, ledger.state.check_org, keep_session=run_id.startswith(TICK)
+                work.count,
+                note,
+                ledger.state.check_org,
+                keep_session=run_id.startswith(TICK),
+                on_limit=work.note_org_limit,
             ),
             ledger=ledger,
             lake=self.lake.open(),
-            models=self.models.open(),
+            models=self.models.open(settings.market_timeout_seconds, settings.market_memory_mb),
             now=self.clock.now,
             run_id=run_id,
         )
+        return work
 
     def teardown_after_execution(
         self,
@@ -87,11 +91,12 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         self.close()
 
     def close(self) -> None:
-        """Give leases free and close connections."""
+        """Give leases free and close connections; where the ledger is away, a lease ends by itself."""
         while self._open:
             run_id, work = self._open.popitem()
-            for name in work.configuration.objects:
-                work.ledger.state.release_lease(name, run_id)
+            with suppress(LedgerAway):
+                for name in work.configuration.objects:
+                    work.ledger.state.release_lease(name, run_id)
             work.close()
 
 
@@ -110,7 +115,8 @@ def partitions_of(
     context: dg.AssetExecutionContext, resource: WorkResource
 ) -> Iterator[tuple[Work, str, str]]:
     """Yield clients, object and key of each of the run's partitions whose object has an integration to run."""
-    work = resource.get(context.run.root_run_id or context.run.run_id)
+    run_id = context.run.root_run_id or context.run.run_id
+    work = stopping_for_people(partial(resource.get, run_id))
     for key in context.partition_keys:
         _, name = day_and_object(key)
         if name in work.configuration.objects:
@@ -148,10 +154,11 @@ def run_step(
         day, _ = day_and_object(key)
         if day < work.today and (run.tags.get(WORK_TAG) != "true" or BACKFILL_TAG in run.tags):
             request = run.tags.get(BACKFILL_TAG) or work.run_id
-            asked = redo(work, request, name, day, _asked_at(context))
+            again = partial(redo, work, request, name, day, _asked_at(context))
+            asked = stopping_for_people(again)
             yield Done(day, name, work, None, asked_again=asked)
             continue
-        lease = work.lease(name)
+        lease = stopping_for_people(partial(work.lease, name))
         if lease is None:
             context.log.info("Another run works on %s; it does this run's work as well.", name)
             continue

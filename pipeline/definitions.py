@@ -9,15 +9,20 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.lineage import Lineage
 from assets.partitions import day_by_object
 from assets.pulls import salesforce_changed_records, stale_records
 from assets.pushed_results import pushed_results
+from assets.reports import report_assets
 from assets.scored_enriched import scored_enriched
 from assets.sources import market_assets, market_key
 from assets.work import WorkResource
+from pipeline.alerts import alerts_sensor
 from pipeline.jobs import jobs
+from pipeline.operator_jobs import operator_jobs
 from pipeline.schedules import daily_pull_schedule
 from pipeline.sensors import salesforce_changes_sensor
+from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 from resources.configurable import (
     ClockResource,
     LakeResource,
@@ -58,8 +63,11 @@ def build_definitions(
     partitions = day_by_object(settings.partitions_start, settings.time_zone)
     markets = {i.market for i in configuration.integrations}
     switched_on = [i for i in configuration.integrations if i.enabled]
+    lineage = Lineage(prefix, switched_on, configuration.markets, folder / "markets")
     sources = [
-        s for name in sorted(markets) for s in market_assets(prefix, configuration.markets[name])
+        s
+        for name in sorted(markets)
+        for s in market_assets(prefix, configuration.markets[name], lineage)
     ]
     on = running if running is not None else os.environ.get("INSIGHTS_RUNNING") == "1"
     work = WorkResource(
@@ -76,13 +84,28 @@ def build_definitions(
     return dg.Definitions(
         assets=[
             *sources,
-            salesforce_changed_records(prefix, partitions, switched_on),
-            stale_records(prefix, partitions),
-            scored_enriched(prefix, partitions, [market_key(prefix, m) for m in sorted(markets)]),
-            pushed_results(prefix, partitions),
+            salesforce_changed_records(
+                prefix,
+                partitions,
+                switched_on,
+                settings.pull_interval_minutes,
+                lineage.of(CHANGED_RECORDS),
+            ),
+            stale_records(prefix, partitions, lineage.of(STALE_RECORDS)),
+            scored_enriched(
+                prefix,
+                partitions,
+                [market_key(prefix, m) for m in sorted(markets)],
+                lineage.of(SCORED),
+            ),
+            pushed_results(prefix, partitions, lineage.of(PUSHED)),
+            *report_assets(prefix),
         ],
-        jobs=launched,
-        sensors=[salesforce_changes_sensor(configuration, launched, running=on)],
+        jobs=[*launched, *operator_jobs(prefix, configuration)],
+        sensors=[
+            salesforce_changes_sensor(configuration, launched, running=on, prefix=prefix),
+            alerts_sensor(),
+        ],
         schedules=[daily_pull_schedule(configuration, running=on)],
         resources={"work": work},
         executor=executor,

@@ -14,7 +14,8 @@ from pipeline.core.digest import VERSION as EMPTY_HASH
 from pipeline.core.due import Standing, any_of, new_hashes
 from pipeline.core.fields import DATETIME, arrow_type
 from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, Integration
-from pipeline.core.schemas import Validated
+from pipeline.core.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS
+from pipeline.core.schemas import BAD_ROWS_MIN, BAD_SHARE_MAX, Invalid, Validated, broken_rows
 from pipeline.core.setup import ObjectSetup
 
 UPDATE: Final = "update."
@@ -26,9 +27,6 @@ PARTIAL_MESSAGE: Final = "partial.message"
 PARTIAL_HELD_FOR: Final = "partial.held_for"
 """Why a row that is pushed goes on waiting for one of its markets; null where it does not."""
 
-MARKET_FAILED: Final = "MARKET_FAILED"
-MARKET_RESTS: Final = "MARKET_RESTS"
-INVALID_OUTPUT: Final = "INVALID_OUTPUT"
 PARENT_ID: Final = "AccountId"
 
 
@@ -150,6 +148,34 @@ def segment_result(
     kept = _kept(setup, stamp, table, results, hashes, reasons)
     inputs = dict(zip(ids, new_hashes(setup, stand).to_pylist(), strict=True))
     return SegmentResult(update.filter(some), kept.filter(some), failed, inputs)
+
+
+def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Invalid, ...]]:
+    """Return the result without rows whose id or hash is of the wrong form, and the rules that they broke.
+
+    Past a share of them something is wrong with all: none is pushed (D8). Positions are those in `result.kept`.
+    """
+    ids = result.kept.column("id")
+    broken = broken_rows(ids, result.update.column(UPDATE + HASH_FIELD))
+    if not broken:
+        return result, ()
+    problems = {
+        row: RowProblem(INVALID_OUTPUT, f"{one.output} is not {one.rule}")
+        for one in broken
+        for row in one.rows
+    }
+    if len(problems) >= BAD_ROWS_MIN and len(problems) > result.kept.num_rows * BAD_SHARE_MAX:
+        message = (
+            f"{len(problems)} of {result.kept.num_rows} rows have an id or a hash of a wrong form"
+        )
+        whole = RowProblem(INVALID_OUTPUT, f"{message}; none was pushed")
+        problems = {row: problems.get(row, whole) for row in range(result.kept.num_rows)}
+    good = pa.array([row not in problems for row in range(result.kept.num_rows)], pa.bool_())
+    failed = {**result.failed, **{ids[row].as_py(): p for row, p in problems.items()}}
+    checked = SegmentResult(
+        result.update.filter(good), result.kept.filter(good), failed, result.inputs
+    )
+    return checked, broken
 
 
 def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Array]:

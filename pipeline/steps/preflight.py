@@ -45,10 +45,13 @@ def check(work: Work, names: Sequence[str] | None = None, *, record: bool = True
     the others. Without `record` nothing is written: no new mapping is rolled out, no object turned on.
     """
     settings = work.configuration.settings
+    work.models.warm()
     if work.ledger.state.org_id() is None:
         check_environment(settings.environment, connected_org(work.org))
     if record:
-        work.ledger.state.connect_org(work.org.org_id, settings.environment, work.now())
+        work.ledger.state.connect_org(
+            work.org.org_id, settings.environment, work.now(), work.org.instance_url
+        )
     wanted = [
         i
         for i in work.configuration.integrations

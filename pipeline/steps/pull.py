@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from pipeline.core.due import Reason, due_after_pull, new_hashes, stale_horizon, standing
 from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, PARENT_PREFIX, Integration
+from pipeline.core.repeats import REMEMBERED, rests_until
+from pipeline.core.schemas import EXAMPLES_MAX
 from pipeline.core.setup import ObjectSetup
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.core.windows import (
@@ -34,14 +36,10 @@ Seen = tuple[int, datetime | None]
 REST_ROWS_MAX: Final = 4_000
 """Up to here a REST query costs no more calls than a bulk job (API notes 3.5)."""
 
-JOB_DEADLINE_SECONDS: Final = 540
-"""How long a bulk query may take: less than the lease lasts."""
+JOB_DEADLINE_SECONDS: Final = 1_800
+"""How long a bulk query may take: the org tries one for about half an hour (API notes 3.4)."""
 
 HORIZON_DAYS: Final = 30
-REPEATS_FREE: Final = 3
-"""How often a record may be scored on one day before it is slowed down (R15)."""
-
-REPEAT_WAIT: Final = timedelta(minutes=15)
 TRACKED: Final = pa.schema([("Id", pa.string()), (DATETIME_FIELD, pa.timestamp("ms", tz="UTC"))])
 
 
@@ -51,11 +49,13 @@ class PullSummary:
 
     object: str
     window: Window | None = None
+    watermark_from: datetime | None = None
     read: int = 0
     not_due: int = 0
     due: Counter[str] = field(default_factory=Counter)
     conflicts: int = 0
     slowed_down: int = 0
+    slowed_examples: list[str] = field(default_factory=list)
     newest_change: datetime | None = None
     calls: int = 0
 
@@ -75,14 +75,18 @@ def pull(work: Work, lease: Lease) -> PullSummary:
 
     Raises BudgetExhausted, NotReady, and the client's errors; the watermark then stands where it stood.
     """
-    work.require_budget()
+    with work.pulling():
+        return _pull(work, lease)
+
+
+def _pull(work: Work, lease: Lease) -> PullSummary:
     setup = setup_of(work, lease.object)
     state = work.ledger.state.objects()[lease.object]
     window = pull_window(
         watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=work.org.org_now()
     )
-    summary = PullSummary(object=lease.object, window=window)
-    tables, seen_now = read_changed(work, setup, window)
+    summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
+    tables, seen_now = read_changed(work, setup, window, lease)
     kept: list[pa.Table] = []
     listed: list[pa.Table] = []
     for table in tables:
@@ -96,12 +100,20 @@ def pull(work: Work, lease: Lease) -> PullSummary:
         )
         work.lake.write_work(pulled_work_file(work, lease.object), pa.concat_tables(kept))
     work.ledger.record_pull(
-        lease, watermark=window.end, seen=seen_now, now=work.now(), expected=state.watermark
+        lease,
+        watermark=window.end,
+        seen=seen_now,
+        now=work.now(),
+        expected=state.watermark,
+        day=work.today,
+        counts={"read": summary.read, "not_due": summary.not_due, "due": summary.due_total},
     )
     return summary
 
 
-def read_changed(work: Work, setup: ObjectSetup, window: Window) -> tuple[Iterator[pa.Table], Seen]:
+def read_changed(
+    work: Work, setup: ObjectSetup, window: Window, lease: Lease | None = None
+) -> tuple[Iterator[pa.Table], Seen]:
     """Return the rows of the window, and what the sensor's next question should find: one call asks both sizes.
 
     Where an integration opted in, a contact is also read when its account changed (R18).
@@ -119,7 +131,7 @@ def read_changed(work: Work, setup: ObjectSetup, window: Window) -> tuple[Iterat
     size = select(["COUNT(Id) n"], setup.object, where)
     answers = work.org.ask({"size": size, **questions})
     soql = select(setup.columns, setup.object, where)
-    rows = _read(work, soql, setup.schema, int(answers["size"][0]["n"]))
+    rows = _read(work, soql, setup.schema, int(answers["size"][0]["n"]), lease)
     return rows, seen(setup.object, answers)
 
 
@@ -142,14 +154,26 @@ def seen(name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
     return sum(int(row["n"]) for row in own), max(newest, default=None)
 
 
-def _read(work: Work, soql: str, schema: pa.Schema, size: int) -> Iterator[pa.Table]:
-    """Read by REST what is small, by a bulk job what is large; `size` is about how many rows there are."""
+def _read(
+    work: Work, soql: str, schema: pa.Schema, size: int, lease: Lease | None
+) -> Iterator[pa.Table]:
+    """Read by REST what is small, by a bulk job what is large; `size` is about how many rows there are.
+
+    A run's `lease` is renewed while the org works on a job: it would run out in a long one.
+    """
     if size == 0:
         return
+
+    def renew() -> None:
+        if lease is not None:
+            work.renew(lease)
+
     batches = (
         work.org.query(soql, schema)
         if size <= REST_ROWS_MAX
-        else work.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS)
+        else work.org.bulk_query(
+            soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS, on_progress=renew
+        )
     )
     for batch in batches:
         if batch.num_rows:
@@ -193,11 +217,11 @@ def _wishes(
     hashes: pa.ChunkedArray,
     summary: PullSummary,
 ) -> list[Wish]:
-    """Return the wishes; a record that was scored often today already waits longer each time (R15)."""
+    """Return the wishes; a record that was scored often in a row waits longer each time (R15)."""
     now = work.now()
     ids = due.column("Id").to_pylist()
     with work.ledger.database.read() as connection:
-        scored = work.ledger.waiting.scored_times(connection, name, ids, work.today)
+        scored = work.ledger.waiting.scored_since(connection, name, ids, now - REMEMBERED)
     wishes = []
     for record_id, reason, stamp, digest in zip(
         ids,
@@ -206,11 +230,12 @@ def _wishes(
         hashes.to_pylist(),
         strict=True,
     ):
-        times, last = scored.get(record_id, (0, now))
-        not_before = now
-        if times >= REPEATS_FREE:
-            not_before = max(now, last + REPEAT_WAIT * 2 ** min(times - REPEATS_FREE, 8))
-            summary.slowed_down += not_before > now
+        lately = scored.get(record_id)
+        not_before = max(now, rests_until(lately[-1]) or now) if lately else now
+        if not_before > now:
+            summary.slowed_down += 1
+            if len(summary.slowed_examples) < EXAMPLES_MAX:
+                summary.slowed_examples.append(record_id)
         wishes.append(
             Wish(record_id, reason, not_before, modstamp=stamp, hash=digest, order_at=stamp)
         )
@@ -223,13 +248,17 @@ def daily_pull(work: Work, lease: Lease) -> PullSummary:
     Lists up to a horizon of days beyond what waits already, so that an org of millions does not fill the
     ledger, and rows that always fail do not head the query for ever (D6).
     """
-    work.require_budget()
+    with work.pulling():
+        return _daily_pull(work, lease)
+
+
+def _daily_pull(work: Work, lease: Lease) -> PullSummary:
     setup = setup_of(work, lease.object)
     summary = PullSummary(object=lease.object)
     listed: list[pa.Table] = []
     wishes: list[Wish] = []
     now = work.now()
-    for table in stale_rows(work, setup):
+    for table in stale_rows(work, setup, lease):
         listed.append(table)
         rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
         wishes += [Wish(i, reason, now, order_at=scored_at) for i, reason, scored_at in rows]
@@ -241,29 +270,31 @@ def daily_pull(work: Work, lease: Lease) -> PullSummary:
         work.lake.write(STALE_RECORDS, work.today, lease.object, work.run_id, table)
     settings = work.configuration.settings
     day = newest_daily_pull(now, settings.daily_pull_time, settings.zone)
-    work.ledger.record_daily_pull(lease, wishes, day=day, now=now)
+    work.ledger.record_daily_pull(lease, wishes, day=day, now=now, today=work.today)
     return summary
 
 
-def stale_rows(work: Work, setup: ObjectSetup) -> Iterator[pa.Table]:
+def stale_rows(work: Work, setup: ObjectSetup, lease: Lease | None = None) -> Iterator[pa.Table]:
     """Read the records of a daily pull: `id`, `reason` and `scored_at`, never scored first, then oldest first."""
     settings = work.configuration.settings
     waiting = work.ledger.waiting.ids_waiting(setup.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
-    yield from _left_rows(work, setup, most)
+    yield from _left_rows(work, setup, most, lease)
     if not setup.integrations:
         return
     where = stale_condition(setup, work.now(), settings.refresh_period_days)
     soql = select(TRACKED.names, setup.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
     size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
-    for table in _read(work, soql, TRACKED, size):
+    for table in _read(work, soql, TRACKED, size, lease):
         scored_at = table.column(DATETIME_FIELD)
         never, old = Reason.NEVER_SCORED.value, Reason.STALE.value
         reasons = pc.if_else(pc.is_null(scored_at), never, old)
         yield pa.table({"id": table.column("Id"), "reason": reasons, "scored_at": scored_at})
 
 
-def _left_rows(work: Work, setup: ObjectSetup, most: int) -> Iterator[pa.Table]:
+def _left_rows(
+    work: Work, setup: ObjectSetup, most: int, lease: Lease | None
+) -> Iterator[pa.Table]:
     """Read the records that carry values of an integration that was switched off, to be cleared (R19)."""
     for integration in setup.left:
         marked = Contains(HASH_FIELD, f".{integration.tag}")
@@ -271,7 +302,7 @@ def _left_rows(work: Work, setup: ObjectSetup, most: int) -> Iterator[pa.Table]:
         where = AllOf([marked, *others])
         soql = select(TRACKED.names, setup.object, where, order_by=("Id",), limit=most)
         size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
-        for table in _read(work, soql, TRACKED, size):
+        for table in _read(work, soql, TRACKED, size, lease):
             reasons = pa.array([Reason.LEFT.value] * table.num_rows, pa.string())
             yield pa.table(
                 {
@@ -290,12 +321,23 @@ def stale_condition(setup: ObjectSetup, now: datetime, refresh_period_days: int)
         age = AnyOf(
             [
                 Compare(DATETIME_FIELD, "=", None),
-                Compare(DATETIME_FIELD, "<", stale_horizon(setup, integration.market, before)),
+                Compare(
+                    DATETIME_FIELD, "<", _next_second(stale_horizon(setup, integration.market, before))
+                ),
             ]
         )
         per_market.append(AllOf([*_candidate_conditions(setup, integration), age]))
     others = [Compare(name, "=", value) for name, value in setup.filters.items()]
     return AllOf([*others, AnyOf(per_market)])
+
+
+def _next_second(moment: datetime) -> datetime:
+    """Return the whole second that follows, unless `moment` is one.
+
+    Stamps are whole seconds and rounded down: one of the second in which a market was rolled out may be older.
+    """
+    whole = moment.replace(microsecond=0)
+    return whole if whole == moment else whole + timedelta(seconds=1)
 
 
 def _candidate_conditions(setup: ObjectSetup, integration: Integration) -> list[Condition]:
@@ -320,4 +362,5 @@ def counts(summary: PullSummary) -> dict[str, Any]:
         **{f"due_{reason}": n for reason, n in sorted(summary.due.items())},
         "claimed_by_two_markets": summary.conflicts,
         "slowed_down": summary.slowed_down,
+        **({"slowed_down_records": summary.slowed_examples} if summary.slowed_examples else {}),
     }

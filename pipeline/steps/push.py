@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -14,6 +15,15 @@ import pyarrow.compute as pc
 from pipeline.core.errors import LeaseLost
 from pipeline.core.fields import DATETIME, ObjectDescribe
 from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.row_faults import (
+    FIELD_NOT_WRITABLE,
+    JOB_FAILED,
+    NO_RESULT,
+    TRIED_AGAIN_AT_ONCE,
+    UNPROCESSED,
+    RowFault,
+    fault_of,
+)
 from pipeline.core.soql import In, select
 from pipeline.core.update import (
     PARENT_ID,
@@ -27,7 +37,7 @@ from pipeline.steps.work import PUSHED, Work
 from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
 from resources.salesforce.bulk import JobInfo
-from resources.salesforce.errors import PASSING_ROW_CODES, CallRefused, JobRefused, JobSpoiled
+from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
 from resources.salesforce.update_csv import update_csv
 from resources.salesforce.wording import without_values
 
@@ -41,34 +51,26 @@ TRACKED: Final = pa.schema(
 EARLIER_JOB_SECONDS: Final = 10
 """How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
 
+JOB_GIVEN_UP_AFTER: Final = timedelta(days=1)
+"""When a job that never ends is aborted and its rows go into another: what it wrote, the records tell."""
+
 PUSH_CALLS: Final = 15
 """Calls that one segment's push may take: it is not begun with fewer left (R21)."""
 
 ROUNDS_MAX: Final = 3
 """How many jobs a run makes of one segment: the first, and small ones for rows that failed in passing."""
 
-UNPROCESSED: Final = "UNPROCESSED"
-NO_RESULT: Final = "NO_RESULT"
-JOB_FAILED: Final = "JOB_FAILED"
-FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
-"""Our own codes beside Salesforce's: what a job that did not work off all its rows leaves behind."""
-
-PASSING: Final = PASSING_ROW_CODES | {UNPROCESSED, NO_RESULT}
-JOB_WIDE: Final = frozenset({JOB_FAILED, FIELD_NOT_WRITABLE})
-"""Codes that blame no row: tried again soon, though not in the same run."""
-
-GONE: Final = frozenset(
-    {"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD", "INVALID_CROSS_REFERENCE_KEY"}
-)
-"""Codes of records that are left alone from now on (R25; API notes 4.4)."""
-
 
 @dataclass
 class PushSummary:
     """What one run pushed of one object; counts are records, and `settled` = pushed + failed + gone.
 
+    `in_flight` rows are in a job still at work; `released` ones wait again, since nothing could be learned of them.
+
     The counts are those of the segments that ended, rows set aside before the push included. `jobs` maps
-    bulk job ids to their page in the org; `by_day` counts rows written by the day of their claim.
+    bulk job ids to their page in the org; `by_day` counts rows written by the day of their claim. `segments` are
+    those that ended, each with its day; `newest_change_seconds` is how old the newest change was when its score had
+    arrived, by the org's clock.
     """
 
     object: str
@@ -77,9 +79,13 @@ class PushSummary:
     failed: int = 0
     gone: int = 0
     in_flight: int = 0
+    released: int = 0
     failed_by_code: Counter[str] = field(default_factory=Counter)
     jobs: dict[str, str] = field(default_factory=dict)
     by_day: Counter[str] = field(default_factory=Counter)
+    segments: list[tuple[date, str]] = field(default_factory=list)
+    newest_change: datetime | None = None
+    newest_change_seconds: float | None = None
 
 
 def push(work: Work, lease: Lease) -> PushSummary:
@@ -133,8 +139,8 @@ class _Tally:
 
     def failed(self, record_id: str, code: str, message: str, job_id: str) -> None:
         """Note a row that was not written."""
-        failure = RowFailure(record_id, code, message, passing=code in PASSING | JOB_WIDE)
-        self.rows[record_id] = ("gone" if code in GONE else "failed", failure, job_id)
+        status = "gone" if fault_of(code) is RowFault.GONE else "failed"
+        self.rows[record_id] = (status, RowFailure(record_id, code, message), job_id)
 
     def outcome(self) -> Outcome:
         """Return the rows as the ledger takes them."""
@@ -157,7 +163,7 @@ class _Tally:
         return [
             record_id
             for record_id, (status, failure, _) in self.rows.items()
-            if not (status == "failed" and failure and failure.code in PASSING)
+            if not (status == "failed" and failure and failure.code in TRIED_AGAIN_AT_ONCE)
         ]
 
 
@@ -234,11 +240,15 @@ class _SegmentPush:
         return True
 
     def _settle_earlier_job(self, job: PushJob) -> bool:
-        """Abort the job if it is open, else take its results; False where it is still at work."""
+        """Abort the job if it is open, or has not ended for a day; else take its results; False while it works."""
         if self.work.org.job(job.job_id).state == "Open":
             self._abort(job.job_id)
             return True
         info = self._ended(job.job_id, EARLIER_JOB_SECONDS)
+        if not info.has_ended and self.work.now() - job.created_at > JOB_GIVEN_UP_AFTER:
+            self._abort(job.job_id)
+            self.is_unsure = True
+            return True
         if info.has_ended and self._take_results(info) < job.rows:
             self.is_unsure = True
         return info.has_ended
@@ -381,14 +391,23 @@ class _SegmentPush:
         work, summary, outcome = self.work, self.summary, self.tally.outcome()
         now, org_now = work.now(), work.org.org_now()
         self._keep()
-        work.ledger.claims.settle_rows(self.lease, self.segment, outcome, now=now, org_now=org_now)
+        changed = work.ledger.claims.settle_rows(
+            self.lease, self.segment, outcome, now=now, org_now=org_now
+        )
+        if changed and outcome.pushed:
+            summary.newest_change = max(filter(None, (summary.newest_change, changed)))
+            summary.newest_change_seconds = (org_now - summary.newest_change).total_seconds()
         ended = work.ledger.claims.settle(self.lease, self.segment, now)
         work.lake.delete_work(self.segment.segment_id)
+        for job in work.ledger.claims.jobs(self.segment.segment_id):
+            work.lake.forget_job(self.segment.object, job.job_id)
         work.renew(self.lease)
         summary.settled += ended.pushed + ended.failed + ended.gone
         summary.pushed += ended.pushed
         summary.failed += ended.failed
         summary.gone += ended.gone
+        summary.released += self.segment.rows - ended.pushed - ended.failed - ended.gone
+        summary.segments.append((self.segment.day, self.segment.segment_id))
         written = len(outcome.pushed) + len(outcome.partial)
         summary.by_day[self.segment.day.isoformat()] += written
         summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))

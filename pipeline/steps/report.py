@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 
 from pipeline.core.config import Configuration
 from pipeline.core.plan import last_day
+from pipeline.core.repeats import REMEMBERED
+from pipeline.steps.failures import record_link
 from pipeline.steps.work import Work
 from resources.ledger.ledger import Ledger
+from resources.ledger.waiting import SlowedRow
+
+SLOWED_SHOWN: Final = 20
+"""How many of the records that keep becoming due are named; the count is of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How things stand today. Counts are records; `waiting` is by object, reason and state."""
+    """How things stand today. Counts are records; `waiting` is by object, reason and state.
+
+    `slowed_down` shows records that keep becoming due, those first that rest longest (R15). `pulling_stopped` says
+    why nothing is pulled now, where too few API calls are left (R21).
+    """
 
     day: date
     org_id: str | None
@@ -27,8 +38,12 @@ class Status:
     last_done_on: date | None
     api_calls: dict[str, int]
     api_calls_limit: int
+    pulling_stopped: str | None
+    pulling_resumes_at: datetime | None
     objects: list[dict[str, Any]]
     integrations: list[dict[str, Any]]
+    slowed_down_total: int
+    slowed_down: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -42,6 +57,8 @@ def status(work: Work) -> Status:
     use = ledger.claims.day_use(work.today, limit)
     waiting = [dict(row) for row in ledger.waiting.summary(work.now())]
     total = sum(row["records"] for row in waiting)
+    exhausted = work.budget_exhausted()
+    slowed = ledger.waiting.slowed_down(work.now())
     return Status(
         day=work.today,
         org_id=ledger.state.org_id(),
@@ -49,13 +66,47 @@ def status(work: Work) -> Status:
         limit_used=use.used,
         waiting=waiting,
         waiting_total=total,
-        failing=dict(Counter(row.error_code or "" for row in ledger.waiting.failures())),
+        failing=_failing(ledger),
         last_done_on=last_day(work.today, total, use.left, limit),
         api_calls=ledger.calls.by_kind(work.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
+        pulling_stopped=str(exhausted) if exhausted else None,
+        pulling_resumes_at=exhausted.resumes_at if exhausted else None,
         objects=_objects(ledger),
         integrations=_integrations(ledger, configuration),
+        slowed_down_total=len(slowed),
+        slowed_down=slowed_down(work, slowed[:SLOWED_SHOWN]),
     )
+
+
+def slowed_down(work: Work, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
+    """Return how often each of these records was scored lately and until when it rests; no API call (R15)."""
+    now, link = work.now(), record_link(work)
+    shown = []
+    with work.ledger.database.read() as connection:
+        for row in rows:
+            scored = work.ledger.waiting.scored_since(
+                connection, row.object, [row.record_id], now - REMEMBERED
+            ).get(row.record_id, [])
+            shown.append(
+                {
+                    "object": row.object,
+                    "id": row.record_id,
+                    "scored_24h": sum(one.at > now - timedelta(hours=24) for one in scored),
+                    "scored_in_a_row": scored[-1].in_a_row if scored else 0,
+                    "last_scored": scored[-1].at if scored else None,
+                    "until": row.until,
+                    "link": link(row.record_id),
+                }
+            )
+    return shown
+
+
+def _failing(ledger: Ledger) -> dict[str, int]:
+    failing: Counter[str] = Counter()
+    for count in ledger.failures.counts():
+        failing[count.error_code] += count.records
+    return dict(failing.most_common())
 
 
 def _objects(ledger: Ledger) -> list[dict[str, Any]]:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.due import LANES, Reason, Standing, any_of, standing
-from pipeline.core.errors import NotReady
+from pipeline.core.due import LANES, Reason, Standing, any_of, due_after_pull, standing
+from pipeline.core.errors import ConfigurationError, ModelFailed, NotReady
 from pipeline.core.fields import Field
-from pipeline.core.integration import OBJECTS, Integration
+from pipeline.core.integration import DATETIME_FIELD, OBJECTS, Integration
 from pipeline.core.market import Market
+from pipeline.core.row_faults import SEGMENT_GAVE_UP
 from pipeline.core.schemas import EXAMPLES_MAX, Validated, unusable, validated
 from pipeline.core.setup import ObjectSetup
 from pipeline.core.soql import AllOf, Compare, In, select
 from pipeline.core.update import (
     MarketResult,
+    SegmentResult,
     held_problems,
     market_result,
     resting_problems,
     segment_result,
+    without_broken_rows,
 )
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.pull import pulled_work_file
@@ -39,9 +38,13 @@ from pipeline.steps.work import (
     Work,
 )
 from resources.ledger.claims import Outcome, RowFailure, Segment, SegmentState
+from resources.ledger.counts import RANK, SCORE, name_of
 from resources.ledger.state import Lease
 
 SEGMENT_ATTEMPTS_MAX: Final = 3
+THE_ROW: Final = ""
+"""Stands for a market where a rule is about the row itself: its id and its hash."""
+
 TRIAL_RECORDS: Final = 50
 """How many records a market that failed as a whole is tried with (R23)."""
 
@@ -50,7 +53,8 @@ TRIAL_RECORDS: Final = 50
 class ScoreSummary:
     """What one run claimed and scored of one object; counts are records.
 
-    `broken` counts rows by market, output and rule; `examples` holds ids of some of them;
+    `broken` counts rows by market (`THE_ROW` for ids and hashes), output and rule; `examples` holds ids of some of
+    them; `segments_refused` had too many broken rows to push any.
     `resumed` are rows of segments that an earlier run had scored; `markets_failed` says why a market failed as a whole. Of the due records that this run's own pull read,
     `pulled_claimed` were claimed and `pulled_waiting` wait.
     """
@@ -63,6 +67,7 @@ class ScoreSummary:
     by_reason: Counter[str] = field(default_factory=Counter)
     scored: int = 0
     set_aside: int = 0
+    set_aside_by_code: Counter[str] = field(default_factory=Counter)
     gone: int = 0
     segments: list[str] = field(default_factory=list)
     broken: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -71,6 +76,7 @@ class ScoreSummary:
     markets: dict[str, str] = field(default_factory=dict)
     scores: dict[str, Counter[str]] = field(default_factory=dict)
     ranks: dict[str, Counter[str]] = field(default_factory=dict)
+    segments_refused: int = 0
 
 
 def score(work: Work, lease: Lease, first: int | None = None) -> ScoreSummary:
@@ -209,8 +215,8 @@ def _score_claimed(
     pulled: frozenset[str],
     summary: ScoreSummary,
 ) -> None:
-    rows = work.ledger.waiting.of_segment(segment.segment_id)
-    summary.pulled_claimed += sum(row.record_id in pulled for row in rows)
+    rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
+    summary.pulled_claimed += len(pulled & rows.keys())
     _score_segment(work, lease, setup, segment, summary)
 
 
@@ -219,19 +225,30 @@ def _score_segment(
 ) -> None:
     """Read the segment's current inputs, score and check them, keep what is to be pushed."""
     claims = work.ledger.claims
-    rows = {row.record_id: row.reason for row in work.ledger.waiting.of_segment(segment.segment_id)}
+    rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
     summary.claimed += len(rows)
     summary.by_reason.update(rows.values())
     summary.segments.append(segment.segment_id)
-    if claims.begin_attempt(lease, segment) > SEGMENT_ATTEMPTS_MAX:
+    fingerprints = {i.market: i.fingerprint(setup.markets[i.market]) for i in setup.integrations}
+    if claims.begin_attempt(lease, segment, fingerprints) > SEGMENT_ATTEMPTS_MAX:
         _give_up(work, lease, segment, list(rows))
         summary.set_aside += len(rows)
+        summary.set_aside_by_code[SEGMENT_GAVE_UP] += len(rows)
         return
     table, stand = candidates(work, setup, list(rows))
-    results = {
-        i.market: score_market(work, setup, i, table, stand, summary) for i in setup.integrations
-    }
-    result = segment_result(setup, segment.stamp, table, stand, results, rows)
+    done = _done_already(work, setup, segment, table, stand)
+    if done:
+        claims.withdraw(lease, segment, done)
+        summary.claimed -= len(done)
+        summary.by_reason.subtract(rows.pop(record_id) for record_id in done)
+        table = table.filter(pc.invert(pc.is_in(table.column("Id"), pa.array(done))))
+        stand = standing(setup, table)
+    results: dict[str, MarketResult] = {}
+    before = distribution(summary)
+    for integration in setup.integrations:
+        results[integration.market] = score_market(work, setup, integration, table, stand, summary)
+        work.renew(lease)  # each call ends within a lease; several slow ones together may not
+    result = _checked(segment_result(setup, segment.stamp, table, stand, results, rows), summary)
     found = set(table.column("Id").to_pylist())
     gone = [record_id for record_id in rows if record_id not in found]
     failed = [
@@ -240,14 +257,44 @@ def _score_segment(
     claims.note_inputs(lease, segment, result.inputs)
     _settle_early(work, lease, segment, Outcome(failed=failed, gone=gone))
     summary.set_aside += len(failed)
+    summary.set_aside_by_code.update(failure.code for failure in failed)
     summary.gone += len(gone)
     summary.scored += result.update.num_rows
     if result.update.num_rows:
         work.lake.write_work(segment.segment_id, result.update)
         work.lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
-    claims.mark_scored(lease, segment)
+    counted = distribution(summary) - before
+    counted["scored"] = result.update.num_rows
+    claims.mark_scored(lease, segment, counted)
     _hold_or_release(work, results, summary)
     work.renew(lease)
+
+
+def _done_already(
+    work: Work, setup: ObjectSetup, segment: Segment, table: pa.Table, stand: Standing
+) -> list[str]:
+    """Return the new and changed rows that were scored since they were asked for: the ledger had forgotten it.
+
+    It comes from a backup, or the scores were uploaded: the digests are those of the current inputs, and the record's
+    stamp is later than the request and than every market's renewal (R17). A row of an earlier run of this segment, whose
+    stamp it carries, is settled by the push (D3).
+    """
+    same = pc.is_null(due_after_pull(setup, table, stand))
+    if not pc.any(same).as_py():
+        return []
+    rows = table.filter(same)
+    stamps = dict(
+        zip(rows.column("Id").to_pylist(), rows.column(DATETIME_FIELD).to_pylist(), strict=True)
+    )
+    asked = work.ledger.waiting.requested_at(segment.segment_id, stamps)
+    renewed = max(setup.enabled_at[i.market] for i in setup.integrations)
+    return [
+        record_id
+        for record_id, requested_at in asked.items()
+        if (stamp := stamps[record_id]) is not None
+        and stamp >= max(requested_at, renewed)
+        and stamp != segment.stamp
+    ]
 
 
 def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> None:
@@ -255,7 +302,7 @@ def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> 
         f"Scoring the segment {segment.segment_id} ended abnormally {SEGMENT_ATTEMPTS_MAX} times; its records "
         "are tried again later, in other segments."
     )
-    failures = [RowFailure(i, "SEGMENT_GAVE_UP", message, passing=True) for i in ids]
+    failures = [RowFailure(i, SEGMENT_GAVE_UP, message) for i in ids]
     _settle_early(work, lease, segment, Outcome(failed=failures))
     work.ledger.claims.mark_scored(lease, segment)
 
@@ -324,8 +371,7 @@ def score_market(
     described = setup.describes[integration.object].fields
     fields = {output: described[name] for output, name in integration.outputs.items()}
     inputs = model_inputs(integration, market, table.take(rows))
-    with nullcontext() if _all_persist(work, setup) else _silenced():
-        result = _run_model(work, market, fields, inputs)
+    result = _run_model(work, market, fields, inputs, silent=not _all_persist(work, setup))
     if result.whole:
         summary.markets_failed[market.name] = result.whole
     ids = table.column("Id").take(rows).to_pylist()
@@ -362,31 +408,16 @@ def _all_persist(work: Work, setup: ObjectSetup) -> bool:
     return all(i.persist for i in work.configuration.of_object(setup.object))
 
 
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Drop what a model prints, warns or logs: without persist no value may stand in any log (R24)."""
-    level = logging.root.manager.disable
-    with (
-        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-        redirect_stdout(nowhere),
-        redirect_stderr(nowhere),
-    ):
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(level)
-
-
 def _run_model(
-    work: Work, market: Market, fields: Mapping[str, Field], inputs: pa.Table
+    work: Work, market: Market, fields: Mapping[str, Field], inputs: pa.Table, *, silent: bool
 ) -> Validated:
+    """Let the model score, elsewhere; with `silent` what it prints is dropped, for it may be values (R24)."""
     if inputs.num_rows == 0:
         return unusable(market, fields, 0, None)
     try:
-        scored = work.models.get(market).score(inputs)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code: whatever it raises stops that market alone
-        return unusable(market, fields, inputs.num_rows, f"the model raised {type(error).__name__}")
+        scored = work.models.get(market).score(inputs, silent=silent)
+    except (ModelFailed, ConfigurationError) as failed:
+        return unusable(market, fields, inputs.num_rows, str(failed))
     return validated(market, fields, scored, inputs.num_rows)
 
 
@@ -403,6 +434,33 @@ def _hold_or_release(
             work.ledger.holds.release(market, objects, work.now())
 
 
+def distribution(summary: ScoreSummary) -> Counter[str]:
+    """Return the scores and ranks that have come out, by the names under which a day counts them."""
+    kinds = ((SCORE, summary.scores), (RANK, summary.ranks))
+    return Counter(
+        {
+            name_of(kind, market, value): records
+            for kind, markets in kinds
+            for market, counts in markets.items()
+            for value, records in counts.items()
+        }
+    )
+
+
+def _checked(result: SegmentResult, summary: ScoreSummary) -> SegmentResult:
+    """Set rows aside whose id or hash is of the wrong form; past a share of them, all (D8)."""
+    checked, broken = without_broken_rows(result)
+    ids = result.kept.column("id").to_pylist()
+    for one in broken:
+        key = (THE_ROW, one.output, one.rule)
+        summary.broken[key] += len(one.rows)
+        examples = summary.examples.setdefault(key, [])
+        examples += [ids[row] for row in one.rows[: EXAMPLES_MAX - len(examples)]]
+    if broken and not checked.update.num_rows:
+        summary.segments_refused += 1
+    return checked
+
+
 def _count_distribution(summary: ScoreSummary, market: Market, result: Validated) -> None:
     for name in result.outputs.column_names:
         kind = market.outputs[name].kind
@@ -414,4 +472,6 @@ def _count_distribution(summary: ScoreSummary, market: Market, result: Validated
             column = pc.cast(tens, pa.string())
         into = summary.scores if kind == "score" else summary.ranks
         counts = into.setdefault(market.name, Counter())
-        counts.update({str(e["values"]): e["counts"] for e in column.value_counts().to_pylist()})
+        counts.update(
+            {str(e["values"] or "none"): e["counts"] for e in column.value_counts().to_pylist()}
+        )

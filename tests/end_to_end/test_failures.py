@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipeline.steps.report import status as report
 from tests.plant import LETTERS, Plant, integration
 
 Build = Callable[..., Plant]
@@ -104,6 +106,42 @@ def test_later_edit_of_a_refused_record_tries_it_anew_at_once(leads: Plant) -> N
     assert (leads.waiting("Lead"), leads.failures()) == (0, [])
 
 
+def test_edit_that_mends_a_record_is_at_once_however_often_it_was_refused(leads: Plant) -> None:
+    """R15, R23: tries of its own accord do not count as a record that keeps becoming due."""
+    (bad,) = leads.create("Lead", ACME | {"LastName": "Okafor"})
+    leads.org.control("POST", "validation-rules", RULE)
+    leads.pull("Lead")
+    for hours in (1, 2, 4):
+        leads.wait(hours=hours)
+        assert leads.run("score_and_push", "Lead")["failed"] == 1
+    leads.edit("Lead", bad, LastName="Ito")
+
+    figures = leads.pull("Lead")
+
+    assert (figures["slowed_down"], figures["pushed"]) == (0, 1)
+    assert leads.failures() == []
+
+
+def test_invalid_cross_reference_is_looked_at_again_before_the_record_is_given_up(
+    leads: Plant,
+) -> None:
+    """R23, R25: it may mean a purged record, or a trigger that trips over another one."""
+    purged, tripped = leads.create("Lead", ACME, ACME | {"LastName": "Silva"})
+    code = "INVALID_CROSS_REFERENCE_KEY"
+    leads.org.arm(
+        "row_error", ids=[purged, tripped], code=code, message="invalid cross reference id"
+    )
+    assert leads.pull("Lead")["failed"] == 2
+    leads.delete("Lead", purged)
+    leads.wait(minutes=31)
+
+    figures = leads.run("score_and_push", "Lead")
+
+    assert (figures["pushed"], figures["gone"], figures["failed"]) == (1, 1, 0)
+    assert leads.scored_at("Lead", tripped) is not None
+    assert (leads.waiting("Lead"), leads.failures()) == (0, [])
+
+
 def test_message_keeps_no_values_where_persist_is_off(shared_plant: Build) -> None:
     """R24: Salesforce's message may quote a value; without persist the values are cut out of what is kept."""
     built = shared_plant(integration("Lead", persist=False))
@@ -187,7 +225,12 @@ def test_bad_rows_are_set_aside_and_the_check_names_rule_and_ids(leads: Plant) -
         "rank_values": False,
         "score_range": False,
         "insight_types": True,
+        "text_lengths": True,
+        "record_ids": True,
+        "hash_form": True,
+        "score_drift": True,
         "daily_limit": True,
+        "complete": False,
     }
     assert _rules(checks["rank_values"]) == [
         ("fit", "rank", "one of A, B, C, D, F", 1, bad_rank),
@@ -210,7 +253,7 @@ def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     figures = leads.pull("Lead")
 
     assert (figures["set_aside"], figures["pushed"]) == (1, 0)
-    assert _rules(leads.checks()["insight_types"]) == [
+    assert _rules(leads.checks()["text_lengths"]) == [
         ("fit", "note", "at most 40 characters", 1, long)
     ]
 
@@ -226,7 +269,7 @@ def test_market_that_raises_stops_that_market_alone(two_markets: Plant) -> None:
     figures = two_markets.pull("Lead")
 
     after = two_markets.record("Lead", lead)
-    assert figures["markets_failed"] == {"other": "the model raised ValueError"}
+    assert figures["markets_failed"] == {"other": "the model raised ValueError at model.py:4"}
     assert (figures["scored"], figures["failed_MARKET_FAILED"]) == (1, 1)
     assert (after["Fit_Note__c"], after["Other_Note__c"]) == ("Umbrella|CEO", "Acme|CEO")
     old, new = before["Mintigo_hash__c"].split("."), after["Mintigo_hash__c"].split(".")
@@ -482,21 +525,32 @@ def test_fourth_scoring_on_one_day_is_slowed_down(leads: Plant) -> None:
     assert leads.record("Lead", lead)["Fit_Note__c"] == "Hooli|CEO"
 
 
-def test_flow_that_rewrites_an_input_at_every_save_does_not_eat_the_day(leads: Plant) -> None:
-    """R15: the push itself makes the record due again; in six hours of ticks it is scored a dozen times at most."""
+def test_flow_that_rewrites_an_input_at_every_save_does_not_eat_the_day(
+    leads: Plant,
+) -> None:
+    """R15: the push itself makes the record due again; midnight, after three of the six hours, gives it nothing back."""
+    leads.wait(hours=11)
     leads.refresh("Lead")
     flow = {"object": "Lead", "name": "Counts", "field": "Title", "expression": "append_counter"}
     leads.org.control("POST", "flows", flow)
-    leads.create("Lead", ACME)
-    pushed, slowed = 0, 0
+    (lead,) = leads.create("Lead", ACME)
+    pushed, slowed, days = 0, 0, Counter[Any]()
     for _ in range(36):
         leads.wait(minutes=10)
         for figures in leads.tick()[0]:
             pushed += figures["pushed"]
-            slowed += figures.get("slowed_down", 0)
+            days[leads.today] += figures["pushed"]
+            slowed += lead in figures.get("slowed_down_records", ())
+    status = leads.with_work(report)
 
-    assert 4 <= pushed <= 9
+    assert len(days) == 2
+    assert 4 <= pushed <= 8
+    assert days[leads.today] <= 1
     assert slowed > 0
+    (row,) = status.slowed_down
+    assert (status.slowed_down_total, row["id"], row["scored_24h"]) == (1, lead, pushed)
+    assert row["scored_in_a_row"] == pushed
+    assert row["until"] > leads.now
 
 
 # -- what the tests read and rewrite ---------------------------------------------------------------

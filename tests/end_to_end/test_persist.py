@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from demo.stage import environment, insights
+from resources.models import RemoteModel
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -135,7 +136,7 @@ def test_values_stay_nowhere_where_persist_is_off(
         assert kept.keys() == CODES
         assert kept["DUPLICATE_VALUE"].startswith("duplicate value found: Title …")
         assert kept["INVALID_OUTPUT"] == "fit: rank is not one of A, B, C, D, F"
-        assert kept["MARKET_FAILED"] == "fit: the model raised RuntimeError"
+        assert kept["MARKET_FAILED"] == "fit: the model raised RuntimeError at model.py:20"
 
 
 @pytest.mark.parametrize("persist", [False, True])
@@ -229,14 +230,19 @@ def test_working_files_of_ended_segments_are_removed_by_the_objects_next_run(
     assert _work_files(stopping) == []
 
 
-def test_pulled_rows_are_gone_when_scoring_is_interrupted(stopping: Plant) -> None:
+def test_pulled_rows_are_gone_when_scoring_is_interrupted(
+    stopping: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """R24: the claimed rows are read again by id."""
-    model = stopping.market("fit") / "model.py"
-    model.write_text(MODEL.replace("print(companies)", "raise KeyboardInterrupt"))
-    assert not stopping.pull("Lead")["success"]
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(RemoteModel, "score", interrupted)
+        assert not stopping.pull("Lead")["success"]
     assert (_work_files(stopping), stopping.waiting("Lead")) == ([], 1)
 
-    model.write_text(MODEL)
     assert stopping.run("score_and_push", "Lead")["pushed"] == 1
     assert _found_in(stopping) == {}
 

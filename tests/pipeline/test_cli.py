@@ -187,7 +187,7 @@ def test_status_says_what_is_used_waits_and_fails_without_a_call(worked: Worked)
 
 def test_failures_have_salesforces_own_words(worked: Worked) -> None:
     """R23: as text and as JSON."""
-    (failure,) = worked.site.json("failures")
+    (failure,) = worked.site.json("failures")["records"]
     text = worked.site.insights("failures").stdout
 
     assert (failure["object"], failure["id"]) == ("Lead", worked.refused)

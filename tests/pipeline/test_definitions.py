@@ -196,10 +196,14 @@ def test_checks_of_outputs_and_limit_stand_by_partition(defs: dg.Definitions) ->
     checks = {s.name: s for s in _check_specs(defs) if not s.name.endswith("_ready")}
     partitions = defs.resolve_asset_graph().get(SCORED).partitions_def
 
-    assert checks.keys() == {"rank_values", "score_range", "insight_types", "daily_limit"}
+    outputs = {"rank_values", "score_range", "insight_types", "text_lengths", "score_drift"}
+    rows = {"record_ids", "hash_form"}
+    pushed = {"daily_limit", "complete"}
+    assert checks.keys() == outputs | rows | pushed
     assert {spec.partitions_def for spec in checks.values()} == {partitions}
-    assert checks["daily_limit"].asset_key == PUSHED
-    assert {s.asset_key for n, s in checks.items() if n != "daily_limit"} == {SCORED}
+    assert {n for n, s in checks.items() if s.asset_key == PUSHED} == pushed
+    assert {n for n, s in checks.items() if s.asset_key == SCORED} == outputs | rows
+    assert {n for n, s in checks.items() if s.blocking} == rows
 
 
 def test_every_integration_has_a_check_whether_it_is_ready(defs: dg.Definitions) -> None:

@@ -259,7 +259,11 @@ def test_a_used_up_budget_is_a_reason_to_skip_and_costs_no_call(leads: Plant) ->
     leads.wait(seconds=5)
     before = len(leads.org.calls()["log"])
 
-    assert leads.ask() == ([], f"Lead: the daily API calls limit of {used} is used up")
+    requests, why_not = leads.ask()
+
+    assert requests == []
+    assert f"The daily API calls limit is nearly used up: 0 of {used} left" in why_not
+    assert "Pulling resumes at 2026-03-11 00:00 CET" in why_not
     assert leads.calls_since(before) == []
 
 
@@ -269,7 +273,9 @@ def test_a_budget_that_is_nearly_used_up_stops_the_asking(leads: Plant) -> None:
     leads.configure(integration("Lead"), daily_api_calls_limit=_counted_total(leads) + 59)
     leads.wait(seconds=5)
 
-    assert leads.ask() == ([], "Lead: not asked: the daily API calls limit is nearly used up")
+    requests, why_not = leads.ask()
+    assert requests == []
+    assert "Pulling resumes at 2026-03-11 00:00 CET" in why_not
 
     leads.set_clock(START.replace(day=11, hour=0))
     assert [r.job_name for r in leads.ask()[0]] == ["pull"]
@@ -393,3 +399,39 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     from resources.salesforce.calls import RetryPolicy
 
     monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (6, 0.0, 0.0, 0.0))
+
+
+def test_a_quiet_org_is_reported_now_and_then_so_that_the_asset_stays_fresh(leads: Plant) -> None:
+    """Nothing new for hours is no reason to turn red; a tick that asks says so every quarter of an hour."""
+    key = dg.AssetKey("salesforce_changed_records")
+    reports = []
+    for _ in range(9):
+        leads.wait(minutes=5)
+        reports.append(_asset_events(leads))
+
+    counts = [len(events) for events in reports]
+    assert sum(counts) in (3, 4)
+    assert set(counts) == {0, 1}
+    (event,) = next(events for events in reports if events)
+    assert (event.asset_key, event.partition) == (key, "2026-03-10|Lead")
+    assert event.metadata["read"].value == 0
+
+
+def test_an_org_that_does_not_answer_is_not_reported_as_quiet(leads: Plant) -> None:
+    leads.wait(hours=2)
+    leads.org.arm("http_503", path="/composite", count=None)
+    assert _asset_events(leads) == []
+
+
+def _asset_events(built: Plant) -> list[dg.AssetMaterialization]:
+    """Evaluate the sensor once and return the asset events that it reports."""
+    sensor = built.definitions.resolve_sensor_def("salesforce_changes")
+    with dg.build_sensor_context(
+        instance=built.instance,
+        cursor=built.cursor,
+        definitions=built.definitions,
+        resources=built.definitions.resources,
+    ) as context:
+        found = sensor.evaluate_tick(context)
+    built.cursor = found.cursor
+    return [event for event in found.asset_events if isinstance(event, dg.AssetMaterialization)]

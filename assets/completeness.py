@@ -1,0 +1,76 @@
+"""The `complete` check, told of every day whose figure has changed, whoever changed it (R28, R29).
+
+The run of a partition tells of its own day. Of the others it is told without a run, by push runs and by the sensor's
+ticks: what a command asked for shows at once, and a day that becomes complete is told at once.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Final
+
+import dagster as dg
+
+from assets.partitions import partition_key
+from pipeline.steps.complete import DayState, changed_since_told, day_states
+from pipeline.steps.work import Work
+
+COMPLETE: Final = "complete"
+WORDS: Final = "Nothing of this day waits: no record that was asked for on it, was claimed on it, or that a redo of it asked for."
+
+
+def tell_changed(
+    instance: dg.DagsterInstance, key: dg.AssetKey, work: Work, name: str
+) -> dict[date, DayState]:
+    """Tell of the object's days whose figure has changed; return the days that are not complete.
+
+    The ledger keeps what was told after it was told, so that nothing is left untold when a process dies.
+    """
+    states = day_states(work, name)
+    changed = changed_since_told(work, name, states)
+    for state in changed:
+        partition = partition_key(state.day, name)
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key, check_name=COMPLETE, partition=partition, **_told(state)
+            )
+        )
+    if changed:
+        work.ledger.completeness.note_told(name, {state.day: state.waiting for state in changed})
+    return states
+
+
+def complete_result(key: dg.AssetKey, state: DayState) -> dg.AssetCheckResult:
+    """Return the check of a run's own partition."""
+    return dg.AssetCheckResult(asset_key=key, check_name=COMPLETE, **_told(state))
+
+
+def _told(state: DayState) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "waiting": state.waiting,
+        "failing": state.failing,
+        "in_flight": state.in_flight,
+    }
+    if state.done_on:
+        metadata["waiting_done_on"] = state.done_on.isoformat()
+    return {
+        "passed": state.is_complete,
+        "severity": dg.AssetCheckSeverity.WARN,
+        "description": _advice(state),
+        "metadata": metadata,
+    }
+
+
+def _advice(state: DayState) -> str:
+    if state.is_complete:
+        return "Nothing of this day waits."
+    words = (
+        f"{state.waiting} records of this day wait. They are scored by themselves at the limit's pace, the last on "
+        f"{state.done_on}; nothing is to be done."
+    )
+    if state.failing:
+        words += (
+            f" {state.failing} of them failed before and are tried at growing intervals: look at `insights failures`, "
+            "mend the cause, then launch the job retry_failures."
+        )
+    return words

@@ -1,0 +1,181 @@
+"""The alert sensor: tells a chat of what somebody should know, once (R29). Off until a webhook is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import dagster as dg
+
+from assets.completeness import COMPLETE
+from assets.work import TICK, WorkResource
+from pipeline.core.errors import InsightsError
+from pipeline.steps.alerts import Alert, remembered_backlog, situations, waiting_total
+from resources.webhook import post
+
+SENSOR: Final = "alerts"
+WEBHOOK: Final = "INSIGHTS_ALERT_WEBHOOK"
+UI: Final = "INSIGHTS_UI_URL"
+EVENTS_MAX: Final = 500
+TOLD_MAX: Final = 500
+HEADLINE: Final = "Predictive Insights for Salesforce"
+
+
+@dataclass
+class _Memory:
+    """What the sensor has told and read: alerts that stand, the newest events, the backlog day by day."""
+
+    told: list[str] = field(default_factory=list)
+    runs: int = -1
+    checks: int = -1
+    backlog: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, cursor: str | None) -> _Memory | None:
+        """Read the cursor; None at the first tick, or where it cannot be read."""
+        try:
+            return cls(**json.loads(cursor)) if cursor else None
+        except (TypeError, ValueError):
+            return None
+
+    def written(self) -> str:
+        """Return the cursor."""
+        return json.dumps(self.__dict__)
+
+
+def alerts_sensor() -> dg.SensorDefinition:
+    """Return the sensor. Each failed run, failing check and standing situation is told once."""
+
+    @dg.sensor(
+        name=SENSOR,
+        minimum_interval_seconds=60,
+        default_status=(
+            dg.DefaultSensorStatus.RUNNING
+            if os.environ.get(WEBHOOK)
+            else dg.DefaultSensorStatus.STOPPED
+        ),
+        description=(
+            "Tells a chat of failed runs, failing checks, a used-up limit or API budget, markets that are held, pulls "
+            f"that stopped and a growing backlog. {WEBHOOK} names the webhook; without it nothing is sent."
+        ),
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, work: WorkResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        url = os.environ.get(WEBHOOK)
+        if not url:
+            return dg.SkipReason(f"{WEBHOOK} is not set: nobody can be told.")
+        memory = _Memory.read(context.cursor)
+        if memory is None:
+            memory = _Memory(
+                runs=_newest_run(context.instance), checks=_newest_check(context.instance)
+            )
+        try:
+            opened = work.get(f"{TICK}-{SENSOR}")
+            standing = situations(opened, memory.backlog)
+            memory.backlog = remembered_backlog(memory.backlog, opened.today, waiting_total(opened))
+            found = [*_failed_runs(context.instance, memory), *standing]
+            found += _failing_checks(context.instance, memory, opened.today.isoformat())
+            fresh = [alert for alert in found if alert.key not in memory.told]
+            if fresh:
+                post(url, _message(fresh))
+        except InsightsError as error:
+            return dg.SkipReason(f"{error} What is to be told is told at a later tick.")
+        # What no longer stands is forgotten, so that it is told again should it come back.
+        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in standing]
+        memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
+        told = f"told of {len(fresh)}" if fresh else "nothing to tell"
+        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.written())
+
+    return sensor
+
+
+def _is_event(key: str) -> bool:
+    return key.startswith(("run ", "check "))
+
+
+def _message(alerts: list[Alert]) -> str:
+    ui = os.environ.get(UI)
+    lines = [f"*{HEADLINE}*" + (f" ({ui})" if ui else "")]
+    return "\n".join([*lines, *(f"• {alert.text}" for alert in alerts)])
+
+
+def _newest_run(instance: dg.DagsterInstance) -> int:
+    return max((r.storage_id for r in _run_failures(instance, None, limit=1)), default=-1)
+
+
+def _newest_check(instance: dg.DagsterInstance) -> int:
+    return max((r.storage_id for r in _checks(instance, None, limit=1)), default=-1)
+
+
+def _run_failures(
+    instance: dg.DagsterInstance, after: int | None, limit: int
+) -> list[dg.EventLogRecord]:
+    wanted = dg.RunStatusChangeRecordsFilter(
+        event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
+    )
+    found = instance.fetch_run_status_changes(wanted, limit=limit, ascending=after is not None)
+    return list(found.records)
+
+
+def _checks(instance: dg.DagsterInstance, after: int | None, limit: int) -> list[dg.EventLogRecord]:
+    wanted = dg.EventRecordsFilter(
+        event_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=after
+    )
+    storage = instance.event_log_storage
+    return list(storage.get_event_records(wanted, limit=limit, ascending=after is not None))
+
+
+def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
+    found = []
+    for record in _run_failures(instance, memory.runs, EVENTS_MAX):
+        memory.runs = max(memory.runs, record.storage_id)
+        run_id = record.event_log_entry.run_id
+        run = instance.get_run_by_id(run_id)
+        name = f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip() if run else "a run"
+        why = _why_it_failed(instance, run_id)
+        found.append(
+            Alert(f"run {run_id}", f"Run {run_id[:8]} of {name} failed: {why}{_link(run_id)}")
+        )
+    return found
+
+
+def _why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return the failure's own words where a step ended with a message for people; else only its kind."""
+    failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    for entry in failures:
+        data = entry.dagster_event.step_failure_data if entry.dagster_event else None
+        if data and data.user_failure_data and data.user_failure_data.description:
+            return str(data.user_failure_data.description)
+        if data and data.error:
+            cause = data.error.cause or data.error
+            return f"{cause.cls_name or 'an error'}; see the run's page"
+    return "its process ended; see the run's page"
+
+
+def _link(run_id: str) -> str:
+    ui = os.environ.get(UI)
+    return f" {ui.rstrip('/')}/runs/{run_id}" if ui else ""
+
+
+def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -> list[Alert]:
+    """Return the checks that failed since the last tick, each once a day; how they ended last counts."""
+    newest: dict[str, tuple[bool, str]] = {}
+    for record in _checks(instance, memory.checks, EVENTS_MAX):
+        memory.checks = max(memory.checks, record.storage_id)
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        data: Any = event.asset_check_evaluation_data
+        if data.check_name == COMPLETE:  # waiting is told of as the limit's, and as a backlog that grows
+            continue
+        where = f" of {data.partition}" if data.partition else ""
+        name = f"{data.asset_key.to_user_string()}: {data.check_name}{where}"
+        severity = "failed" if data.severity is dg.AssetCheckSeverity.ERROR else "warns"
+        words = f"Check {name} {severity}: {data.description or 'see its page'}"
+        newest[name] = (bool(data.passed), words)
+    failing: Mapping[str, str] = {n: words for n, (passed, words) in newest.items() if not passed}
+    return [Alert(f"check {today} {name}", words) for name, words in failing.items()]

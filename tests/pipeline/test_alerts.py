@@ -1,0 +1,255 @@
+"""Alerts reach a real HTTP receiver, once, and hold no record's values (R29)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import dagster as dg
+import pytest
+
+from pipeline.alerts import WEBHOOK
+from tests.plant import Plant, integration
+
+Build = Callable[..., Plant]
+ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+
+
+@dataclass
+class Receiver:
+    """A chat that takes messages; `status` is what it answers."""
+
+    url: str = ""
+    status: int = 200
+    bodies: list[dict[str, str]] = field(default_factory=list)
+
+    def texts(self) -> list[str]:
+        """Return the alerts taken since the last look, a line each."""
+        lines = [line for body in self.bodies for line in body["text"].splitlines()[1:]]
+        self.bodies.clear()
+        return lines
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """Listen on loopback and name the address in the environment."""
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if receiver.status < 400:
+                receiver.bodies.append(json.loads(body))
+            self.send_response(receiver.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        receiver.url = f"http://127.0.0.1:{server.server_address[1]}/services/T0/secret-part"
+        monkeypatch.setenv(WEBHOOK, receiver.url)
+        yield receiver
+        server.shutdown()
+
+
+@dataclass
+class Watcher:
+    """The alert sensor of a plant, with its cursor."""
+
+    plant: Plant
+    cursor: str | None = None
+
+    def tick(self) -> str:
+        """Evaluate the sensor once and return what it says."""
+        sensor = self.plant.definitions.resolve_sensor_def("alerts")
+        with dg.build_sensor_context(
+            instance=self.plant.instance,
+            cursor=self.cursor,
+            definitions=self.plant.definitions,
+            resources=self.plant.definitions.resources,
+        ) as context:
+            found = sensor.evaluate_tick(context)
+        self.cursor = found.cursor or self.cursor
+        return found.skip_message or ""
+
+
+def test_without_a_webhook_it_is_off_and_says_so(
+    shared_plant: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(WEBHOOK, raising=False)
+    built = shared_plant(integration("Lead"))
+    sensor = built.definitions.resolve_sensor_def("alerts")
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    assert WEBHOOK in Watcher(built).tick()
+
+
+def test_a_failed_run_is_told_once_in_its_own_words(
+    shared_plant: Build, chat: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    watcher = Watcher(built)
+    assert watcher.tick() == "nothing to tell"
+    with monkeypatch.context() as wrong:
+        wrong.setenv("SALESFORCE_CLIENT_SECRET", "not-it")
+        assert not built.pull("Lead")["success"]
+
+    assert watcher.tick() == "told of 1"
+
+    (text,) = chat.texts()
+    assert "of pull 2026-03-10|Lead failed" in text
+    assert "Check the SALESFORCE_... variables" in text
+    assert "not-it" not in text
+    assert watcher.tick() == "nothing to tell"
+    assert chat.texts() == []
+
+
+def test_what_failed_before_the_sensor_was_switched_on_is_not_told(
+    shared_plant: Build, chat: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    with monkeypatch.context() as wrong:
+        wrong.setenv("SALESFORCE_CLIENT_SECRET", "not-it")
+        assert not built.pull("Lead")["success"]
+
+    assert Watcher(built).tick() == "nothing to tell"
+
+
+def test_a_failing_check_is_told_with_counts_and_no_values(
+    shared_plant: Build, chat: Receiver
+) -> None:
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    watcher = Watcher(built)
+    watcher.tick()
+    built.create("Lead", ACME | {"Company": "Secret BAD SCORE"})
+    built.pull("Lead")
+
+    watcher.tick()
+
+    told = [text for text in chat.texts() if "score_range" in text]
+    assert len(told) == 1
+    assert "warns: 1 records were set aside" in told[0]
+    assert "Secret" not in told[0]
+
+
+def test_a_used_up_limit_is_told_with_the_day_of_the_last_record(
+    shared_plant: Build, chat: Receiver
+) -> None:
+    built = shared_plant(integration("Lead"), daily_record_limit=2)
+    built.turn_on()
+    watcher = Watcher(built)
+    built.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(5)))
+    built.pull("Lead")
+
+    watcher.tick()
+
+    (text,) = chat.texts()
+    assert "limit of 2 records is used up and 3 wait" in text
+    assert "the last of them on 2026-03-12" in text
+    assert watcher.tick() == "nothing to tell"
+
+
+def test_a_used_up_api_budget_is_told_with_the_time_of_resumption(
+    shared_plant: Build, chat: Receiver
+) -> None:
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    built.configure(integration("Lead"), daily_api_calls_limit=10)
+    watcher = Watcher(built)
+
+    watcher.tick()
+
+    (text,) = chat.texts()
+    assert "daily API calls limit is nearly used up" in text
+    assert "resumes at 2026-03-11 00:00" in text
+
+
+def test_pulls_that_stopped_are_told_until_the_org_answers_again(
+    shared_plant: Build, chat: Receiver
+) -> None:
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    built.pull("Lead")
+    watcher = Watcher(built)
+    built.wait(minutes=25)
+    assert watcher.tick() == "nothing to tell"
+    built.wait(minutes=10)
+
+    assert watcher.tick() == "told of 1"
+
+    assert "no successful pull" in chat.texts()[0]
+    built.ask()
+    assert watcher.tick() == "nothing to tell"
+    built.wait(minutes=35)
+    assert watcher.tick() == "told of 1"
+
+
+def test_a_quiet_org_that_answers_is_not_silent(shared_plant: Build, chat: Receiver) -> None:
+    """Nothing new for a day is no reason to be woken."""
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    built.pull("Lead")
+    built.refresh("Lead")
+    watcher = Watcher(built)
+    for _ in range(4):
+        built.wait(minutes=20)
+        built.ask()
+        assert watcher.tick() == "nothing to tell"
+
+
+def test_a_backlog_that_grows_for_three_days_is_told(shared_plant: Build, chat: Receiver) -> None:
+    built = shared_plant(integration("Lead"), daily_record_limit=1)
+    built.turn_on()
+    watcher = Watcher(built)
+    told = []
+    for day in range(10, 14):
+        built.set_clock(datetime(2026, 3, day, 12, tzinfo=UTC))
+        built.create("Lead", *(ACME | {"LastName": f"Ito {day} {n}"} for n in range(3)))
+        built.pull("Lead")
+        watcher.tick()
+        told.append([text for text in chat.texts() if "backlog grows" in text])
+
+    assert [len(texts) for texts in told] == [0, 0, 0, 1]
+    assert "8 records wait, on the 3 days before it were 2, 4, 6" in told[3][0]
+
+
+def test_a_held_market_is_told(shared_plant: Build, chat: Receiver) -> None:
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    watcher = Watcher(built)
+    watcher.tick()
+    built.create("Lead", ACME | {"Company": "RAISE"})
+    built.pull("Lead")
+
+    watcher.tick()
+
+    assert any("Market fit failed as a whole" in text for text in chat.texts())
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_webhook_that_refuses_loses_nothing_and_its_address_stays_secret(
+    shared_plant: Build, chat: Receiver, status: int
+) -> None:
+    built = shared_plant(integration("Lead"), daily_record_limit=1)
+    built.turn_on()
+    watcher = Watcher(built)
+    built.create("Lead", ACME, ACME)
+    built.pull("Lead")
+    chat.status = status
+
+    said = watcher.tick()
+
+    assert "127.0.0.1" in said
+    assert "secret-part" not in said
+    chat.status = 200
+    assert watcher.tick() == "told of 1"
+    assert "limit of 1" in chat.texts()[0]
