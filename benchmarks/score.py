@@ -1,0 +1,115 @@
+"""Scoring: what the pipeline adds to a bare pass of the model over the same records.
+
+python -m benchmarks score
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.data import Stage, leads_csv
+from benchmarks.measuring import Figures, best, timed
+from benchmarks.report import Section, count, ratio, seconds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.core.setup import ObjectSetup
+    from pipeline.steps.work import Work
+
+
+def measure(stage: Stage, times: int) -> Section:
+    """Score all leads, in a fresh process each time."""
+    figures = best(times, "benchmarks.score:scored", stage.environment, leads=stage.leads)
+    section = Section(
+        f"Score: {count(stage.leads)} leads, 100 trees over 30 features",
+        ("what", "wall s", "CPU s", "times a bare pass (CPU)"),
+    )
+    rows = {
+        "the trees alone (scikit-learn)": "trees",
+        "a bare pass of the model: 30 features, then the trees": "bare",
+        "the same model in the market's own process": "remote",
+        "**score a segment: inputs, model, checks of every value**": "score",
+        "**what is to be pushed and kept, as tables**": "result",
+    }
+    for what, name in rows.items():
+        wall, cpu = figures[f"{name}_wall"], figures[f"{name}_cpu"]
+        section.add(what, seconds(wall), seconds(cpu), ratio(cpu, figures["bare_cpu"]))
+    per = figures["score_wall"] / stage.leads * 1e5
+    section.target("score: 100 trees, 30 features, wall s", per, 0.4, " per 100,000")
+    return section
+
+
+def bare_model(work: Work) -> Any:
+    """Return the market's model, loaded into this process."""
+    from pathlib import Path
+
+    from benchmarks.market.model import load
+    from resources.configurable import config_folder
+
+    folder = Path(config_folder()) / "markets" / next(iter(work.configuration.markets))
+    return load(folder)
+
+
+def pulled(setup: ObjectSetup, leads: int) -> pa.Table:
+    """Return generated leads as a pull reads them, none scored yet."""
+    from datetime import UTC, datetime
+
+    import pyarrow as pa
+    from pyarrow import csv
+
+    read = csv.read_csv(io.BytesIO(leads_csv(0, leads)))
+    ids = pa.array([f"00Q{n:012d}AAA" for n in range(leads)])
+    now = pa.array([datetime.now(UTC)] * leads, pa.timestamp("ms", "UTC"))
+    known = {"Id": ids, "SystemModstamp": now, "CreatedDate": now}
+    columns = []
+    for field in setup.schema:
+        if field.name in known:
+            columns.append(known[field.name])
+        elif field.name in read.column_names:
+            columns.append(read.column(field.name).cast(field.type))
+        else:
+            columns.append(pa.nulls(leads, field.type))
+    return pa.table(columns, schema=setup.schema)
+
+
+def scored(leads: int) -> Figures:
+    """Score generated leads in several ways; the first pass of each is not measured."""
+    from datetime import UTC, datetime
+
+    from benchmarks.market.model import features
+    from pipeline.commands.opening import opened_work
+    from pipeline.core.due import standing
+    from pipeline.core.update import segment_result
+    from pipeline.steps.preflight import setup_of
+    from pipeline.steps.score import ScoreSummary, model_inputs, score_market
+
+    figures: Figures = {}
+    with opened_work() as work:
+        setup = setup_of(work, "Lead")
+        table = pulled(setup, leads)
+        integration = setup.integrations[0]
+        market = setup.markets[integration.market]
+        inputs = model_inputs(integration, market, table)
+        bare, remote, stand = bare_model(work), work.models.get(market), standing(setup, table)
+        matrix = features(inputs)
+        steps: dict[str, Any] = {
+            "trees": lambda: bare.trees.predict(matrix),
+            "bare": lambda: bare.score(inputs),
+            "remote": lambda: remote.score(inputs),
+            "score": lambda: score_market(
+                work, setup, integration, table, stand, ScoreSummary("Lead")
+            ),
+        }
+        for name, step in steps.items():
+            step()
+            with timed() as cost:
+                given = step()
+            figures |= cost.figures(name)
+        reasons = dict.fromkeys(table.column("Id").to_pylist(), "new")
+        results = {market.name: given}
+        with timed() as cost:
+            segment_result(setup, datetime.now(UTC), table, stand, results, reasons)
+        figures |= cost.figures("result")
+    return figures
