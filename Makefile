@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo ui test check lint types imports lock clean
+.PHONY: setup demo ui test simulate fuzz bench check lint types imports lock clean
 
 setup: $(STAMP)  ## Make the virtual environment and install the locked dependencies.
 
@@ -24,6 +24,15 @@ ui: setup  ## Dagster's UI and daemon with the local org, sensor and schedule on
 
 test: setup  ## Run the tests.
 	$(BIN)/python -m pytest
+
+simulate: setup  ## Random schedules of edits, faults and crashes; SCHEDULES=2000 SEED=1.
+	$(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),2000) --seed $(or $(SEED),1)
+
+fuzz: setup  ## Look for inputs that break what parses; SECONDS_EACH=60 for each target.
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
+
+bench: setup  ## Measure speed and thrift; writes docs/benchmarks.md.
+	$(BIN)/python -m benchmarks
 
 check: lint types imports test  ## Everything that CI runs.
 
