@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo ui test simulate fuzz bench check lint types imports lock clean
+.PHONY: setup demo ui test browser simulate fuzz bench check lint types imports lock clean
 
 setup: $(STAMP)  ## Make the virtual environment and install the locked dependencies.
 
@@ -22,8 +22,11 @@ demo: setup  ## Run the pipeline on the local org, from an empty one to pushed s
 ui: setup  ## Dagster's UI and daemon with the local org, sensor and schedule on; Ctrl-C ends everything.
 	$(BIN)/python -m demo.ui
 
-test: setup  ## Run the tests.
-	$(BIN)/python -m pytest
+test: setup browser  ## Run the tests, on all cores (four at the most).
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+browser: setup  ## Make sure that there is a browser for the tests of the UI.
+	@.ci/install-browser $(BIN)/python
 
 simulate: setup  ## Random schedules of edits, faults and crashes; SCHEDULES=2000 SEED=1.
 	$(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),2000) --seed $(or $(SEED),1)
