@@ -6,6 +6,7 @@ ticks: what a command asked for shows at once, and a day that becomes complete i
 
 from __future__ import annotations
 
+import uuid
 from datetime import date
 from typing import Any, Final
 
@@ -16,28 +17,46 @@ from pipeline.steps.complete import DayState, changed_since_told, day_states
 from pipeline.steps.work import Work
 
 COMPLETE: Final = "complete"
+TELLER: Final = "complete_check"
+"""Stands as the job of evaluations that no job made."""
+
 WORDS: Final = "Nothing of this day waits: no record that was asked for on it, was claimed on it, or that a redo of it asked for."
 
 
 def tell_changed(
-    instance: dg.DagsterInstance, key: dg.AssetKey, work: Work, name: str
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    work: Work,
+    name: str,
+    run_id: str | None = None,
 ) -> dict[date, DayState]:
-    """Tell of the object's days whose figure has changed; return the days that are not complete.
+    """Tell of the object's days whose figure has changed, as run `run_id` or a tick; return those not complete.
 
     The ledger keeps what was told after it was told, so that nothing is left untold when a process dies.
     """
     states = day_states(work, name)
     changed = changed_since_told(work, name, states)
     for state in changed:
-        partition = partition_key(state.day, name)
-        instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=key, check_name=COMPLETE, partition=partition, **_told(state)
-            )
-        )
+        _tell(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
     if changed:
         work.ledger.completeness.note_told(name, {state.day: state.waiting for state in changed})
     return states
+
+
+def _tell(instance: dg.DagsterInstance, key: dg.AssetKey, state: DayState, run_id: str) -> None:
+    """Store one evaluation. Not as an event without a run: of those Dagster keeps one for each check and partition."""
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=COMPLETE,
+        partition=partition_key(state.day, state.object),
+        **_told(state),
+    )
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        event_specific_data=evaluation,
+        job_name=TELLER,
+    )
+    instance.report_dagster_event(event, run_id=run_id)
 
 
 def complete_result(key: dg.AssetKey, state: DayState) -> dg.AssetCheckResult:

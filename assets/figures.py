@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.partitions import partition_key
-from assets.plots import Chart, plot
+from assets.plots import plot
 from assets.work import Done
 from pipeline.core.drift import SCORE_BINS
 from pipeline.steps.complete import waiting_done_on
@@ -102,9 +102,7 @@ def score_figures(done: Done[ScoreSummary], summary: ScoreSummary) -> dict[str, 
     }
     if summary.markets_failed:
         figures["markets_failed"] = summary.markets_failed
-    charts = distributions(distribution(summary))
-    if charts:
-        figures["distribution"] = plot("scores and ranks of this run", charts)
+    figures |= plots(distribution(summary))
     segments = [(done.work.today, segment) for segment in summary.segments]
     return figures | sample_figures(done.work, done.object, segments)
 
@@ -158,25 +156,22 @@ def day_figures(work: Work, day: date, name: str) -> dict[str, Any]:
     if failed:
         by_code = Counter(failed).most_common()
         figures["day_failed_by_code"] = _table("code", by_code)
-    charts = distributions(totals)
-    if charts:
-        figures["day_distribution"] = plot(f"scores and ranks of {day}", charts)
-    return figures
+    return figures | {f"day_{chart}": drawn for chart, drawn in plots(totals).items()}
 
 
-def distributions(totals: Mapping[str, int]) -> list[Chart]:
+def plots(totals: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
     """Return a chart for each market's scores (by tens) and ranks, from counts by their names."""
-    charts: list[Chart] = []
-    for kind, label in ((SCORE, "scores from"), (RANK, "ranks")):
+    charts: dict[str, dg.MetadataValue] = {}
+    for kind, label in ((SCORE, "scores"), (RANK, "ranks")):
         markets: dict[str, dict[str, int]] = {}
         for name, records in parts_of(totals, kind).items():
             market, _, value = name.partition(":")
             markets.setdefault(market, {})[value] = records
         for market, values in sorted(markets.items()):
-            known = [*SCORE_BINS] if kind == SCORE else sorted(values.keys() - {"none"})
+            known = SCORE_BINS if kind == SCORE else sorted(values.keys() - {"none"})
             names = [*known, *(["none"] if "none" in values else [])]
-            title = f"{market}: {label} ({sum(values.values())} records)"
-            charts.append((title, {value: values.get(value, 0) for value in names}))
+            bars = {value: values.get(value, 0) for value in names}
+            charts[f"{label}_{market}"] = plot(f"{label} of {market}", bars)
     return charts
 
 

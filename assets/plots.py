@@ -1,29 +1,31 @@
-"""Small bar charts as SVG in Markdown, which Dagster's UI shows with a materialization."""
+"""Small bar charts as SVG in Markdown, which Dagster's UI shows with a materialization.
+
+The UI shows Markdown of less than 1,000 characters where it stands, and hides longer behind a link. So a chart is as
+short as can be: bars are strokes of one path, and numbers and labels each one line of text stretched to the width.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Final
 
 import dagster as dg
 
-BAR_WIDTH: Final = 30
-BAR_GAP: Final = 6
-BAR_HEIGHT_MAX: Final = 70
-MARGIN: Final = 8
-LINE: Final = 14
-BLUE: Final = "#4f43dd"
-GREY: Final = "#5b6472"
-
-Chart = tuple[str, Mapping[str, int]]
-"""A title, and the height of each bar by its label."""
+SHOWN_IN_PLACE: Final = 1_000
+CELL: Final = 43
+CELL_CHARACTERS: Final = 6
+BAR_HEIGHT_MAX: Final = 60
+BOTTOM: Final = 80
+THOUSAND: Final = 1_000
+LONGEST: Final = 99_999
+"""Beyond it numbers are told in thousands."""
 
 
-def plot(title: str, charts: Sequence[Chart]) -> dg.MetadataValue:
-    """Return bar charts, one below the other, as a picture that needs no network."""
-    drawn = base64.b64encode(svg(charts).encode()).decode()
+def plot(title: str, bars: Mapping[str, int]) -> dg.MetadataValue:
+    """Return a bar chart, heights by label, as a picture that needs no network."""
+    drawn = base64.b64encode(svg(bars).encode()).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{drawn})")
 
 
@@ -32,36 +34,26 @@ def is_plot(value: object) -> bool:
     return isinstance(value, dg.MarkdownMetadataValue) and "](data:image/" in str(value.value)
 
 
-def svg(charts: Sequence[Chart]) -> str:
-    """Return the charts as an SVG image."""
-    height = LINE + BAR_HEIGHT_MAX + 3 * LINE
-    widest = max((len(bars) for _, bars in charts), default=0) * (BAR_WIDTH + BAR_GAP)
-    longest = max((len(title) for title, _ in charts), default=0) * 7
-    width = 2 * MARGIN + max(widest, longest)
-    parts = [
-        _chart(title, bars, MARGIN + index * height) for index, (title, bars) in enumerate(charts)
-    ]
+def svg(bars: Mapping[str, int]) -> str:
+    """Return the chart as an SVG image: numbers above, labels below."""
+    width, most = CELL * len(bars), max([*bars.values(), 1])
+    strokes = "".join(
+        f"M{CELL * at + CELL // 2},{BOTTOM}v-{round(BAR_HEIGHT_MAX * records / most)}"
+        for at, records in enumerate(bars.values())
+    )
+    numbers = _line([_short(records) for records in bars.values()], 12, width)
+    labels = _line([*bars], BOTTOM + 14, width)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height * len(charts) + MARGIN}" '
-        f'font-family="sans-serif" font-size="11">{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{BOTTOM + 18}" font-family="monospace" '
+        f'font-size="12" fill="#567"><path stroke="#54d" stroke-width="30" d="{strokes}"/>{numbers}{labels}</svg>'
     )
 
 
-def _chart(title: str, bars: Mapping[str, int], top: int) -> str:
-    most = max([*bars.values(), 1])
-    bottom = top + 2 * LINE + BAR_HEIGHT_MAX
-    drawn = [f'<text x="{MARGIN}" y="{top + LINE // 2}" fill="{GREY}">{escape(title)}</text>']
-    for index, (label, records) in enumerate(bars.items()):
-        left = MARGIN + index * (BAR_WIDTH + BAR_GAP)
-        middle = left + BAR_WIDTH // 2
-        tall = round(BAR_HEIGHT_MAX * records / most)
-        drawn.append(
-            f'<rect x="{left}" y="{bottom - tall}" width="{BAR_WIDTH}" height="{tall}" fill="{BLUE}"/>'
-            + _label(middle, bottom - tall - 3, str(records))
-            + _label(middle, bottom + LINE, label)
-        )
-    return "".join(drawn)
+def _short(records: int) -> str:
+    return str(records) if records <= LONGEST else f"{records // THOUSAND}k"
 
 
-def _label(x: int, y: int, text: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="middle" fill="{GREY}">{escape(text)}</text>'
+def _line(texts: list[str], y: int, width: int) -> str:
+    """Return texts each in the middle of its cell; the line's length is set, whatever the browser's font."""
+    cells = "".join(f"{text[:CELL_CHARACTERS]:^{CELL_CHARACTERS}}" for text in texts)
+    return f'<text y="{y}" textLength="{width}" xml:space="preserve">{escape(cells)}</text>'

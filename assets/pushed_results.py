@@ -45,7 +45,7 @@ def pushed_results(
         yield _limit(key, done[-1])
         for one in done:
             yield from _other_days(key, one)
-        yield from _complete(context.instance, key, done)
+        yield from _complete(context, key, done)
 
     return asset
 
@@ -58,11 +58,11 @@ def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
 
 
 def _complete(
-    instance: dg.DagsterInstance, key: dg.AssetKey, done: Sequence[Done[PushSummary]]
+    context: dg.AssetExecutionContext, key: dg.AssetKey, done: Sequence[Done[PushSummary]]
 ) -> Iterator[dg.AssetCheckResult]:
     """Tell of all days whose figure has changed, and of the run's own, where it has one (R29)."""
     states = {
-        name: tell_changed(instance, key, work, name)
+        name: tell_changed(context.instance, key, work, name, context.run.run_id)
         for name, work in {one.object: one.work for one in done}.items()
     }
     if len(done) == 1:
