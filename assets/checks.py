@@ -105,7 +105,7 @@ def ready_results(
 
 def _ready_advice(errors: int, warnings: int) -> str:
     if errors:
-        return f"Held back until {errors} problems are mended in Setup or in the mapping; see the table."
+        return f"Held back until mended in Setup or in the mapping: {errors} errors; see the table."
     if warnings:
         return f"Runs, with {warnings} warnings."
     return "Ready."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
+from typing import Any
 
 
 def days_needed(records: int, limit: int) -> int:
@@ -10,11 +12,21 @@ def days_needed(records: int, limit: int) -> int:
     return -(-records // limit)
 
 
-def last_day(today: date, waiting: int, left_today: int, limit: int) -> date | None:
-    """Return the day on which the last of `waiting` records is scored, were nothing added; None for none."""
+def last_day(
+    today: date, waiting: int, left_today: int, limit: int, in_flight: int = 0
+) -> date | None:
+    """Return the day on which the last of `waiting` records is scored, were nothing added; None for none.
+
+    `in_flight` of them are charged to a day already.
+    """
     if waiting == 0:
         return None
-    return today + timedelta(days=days_needed(max(0, waiting - left_today), limit))
+    return today + timedelta(days=days_needed(max(0, waiting - in_flight - left_today), limit))
+
+
+def in_flight_of(waiting: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many records of the waiting list's summary are claimed."""
+    return sum(int(row["records"]) for row in waiting if row["state"] == "in_flight")
 
 
 def pace_warning(records: int, limit: int, refresh_period_days: int) -> str | None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from pipeline.core.integration import OBJECTS
-from pipeline.core.plan import last_day
+from pipeline.core.plan import in_flight_of, last_day
 from pipeline.core.windows import day_of
 from pipeline.steps.work import Work
 
@@ -39,8 +38,10 @@ class DayState:
 def waiting_done_on(work: Work) -> date | None:
     """Return the day on which the last record that waits now is scored, of all objects; None where none waits."""
     limit = work.configuration.settings.daily_record_limit
-    waiting = sum(work.ledger.waiting.ids_waiting(name) for name in OBJECTS)
-    return last_day(work.today, waiting, work.ledger.claims.day_use(work.today, limit).left, limit)
+    waiting = work.ledger.waiting.summary(work.now())
+    total = sum(int(row["records"]) for row in waiting)
+    left = work.ledger.claims.day_use(work.today, limit).left
+    return last_day(work.today, total, left, limit, in_flight_of(waiting))
 
 
 def day_states(work: Work, name: str) -> dict[date, DayState]:

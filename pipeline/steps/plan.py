@@ -11,7 +11,7 @@ from pipeline.core.due import Lane
 from pipeline.core.errors import NotReady
 from pipeline.core.integration import Integration
 from pipeline.core.limits import lane_of
-from pipeline.core.plan import days_needed, last_day, pace_warning
+from pipeline.core.plan import days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.pull import stale_condition
@@ -77,7 +77,7 @@ def plan(work: Work) -> Plan:
         left_today=use.left,
         waiting=waiting,
         waiting_total=total,
-        waiting_done_on=last_day(work.today, total, use.left, limit),
+        waiting_done_on=last_day(work.today, total, use.left, limit, in_flight_of(waiting)),
         integrations=plans,
         to_do=max(total, to_do),
         all_done_on=last_day(work.today, max(total, to_do), use.left, limit),

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from pipeline.core.config import Configuration
-from pipeline.core.plan import last_day
+from pipeline.core.plan import in_flight_of, last_day
 from pipeline.core.repeats import REMEMBERED
 from pipeline.steps.failures import record_link
 from pipeline.steps.work import Work
@@ -67,7 +67,7 @@ def status(work: Work) -> Status:
         waiting=waiting,
         waiting_total=total,
         failing=_failing(ledger),
-        last_done_on=last_day(work.today, total, use.left, limit),
+        last_done_on=last_day(work.today, total, use.left, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(work.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
         pulling_stopped=str(exhausted) if exhausted else None,

@@ -93,10 +93,12 @@ def _why_none_runs(work: Work, name: str) -> str | None:
     """Say why no integration of the object runs now; None where one does."""
     states = work.ledger.state.integrations()
     holds = work.ledger.holds.all()
-    held = []
+    held, resting = [], []
     for integration in work.configuration.of_object(name):
         state = states.get((integration.object, integration.market))
         if state is None or state.paused_at or state.not_ready or state.enabled_at is None:
+            is_paused = state is not None and state.paused_at is not None
+            resting.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
             continue
         hold = holds.get(integration.market)
         if hold is None or hold.retry_at <= work.now():
@@ -104,7 +106,8 @@ def _why_none_runs(work: Work, name: str) -> str | None:
         held.append(f"market {hold.market} is held ({hold.reason}) until {hold.retry_at:%H:%M} UTC")
     if work.configuration.left_of_object(name):
         return None
-    return "; ".join(held) or "no integration is ready and not paused; see `insights check`"
+    advice = "see the checks of salesforce_changed_records, or `insights check`"
+    return "; ".join([*held, *resting, *([advice] if resting else [])])
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:

@@ -335,7 +335,7 @@ def test_a_paused_object_asks_for_nothing(leads: Plant) -> None:
 
     assert leads.ask() == (
         [],
-        "Lead: no integration is ready and not paused; see `insights check`",
+        "Lead: Lead.fit is paused; see the checks of salesforce_changed_records, or `insights check`",
     )
 
 
