@@ -22,7 +22,10 @@ def run(name: str = "Lead") -> Figures:
     """Pull, score and push one object; return each step's cost, the API calls and the records."""
     import os
 
+    import pandas as pd
+
     from pipeline.commands.opening import opened_work
+    from pipeline.core.schemas import ROW_HASH, ROW_ID, row_schema
     from pipeline.steps.preflight import setup_of
     from pipeline.steps.pull import pull
     from pipeline.steps.push import push
@@ -32,6 +35,7 @@ def run(name: str = "Lead") -> Figures:
     with opened_work() as work:
         before = Counter(work.ledger.calls.by_kind(work.today))
         setup_of(work, name)  # imports and the model's own start: `startup` measures them
+        row_schema().validate(pd.DataFrame({ROW_ID: [], ROW_HASH: []}, dtype=str))  # pandera's rest
         figures["ready_mb"] = peak_megabytes()
         lease = work.lease(name)
         if lease is None:

@@ -80,7 +80,7 @@ def salesforce_changes_sensor(
             opened = work.get(f"{TICK}-{SENSOR}")
             _end_dead_runs(context.instance, opened)
             watched = watch(opened)
-            for name in opened.configuration.objects:
+            for name in set(opened.configuration.objects) - busy.keys():
                 tell_changed(context.instance, pushed, opened, name)
         except InsightsError as error:
             return dg.SkipReason(str(error))

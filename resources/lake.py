@@ -14,12 +14,13 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FolderNotWritable, InsightsError
@@ -68,6 +69,11 @@ class Lake:
         self._write(path, self._work(f".kept-{name.lower()}-{file}"), table)
         return path
 
+    def parts(self, asset: str, day: date, name: str, file: str) -> _Parts:
+        """Return what writes the file that `write` would, part by part: it is there once the block has ended well."""
+        path = self._folder(asset, day, name) / f"{file}.parquet"
+        return _Parts(self, path, self._work(f".kept-{name.lower()}-{file}"))
+
     def files(self, asset: str, day: date, name: str) -> list[Path]:
         """Return the files of one partition, by name."""
         return sorted(self._folder(asset, day, name).glob("*.parquet"))
@@ -79,10 +85,12 @@ class Lake:
         for path in self.files(asset, day, name):
             yield _read(path, columns)
 
-    def read_file(self, asset: str, day: date, name: str, file: str) -> pa.Table | None:
+    def read_file(
+        self, asset: str, day: date, name: str, file: str, columns: list[str] | None = None
+    ) -> pa.Table | None:
         """Read one file of a partition, or None where there is none."""
         path = self._folder(asset, day, name) / f"{file}.parquet"
-        return _read(path) if path.exists() else None
+        return _read(path, columns) if path.exists() else None
 
     def counted(self, asset: str, day: date, name: str, column: str) -> Counter[str]:
         """Count the rows of one partition by a text column."""
@@ -109,6 +117,25 @@ class Lake:
         """Keep a working file for this and later steps."""
         self._write(self._work(name), self._work(f".{name}"), table)
 
+    def work_parts(self, name: str) -> _Parts:
+        """Return what writes a working file part by part: it is there once the block has ended well."""
+        return _Parts(self, self._work(name), self._work(f".{name}"))
+
+    def work_rows(self, name: str, schema: pa.Schema, key: str, values: pa.Array) -> pa.Table:
+        """Return the rows of a working file whose text column `key` is one of `values`, whole.
+
+        None of them where the file is gone, broken, or not of `schema`. Parts that cannot hold any are not read.
+        """
+        path = self._work(name)
+        parts: list[pa.Table] = []
+        try:
+            if path.exists() and len(values):
+                parts = list(_rows_among(path, schema, key, values))
+        except _UNREADABLE as error:
+            logger.warning("%s (%s)", LakeUnreadable(path), type(error).__name__)
+            parts = []
+        return pa.concat_tables([schema.empty_table(), *parts])
+
     def read_work(self, name: str) -> pa.Table | None:
         """Return a working file, or None where it is gone; one that is broken is as good as gone."""
         path = self._work(name)
@@ -120,7 +147,7 @@ class Lake:
 
     def delete_work(self, name: str) -> None:
         """Delete a working file; one that is gone already is no error."""
-        with self._told_plainly():
+        with self.told_plainly():
             self._work(name).unlink(missing_ok=True)
 
     def forget_work_of(self, name: str, *, but: Container[str]) -> None:
@@ -129,7 +156,7 @@ class Lake:
         Only for whoever has the object's lease: nobody else writes such files meanwhile.
         """
         own = re.compile(rf"(\.?)((?:pulled|kept|\d{{8}})-{name.lower()}-[^.]+)\.parquet.*")
-        with self._told_plainly():
+        with self.told_plainly():
             for path in self._work("").parent.glob("*"):
                 found = own.fullmatch(path.name)
                 if found and (found[1] or found[2] not in but):
@@ -138,7 +165,7 @@ class Lake:
     def note_job(self, name: str, job_id: str) -> None:
         """Note a push job of the object beside the ledger, which may come from a backup (D3)."""
         note = self._job_note(name, job_id)
-        with self._told_plainly():
+        with self.told_plainly():
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
 
@@ -149,7 +176,7 @@ class Lake:
 
     def forget_job(self, name: str, job_id: str) -> None:
         """Take a note away; one that is gone already is no error."""
-        with self._told_plainly():
+        with self.told_plainly():
             self._job_note(name, job_id).unlink(missing_ok=True)
 
     def set_aside(self, org_id: str) -> None:
@@ -190,21 +217,12 @@ class Lake:
 
     def _write(self, path: Path, temporary: Path, table: pa.Table) -> None:
         """Write `table` as `temporary`, sync it, then rename it to `path`: a file is whole or not there."""
-        temporary = temporary.with_name(f"{temporary.name}.{uuid.uuid4().hex[:8]}")
-        with self._told_plainly():
-            for folder in {path.parent, temporary.parent}:
-                folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    pq.write_table(table, file, compression="zstd")
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        parts = _Parts(self, path, temporary)
+        with parts:
+            parts.add(table)
 
     @contextmanager
-    def _told_plainly(self) -> Iterator[None]:
+    def told_plainly(self) -> Iterator[None]:
         """Raise FolderNotWritable in place of the system's error where a person can make room or grant it."""
         try:
             yield
@@ -213,6 +231,87 @@ class Lake:
             if why is None:
                 raise
             raise FolderNotWritable("The lake's folder", self.root, why) from error
+
+
+class _Parts:
+    """Writes one file part by part, each a row group; renamed and there once the block has ended without an error.
+
+    A file without a part is not written.
+    """
+
+    def __init__(self, lake: Lake, path: Path, temporary: Path) -> None:
+        """Write `temporary`, to be renamed to `path`."""
+        self._lake = lake
+        self._path = path
+        self._temporary = temporary.with_name(f"{temporary.name}.{uuid.uuid4().hex[:8]}")
+        self._file: IO[bytes] | None = None
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        """Begin; nothing is written before the first part."""
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        """Write one part; all are of one schema."""
+        with self._lake.told_plainly():
+            if self._file is None:
+                for folder in {self._path.parent, self._temporary.parent}:
+                    folder.mkdir(parents=True, exist_ok=True)
+                self._file = self._temporary.open("wb")
+                # Without dictionaries: most columns hardly repeat, and writing takes half the time.
+                self._writer = pq.ParquetWriter(
+                    self._file, table.schema, compression="zstd", use_dictionary=False
+                )
+            if self._writer is not None:
+                self._writer.write_table(table)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Sync and rename the file where all went well; else leave nothing behind."""
+        if self._file is None:
+            return
+        with self._lake.told_plainly():
+            try:
+                with self._file as file:
+                    self._end(file, is_well=kind is None)
+                if kind is None:
+                    self._temporary.replace(self._path)
+            finally:
+                self._temporary.unlink(missing_ok=True)
+
+    def _end(self, file: IO[bytes], *, is_well: bool) -> None:
+        """Write what stands at a file's end, without which it is none; after an error it goes anyway."""
+        if self._writer is None:
+            return
+        if is_well:
+            self._writer.close()
+            file.flush()
+            os.fsync(file.fileno())
+            return
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
+
+
+def _rows_among(path: Path, schema: pa.Schema, key: str, values: pa.Array) -> Iterator[pa.Table]:
+    """Yield the rows whose `key` is one of `values`: of each row group the key first, the rest where it is there."""
+    bounds = pc.min_max(values).as_py()
+    with pq.ParquetFile(path) as file:
+        if not file.schema_arrow.equals(schema):
+            return
+        column = file.schema_arrow.get_field_index(key)
+        for group in range(file.num_row_groups):
+            known = file.metadata.row_group(group).column(column).statistics
+            told = known is not None and known.has_min_max
+            if told and (known.max < bounds["min"] or known.min > bounds["max"]):
+                continue
+            near = values
+            if told:  # looking a value up costs the more, the more there are
+                least, most = pa.scalar(known.min, values.type), pa.scalar(known.max, values.type)
+                within = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))
+                near = values.filter(within)
+            mask = pc.is_in(file.read_row_group(group, columns=[key]).column(key), near)
+            if pc.any(mask).as_py():
+                rows = file.read_row_group(group)
+                yield rows if pc.all(mask).as_py() else rows.filter(mask)
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -137,9 +137,8 @@ def segment_result(
         problems |= result.problems
     ids = table.column("Id").to_pylist()
     waits = {**resting_problems(setup, table), **problems}
-    failed = {
-        ids[at]: waits[at] for at, good in enumerate(some.to_pylist()) if not good and at in waits
-    }
+    left_out = pc.indices_nonzero(pc.invert(some)).to_pylist() if waits else ()
+    failed = {ids[at]: waits[at] for at in left_out if at in waits}
     hashes = new_hashes(setup, stand, scored)
     cleared = cleared_fields(setup, table, stand)
     update = _update(setup, stamp, table, results, cleared, hashes)
@@ -147,6 +146,8 @@ def segment_result(
         update = update.append_column(name, values)
     kept = _kept(setup, stamp, table, results, hashes, reasons)
     inputs = dict(zip(ids, new_hashes(setup, stand).to_pylist(), strict=True))
+    if pc.all(some).as_py():
+        return SegmentResult(update, kept, failed, inputs)
     return SegmentResult(update.filter(some), kept.filter(some), failed, inputs)
 
 
@@ -179,6 +180,9 @@ def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Inv
 
 
 def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Array]:
+    if not problems:
+        names = (PARTIAL_CODE, PARTIAL_MESSAGE, PARTIAL_HELD_FOR)
+        return {name: pa.nulls(rows, pa.string()) for name in names}
     listed = [problems.get(at) for at in range(rows)]
     return {
         column: pa.array([getattr(p, attribute) if p else None for p in listed], pa.string())
@@ -286,7 +290,7 @@ def _kept(
     ids = table.column("Id").to_pylist()
     columns: dict[str, Any] = {
         "id": table.column("Id"),
-        "reason": pa.array([reasons[record_id] for record_id in ids], pa.string()),
+        "reason": pa.array(list(map(reasons.__getitem__, ids)), pa.string()),
         "scored_at": pa.repeat(pa.scalar(stamp, DATETIME), len(ids)),
         "hash": hashes,
         "previous_hash": table.column(HASH_FIELD),

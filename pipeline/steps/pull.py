@@ -27,7 +27,7 @@ from pipeline.core.windows import (
 from pipeline.steps.preflight import setup_of
 from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
 from resources.ledger.state import Lease
-from resources.ledger.waiting import Wish
+from resources.ledger.waiting import Wishes
 from resources.salesforce.query import moment
 
 Seen = tuple[int, datetime | None]
@@ -87,18 +87,17 @@ def _pull(work: Work, lease: Lease) -> PullSummary:
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
     tables, seen_now = read_changed(work, setup, window, lease)
-    kept: list[pa.Table] = []
-    listed: list[pa.Table] = []
-    for table in tables:
-        due, decided = _decide(work, lease, setup, table, summary)
-        listed.append(decided)
-        if sum(part.num_rows for part in kept) < work.configuration.settings.daily_record_limit:
-            kept.append(due)
-    if summary.due_total:
-        work.lake.write(
-            CHANGED_RECORDS, work.today, lease.object, work.run_id, pa.concat_tables(listed)
-        )
-        work.lake.write_work(pulled_work_file(work, lease.object), pa.concat_tables(kept))
+    with (
+        work.lake.parts(CHANGED_RECORDS, work.today, lease.object, work.run_id) as listed,
+        work.lake.work_parts(pulled_work_file(work, lease.object)) as kept,
+    ):
+        for table in tables:
+            is_kept = summary.due_total < work.configuration.settings.daily_record_limit
+            due, decided = _decide(work, lease, setup, table, summary)
+            if due.num_rows:
+                listed.add(decided)
+                if is_kept:
+                    kept.add(due)
     work.ledger.record_pull(
         lease,
         watermark=window.end,
@@ -196,7 +195,7 @@ def _decide(
     newest = pc.max(table.column("SystemModstamp")).as_py()
     summary.newest_change = max(filter(None, (summary.newest_change, newest)), default=None)
     wishes = _wishes(work, lease.object, due, due_reasons, hashes, summary)
-    summary.due.update(wish.reason for wish in wishes)
+    summary.due.update(wishes.reasons)
     work.ledger.add_wishes(lease, wishes, work.now())
     work.renew(lease)
     recorded = pa.table(
@@ -216,30 +215,29 @@ def _wishes(
     reasons: pa.ChunkedArray,
     hashes: pa.ChunkedArray,
     summary: PullSummary,
-) -> list[Wish]:
+) -> Wishes:
     """Return the wishes; a record that was scored often in a row waits longer each time (R15)."""
     now = work.now()
     ids = due.column("Id").to_pylist()
     with work.ledger.database.read() as connection:
         scored = work.ledger.waiting.scored_since(connection, name, ids, now - REMEMBERED)
-    wishes = []
-    for record_id, reason, stamp, digest in zip(
-        ids,
-        reasons.to_pylist(),
-        due.column("SystemModstamp").to_pylist(),
-        hashes.to_pylist(),
-        strict=True,
-    ):
+    not_before = [now] * len(ids)
+    for at, record_id in enumerate(ids) if scored else ():
         lately = scored.get(record_id)
-        not_before = max(now, rests_until(lately[-1]) or now) if lately else now
-        if not_before > now:
+        not_before[at] = max(now, rests_until(lately[-1]) or now) if lately else now
+        if not_before[at] > now:
             summary.slowed_down += 1
             if len(summary.slowed_examples) < EXAMPLES_MAX:
                 summary.slowed_examples.append(record_id)
-        wishes.append(
-            Wish(record_id, reason, not_before, modstamp=stamp, hash=digest, order_at=stamp)
-        )
-    return wishes
+    stamps = _values(due.column("SystemModstamp"))
+    return Wishes(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values, each different one made once: many records share a reason, or a second."""
+    encoded = column.combine_chunks().dictionary_encode()
+    different = encoded.dictionary.to_pylist()
+    return [None if at is None else different[at] for at in encoded.indices.to_pylist()]
 
 
 def daily_pull(work: Work, lease: Lease) -> PullSummary:
@@ -255,19 +253,21 @@ def daily_pull(work: Work, lease: Lease) -> PullSummary:
 def _daily_pull(work: Work, lease: Lease) -> PullSummary:
     setup = setup_of(work, lease.object)
     summary = PullSummary(object=lease.object)
-    listed: list[pa.Table] = []
-    wishes: list[Wish] = []
+    ids: list[str] = []
+    reasons: list[str] = []
+    scored_at: list[datetime | None] = []
     now = work.now()
-    for table in stale_rows(work, setup, lease):
-        listed.append(table)
-        rows = zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True)
-        wishes += [Wish(i, reason, now, order_at=scored_at) for i, reason, scored_at in rows]
-        work.renew(lease)
+    with work.lake.parts(STALE_RECORDS, work.today, lease.object, work.run_id) as listed:
+        for table in stale_rows(work, setup, lease):
+            listed.add(table)
+            ids += table.column("id").to_pylist()
+            reasons += _values(table.column("reason"))
+            scored_at += _values(table.column("scored_at"))
+            work.renew(lease)
+    nothing = [None] * len(ids)
+    wishes = Wishes(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
     summary.read = len(wishes)
-    summary.due.update(wish.reason for wish in wishes)
-    if listed:
-        table = pa.concat_tables(listed)
-        work.lake.write(STALE_RECORDS, work.today, lease.object, work.run_id, table)
+    summary.due.update(reasons)
     settings = work.configuration.settings
     day = newest_daily_pull(now, settings.daily_pull_time, settings.zone)
     work.ledger.record_daily_pull(lease, wishes, day=day, now=now, today=work.today)

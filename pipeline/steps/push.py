@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -133,27 +133,44 @@ def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
 
 @dataclass
 class _Tally:
-    """How a segment's rows ended, by id: status, the failure where there is one, and the job."""
+    """How a segment's rows ended, each in one of the two, by id: `pushed` holds the job.
 
-    rows: dict[str, tuple[str, RowFailure | None, str]] = field(default_factory=dict)
+    `others` were not written, or not by all their markets: status, failure and job.
+    """
+
+    pushed: dict[str, str] = field(default_factory=dict)
+    others: dict[str, tuple[str, RowFailure, str]] = field(default_factory=dict)
+
+    def __contains__(self, record_id: str) -> bool:
+        """Say whether it is known how the row ended."""
+        return record_id in self.pushed or record_id in self.others
 
     def failed(self, record_id: str, code: str, message: str, job_id: str) -> None:
         """Note a row that was not written."""
         status = "gone" if fault_of(code) is RowFault.GONE else "failed"
-        self.rows[record_id] = (status, RowFailure(record_id, code, message), job_id)
+        self._other(status, RowFailure(record_id, code, message), job_id)
+
+    def written(self, ids: Sequence[str], partial: Mapping[str, RowFailure], job_id: str) -> None:
+        """Note rows that were written, those of `partial` not by all their markets."""
+        self.pushed.update(dict.fromkeys(ids, job_id))
+        for record_id in self.others.keys() & ids if self.others else ():
+            del self.others[record_id]
+        for record_id in partial.keys() & ids if partial else ():
+            self._other("partial", partial[record_id], job_id)
+
+    def _other(self, status: str, failure: RowFailure, job_id: str) -> None:
+        self.pushed.pop(failure.record_id, None)
+        self.others[failure.record_id] = (status, failure, job_id)
 
     def outcome(self) -> Outcome:
         """Return the rows as the ledger takes them."""
 
-        def ids(status: str) -> list[str]:
-            return [record_id for record_id, row in self.rows.items() if row[0] == status]
-
         def failures(status: str) -> list[RowFailure]:
-            return [row[1] for row in self.rows.values() if row[0] == status and row[1]]
+            return [failure for of, failure, _ in self.others.values() if of == status]
 
         return Outcome(
-            pushed=ids("pushed"),
-            gone=ids("gone"),
+            pushed=list(self.pushed),
+            gone=[failure.record_id for failure in failures("gone")],
             failed=failures("failed"),
             partial=failures("partial"),
         )
@@ -161,10 +178,26 @@ class _Tally:
     def done(self) -> list[str]:
         """Return the rows that need no further job: all but those that failed in passing."""
         return [
-            record_id
-            for record_id, (status, failure, _) in self.rows.items()
-            if not (status == "failed" and failure and failure.code in TRIED_AGAIN_AT_ONCE)
+            *self.pushed,
+            *(
+                record_id
+                for record_id, (status, failure, _) in self.others.items()
+                if not (status == "failed" and failure.code in TRIED_AGAIN_AT_ONCE)
+            ),
         ]
+
+    def table(self) -> pa.Table:
+        """Return the rows as the lake keeps them: ids, results, codes and messages (R24)."""
+        others = list(self.others.values())
+        pushed = len(self.pushed)
+        columns = {
+            "id": [*self.pushed, *self.others],
+            "status": ["pushed"] * pushed + [status for status, _, _ in others],
+            "code": [""] * pushed + [failure.code for _, failure, _ in others],
+            "message": [""] * pushed + [failure.message for _, failure, _ in others],
+            "job_id": [*self.pushed.values(), *(job_id for _, _, job_id in others)],
+        }
+        return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
 @dataclass
@@ -276,6 +309,8 @@ class _SegmentPush:
         if self.update is None:
             return pa.table({"Id": pa.array([], pa.string())})
         done = pa.array(self.tally.done(), pa.string())
+        if len(done) == 0:
+            return self.update
         return self.update.filter(pc.invert(pc.is_in(self.update.column("Id"), value_set=done)))
 
     def _cannot_be_written(self) -> bool:
@@ -342,25 +377,21 @@ class _SegmentPush:
         """
         results = self.work.org.results(info, sent=len(sent) or None)
         tally = self.tally
-        self._pushed(results.succeeded_ids.to_pylist(), info.id)
+        succeeded = results.succeeded_ids.to_pylist()
+        tally.written(succeeded, self.partial, info.id)
         for row in results.failed.to_pylist():
             tally.failed(row["id"], row["error_code"], self._worded(row["error_message"]), info.id)
         job_message = self._worded(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
-            if record_id not in tally.rows:
+            if record_id not in tally:
                 tally.failed(record_id, UNPROCESSED, job_message, info.id)
-        heard = (results.succeeded_ids, results.failed.column("id"), results.unprocessed_ids)
-        known = set().union(*(ids.to_pylist() for ids in heard))
+        others = (results.failed.column("id"), results.unprocessed_ids)
+        known = set(succeeded).union(*(ids.to_pylist() for ids in others))
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
         for record_id in self._take_written([i for i in sent if i not in known]):
             tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
         self.work.ledger.claims.set_job_state(info.id, "settled", self.work.now())
         return len(known)
-
-    def _pushed(self, ids: Sequence[str], job_id: str) -> None:
-        for record_id in ids:
-            failure = self.partial.get(record_id)
-            self.tally.rows[record_id] = ("partial" if failure else "pushed", failure, job_id)
 
     def _take_written(self, ids: Sequence[str]) -> list[str]:
         """Tally those of `ids` that carry this segment's stamp and their new hash; return the others (D3)."""
@@ -374,7 +405,7 @@ class _SegmentPush:
             for record_id, digest, stamp in zip(*batch.to_pydict().values(), strict=True):
                 if stamp == self.segment.stamp and (digest or None) == hashes[record_id]:
                     written.append(record_id)
-        self._pushed(written, "")
+        self.tally.written(written, self.partial, "")
         return [record_id for record_id in ids if record_id not in written]
 
     def _tracked(self, ids: Sequence[str]) -> str:
@@ -414,19 +445,6 @@ class _SegmentPush:
 
     def _keep(self) -> None:
         """Keep ids, results, codes and messages (R24)."""
-        if not self.tally.rows:
-            return
-        rows = [
-            {
-                "id": record_id,
-                "status": status,
-                "code": failure.code if failure else "",
-                "message": failure.message if failure else "",
-                "job_id": job_id,
-            }
-            for record_id, (status, failure, job_id) in self.tally.rows.items()
-        ]
-        names = ("id", "status", "code", "message", "job_id")
-        table = pa.Table.from_pylist(rows, schema=pa.schema([(n, pa.string()) for n in names]))
-        segment = self.segment
-        self.work.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)
+        table, segment = self.tally.table(), self.segment
+        if table.num_rows:
+            self.work.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)

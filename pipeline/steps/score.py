@@ -101,6 +101,7 @@ def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
         _resume(work, lease, setup, segment, summary)
     _remember_scored_files(work)
     pulled = _pulled_ids(work, lease.object)
+    pulled_rows = len(pulled)
     for market in _markets_on_trial(work, setup):
         trial = _claim(work, lease, held_for=market)
         if trial is not None:
@@ -111,7 +112,7 @@ def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
         if claimed is None:
             break
         _score_claimed(work, lease, running, claimed, pulled, summary)
-    summary.pulled_waiting = len(pulled) - summary.pulled_claimed
+    summary.pulled_waiting = pulled_rows - summary.pulled_claimed
     return summary
 
 
@@ -121,14 +122,16 @@ def _forget_leftovers(work: Work, name: str) -> None:
     work.lake.forget_work_of(name, but=unfinished | {pulled_work_file(work, name)})
 
 
-def _pulled_ids(work: Work, name: str) -> frozenset[str]:
-    """Return the due records that this run's own pull listed; none where it did not pull."""
-    ids: set[str] = set()
+def _pulled_ids(work: Work, name: str) -> pa.Array:
+    """Return the due records that this run's own pull listed, each once; none where it did not pull."""
+    parts = [pa.chunked_array([], pa.string())]
     for asset in (CHANGED_RECORDS, STALE_RECORDS):
-        listed = work.lake.read_file(asset, work.today, name, work.run_id)
+        listed = work.lake.read_file(asset, work.today, name, work.run_id, columns=["id"])
         if listed is not None:
-            ids.update(listed.column("id").to_pylist())
-    return frozenset(ids)
+            parts.append(listed.column("id"))
+    return pc.unique(
+        pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
+    )
 
 
 def _resume(
@@ -212,20 +215,30 @@ def _score_claimed(
     lease: Lease,
     setup: ObjectSetup,
     segment: Segment,
-    pulled: frozenset[str],
+    pulled: pa.Array,
     summary: ScoreSummary,
 ) -> None:
     rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
-    summary.pulled_claimed += len(pulled & rows.keys())
-    _score_segment(work, lease, setup, segment, summary)
+    of_pull = pc.is_in(pa.array(list(rows), pa.string()), value_set=pulled)
+    summary.pulled_claimed += pc.sum(of_pull).as_py() or 0
+    _score_segment(work, lease, setup, segment, summary, rows)
 
 
 def _score_segment(
-    work: Work, lease: Lease, setup: ObjectSetup, segment: Segment, summary: ScoreSummary
+    work: Work,
+    lease: Lease,
+    setup: ObjectSetup,
+    segment: Segment,
+    summary: ScoreSummary,
+    rows: dict[str, str] | None = None,
 ) -> None:
-    """Read the segment's current inputs, score and check them, keep what is to be pushed."""
+    """Read the segment's current inputs, score and check them, keep what is to be pushed.
+
+    `rows` are the segment's records, each with why it was claimed, where the caller knows them.
+    """
     claims = work.ledger.claims
-    rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
+    if rows is None:
+        rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
     summary.claimed += len(rows)
     summary.by_reason.update(rows.values())
     summary.segments.append(segment.segment_id)
@@ -249,8 +262,7 @@ def _score_segment(
         results[integration.market] = score_market(work, setup, integration, table, stand, summary)
         work.renew(lease)  # each call ends within a lease; several slow ones together may not
     result = _checked(segment_result(setup, segment.stamp, table, stand, results, rows), summary)
-    found = set(table.column("Id").to_pylist())
-    gone = [record_id for record_id in rows if record_id not in found]
+    gone = sorted(rows.keys() - set(table.column("Id").to_pylist()))
     failed = [
         RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
     ]
@@ -317,33 +329,39 @@ def candidates(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> tuple[pa.T
     """Return the records that a market scores now, or would were it not held; the others are left alone."""
     table = _inputs(work, setup, ids)
     stand = standing(setup, table)
-    held = pa.array(range(table.num_rows), pa.int64())
-    waits = pc.is_in(
-        held,
-        value_set=pa.array(
-            list({**resting_problems(setup, table), **held_problems(setup, table)}), pa.int64()
-        ),
-    )
-    masks = [*stand.candidates.values(), *stand.leaves.values(), pa.chunked_array([waits])]
-    table = table.filter(any_of(masks, table.num_rows))
+    masks = [*stand.candidates.values(), *stand.leaves.values()]
+    waits = {**resting_problems(setup, table), **held_problems(setup, table)}
+    if waits:
+        every = pa.array(range(table.num_rows), pa.int64())
+        among = pc.is_in(every, value_set=pa.array(list(waits), pa.int64()))
+        masks.append(pa.chunked_array([among]))
+    wanted = any_of(masks, table.num_rows)
+    if pc.all(wanted).as_py():
+        return table, stand
+    table = table.filter(wanted)
     return table, standing(setup, table)
 
 
 def _inputs(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> pa.Table:
     """Return the records' current inputs: from this run's pull where it read them, else read by id."""
-    parts: list[pa.Table] = []
     wanted = pa.array(ids, pa.string())
-    pulled = work.lake.read_work(pulled_work_file(work, setup.object))
-    if pulled is not None and pulled.schema.equals(setup.schema):
-        own = pulled.filter(pc.is_in(pulled.column("Id"), value_set=wanted))
-        last = dict(zip(own.column("Id").to_pylist(), range(own.num_rows), strict=True))
-        parts.append(own.take(pa.array(sorted(last.values()), pa.int64())))
-        known = pc.is_in(wanted, value_set=pa.array(list(last), pa.string()))
+    file = pulled_work_file(work, setup.object)
+    own = _last_of_each(work.lake.work_rows(file, setup.schema, "Id", wanted))
+    parts = [own]
+    if own.num_rows < len(wanted):
+        known = pc.is_in(wanted, value_set=own.column("Id").combine_chunks())
         wanted = wanted.filter(pc.invert(known))
-    if len(wanted):
         batches = work.org.read_by_ids(by_ids(setup), wanted.to_pylist(), setup.schema)
         parts += [pa.Table.from_batches([batch]) for batch in batches]
     return pa.concat_tables([setup.schema.empty_table(), *parts]).combine_chunks()
+
+
+def _last_of_each(table: pa.Table) -> pa.Table:
+    """Return the row that was read last of each record: paging may read one twice while it moves."""
+    if pc.count_distinct(table.column("Id")).as_py() == table.num_rows:
+        return table
+    last = dict(zip(table.column("Id").to_pylist(), range(table.num_rows), strict=True))
+    return table.take(pa.array(sorted(last.values()), pa.int64()))
 
 
 def by_ids(setup: ObjectSetup) -> Callable[[Sequence[str]], str]:

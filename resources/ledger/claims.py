@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -341,10 +342,9 @@ class Claims:
         row = t.waiting.c
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            noted = sa.select(row.record_id, row.hash_seen).where(
-                row.segment_id == segment.segment_id
-            )
-            known = dict(connection.execute(noted).all())
+            of_segment = row.segment_id == segment.segment_id
+            noted = self._db.listed(connection, row.record_id, row.hash_seen, where=of_segment)
+            known = dict(zip(*noted, strict=True))
             self._db.each(
                 connection,
                 t.waiting.update()
@@ -352,8 +352,8 @@ class Claims:
                 .values(hash_seen=sa.bindparam("new_hash")),
                 [
                     {"of_id": record_id, "new_hash": value}
-                    for record_id, value in hashes.items()
-                    if record_id in known and known[record_id] != value
+                    for record_id, value in hashes.items() - known.items()
+                    if record_id in known
                 ],
             )
 
@@ -424,30 +424,29 @@ class Claims:
         """
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            newest = self._newest_change(connection, segment, outcome.pushed)
-            of_segment = sa.select(t.waiting.c.record_id, t.waiting.c.tries).where(
-                t.waiting.c.segment_id == segment.segment_id
-            )
-            tries = dict(connection.execute(of_segment).all())
-            held = set(tries)
+            row = t.waiting.c
+            of_segment = row.segment_id == segment.segment_id
+            listed = self._db.listed(connection, row.record_id, row.tries, where=of_segment)
+            tries: dict[str, int] = dict(zip(*listed, strict=True))
+            held = tries.keys()
             failures = (*outcome.failed, *outcome.partial)
+            newest = self._newest_change(connection, segment, outcome.pushed, held)
             self._count_scorings(connection, segment, outcome, tries)
             self._fail(connection, segment, outcome.failed, now, None)
             self._fail(connection, segment, outcome.partial, now, org_now)
             leaving = [*outcome.pushed, *outcome.gone]
             stay = held - {failure.record_id for failure in failures}
             self._leave(connection, segment, leaving, are_the_rest=stay <= set(leaving))
+            ended = _ended(outcome, held)
             connection.execute(
                 t.segments.update()
                 .where(t.segments.c.segment_id == segment.segment_id)
                 .values(
-                    pushed=t.segments.c.pushed + len(held.intersection(outcome.pushed)),
-                    failed=t.segments.c.failed
-                    + len(held.intersection(f.record_id for f in failures)),
-                    gone=t.segments.c.gone + len(held.intersection(outcome.gone)),
+                    pushed=t.segments.c.pushed + ended[c.PUSHED],
+                    failed=t.segments.c.failed + len(held & {f.record_id for f in failures}),
+                    gone=t.segments.c.gone + ended[c.GONE],
                 )
             )
-            ended = _ended(outcome, held)
             self._counts.add(connection, segment.day, segment.object, ended)
             return newest
 
@@ -578,22 +577,20 @@ class Claims:
             wanted = min(most, rows_max - marked)
             if wanted <= 0:
                 continue
-            chosen = (
-                sa.select(row.record_id)
-                .where(
-                    row.object == name,
-                    row.segment_id.is_(None),
-                    row.not_before <= now,
-                    kind,
-                    sa.true() if held_for is None else row.held_for == held_for,
-                )
-                .order_by(*order)
-                .limit(wanted)
+            ready = (
+                row.object == name,
+                row.segment_id.is_(None),
+                row.not_before <= now,
+                kind,
+                sa.true() if held_for is None else row.held_for == held_for,
+            )
+            chosen = sa.select(row.record_id).where(*ready).order_by(*order).limit(wanted)
+            there_are = connection.scalar(sa.select(sa.func.count()).where(*ready)) or 0
+            which = (
+                ready if there_are <= wanted else (row.object == name, row.record_id.in_(chosen))
             )
             result = connection.execute(
-                t.waiting.update()
-                .where(row.object == name, row.record_id.in_(chosen))
-                .values(segment_id=segment_id, claimed_seq=row.seq)
+                t.waiting.update().where(*which).values(segment_id=segment_id, claimed_seq=row.seq)
             )
             marked += result.rowcount
         return marked
@@ -639,13 +636,17 @@ class Claims:
         self._db.upsert(connection, t.day_usage, [row], changes=changes)
 
     def _newest_change(
-        self, connection: sa.Connection, segment: Segment, pushed: Sequence[str]
+        self,
+        connection: sa.Connection,
+        segment: Segment,
+        pushed: Sequence[str],
+        held: Collection[str],
     ) -> datetime | None:
         row = t.waiting.c
         query = sa.select(sa.func.max(row.modstamp_seen, type_=t.UtcDateTime)).where(
             row.segment_id == segment.segment_id,
             row.error_code.is_(None),
-            self._db.one_of(row.record_id, list(pushed)),
+            self._among(row.record_id, pushed, held),
         )
         newest: datetime | None = connection.scalar(query)
         return newest
@@ -669,6 +670,8 @@ class Claims:
             if fault_of(failure.code) is RowFault.LASTING and tries.get(failure.record_id) == 0
         ]
         scored = [i for i in dict.fromkeys((*written, *refused)) if i in tries]
+        if not scored:
+            return
         lately = self._waiting.scored_since(
             connection, segment.object, scored, segment.stamp - REMEMBERED
         )
@@ -679,13 +682,32 @@ class Claims:
                 "segment_id": segment.segment_id,
                 "day": segment.day,
                 "scored_at": segment.stamp,
-                "in_a_row": scored_again(
-                    lately[record_id][-1] if record_id in lately else None, segment.stamp
-                ).in_a_row,
+                "in_a_row": scored_again(scorings[-1], segment.stamp).in_a_row,
             }
-            for record_id in scored
+            for record_id, scorings in lately.items()
         ]
         self._db.upsert(connection, t.scorings, rows, changes={})
+        row = t.waiting.c
+        first = {
+            "object": row.object,
+            "record_id": row.record_id,
+            "segment_id": row.segment_id,
+            "day": sa.literal(segment.day, sa.Date),
+            "scored_at": sa.literal(segment.stamp, t.UtcDateTime),
+            "in_a_row": sa.literal(scored_again(None, segment.stamp).in_a_row, sa.Integer),
+        }
+        of_segment = row.segment_id == segment.segment_id
+        others = sa.select(*first.values()).where(
+            of_segment, self._among(row.record_id, scored, tries)
+        )
+        connection.execute(self._db.insert_into(t.scorings).from_select(list(first), others))
+
+    def _among(
+        self, column: sa.ColumnElement[str], ids: Sequence[str], held: Collection[str]
+    ) -> sa.ColumnElement[bool]:
+        """Return the condition that names `ids`; none where they are all that a segment holds."""
+        every = len(ids) >= len(held) and set(ids) >= set(held)
+        return sa.true() if every else self._db.one_of(column, list(ids))
 
     def _leave(
         self,
@@ -733,6 +755,8 @@ class Claims:
         written_at: datetime | None,
     ) -> None:
         """Let rows wait longer each time; one that was wished for anew meanwhile tries at once."""
+        if not failures:
+            return
         by_id = {failure.record_id: failure for failure in failures}
         holds = sa.select(t.market_holds.c.market, t.market_holds.c.retry_at)
         retry_at = {row.market: row.retry_at for row in connection.execute(holds)}
@@ -816,12 +840,12 @@ def _granted(
     )
 
 
-def _ended(outcome: Outcome, held: Collection[str]) -> Counter[str]:
+def _ended(outcome: Outcome, held: AbstractSet[str]) -> Counter[str]:
     """Count how those rows ended that the segment still held."""
     ended: Counter[str] = Counter(
         {
-            c.PUSHED: len(set(outcome.pushed) & set(held)),
-            c.GONE: len(set(outcome.gone) & set(held)),
+            c.PUSHED: len(held & set(outcome.pushed)),
+            c.GONE: len(held & set(outcome.gone)),
         }
     )
     for failure in (*outcome.failed, *outcome.partial):

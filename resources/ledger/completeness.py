@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -84,7 +84,7 @@ def _figures() -> tuple[sa.ColumnElement[int], ...]:
     return sa.func.count(), sa.func.sum(failing), sa.func.sum(in_flight)
 
 
-def _waiting(name: str) -> sa.Select[tuple[datetime, date, date, int, int, int]]:
+def _waiting(name: str) -> sa.Select[Any]:
     segment = t.segments.c
     claimed = t.waiting.outerjoin(t.segments, segment.segment_id == t.waiting.c.segment_id)
     none = sa.null().label("redone_day")
@@ -96,7 +96,7 @@ def _waiting(name: str) -> sa.Select[tuple[datetime, date, date, int, int, int]]
     )
 
 
-def _redone(name: str) -> sa.Select[tuple[datetime, date, date, int, int, int]]:
+def _redone(name: str) -> sa.Select[Any]:
     """Return the query for the records that wait, were scored on a day that was redone since, and not since then."""
     row, again, this, later = t.waiting.c, t.redos.c, t.scorings.alias(), t.scorings.alias()
     since = sa.exists().where(

@@ -62,9 +62,7 @@ def check_lease(connection: sa.Connection, lease: Lease) -> None:
         )
 
 
-def check_rollout(
-    connection: sa.Connection, lease: Lease, fingerprints: Mapping[str, str]
-) -> None:
+def check_rollout(connection: sa.Connection, lease: Lease, fingerprints: Mapping[str, str]) -> None:
     """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market."""
     row = t.integrations.c
     known = connection.execute(
@@ -270,9 +268,7 @@ class State:
                 )
             names = sorted({name for name, _ in chosen})
             connection.execute(
-                t.objects.update()
-                .where(t.objects.c.object.in_(names))
-                .values(daily_pulled_on=None)
+                t.objects.update().where(t.objects.c.object.in_(names)).values(daily_pulled_on=None)
             )
 
     def pause(self, name: str, market: str, now: datetime) -> None:

@@ -107,9 +107,7 @@ class Waiting:
         """Work on `database`."""
         self._db = database
 
-    def add(
-        self, connection: sa.Connection, name: str, wishes: Wishes, now: datetime
-    ) -> None:
+    def add(self, connection: sa.Connection, name: str, wishes: Wishes, now: datetime) -> None:
         """Put `wishes` on the list in the caller's transaction.
 
         A record that waits already keeps the more urgent reason. A pull that saw a later stamp or other
@@ -171,10 +169,11 @@ class Waiting:
         Rows of an object whose integrations are all off or paused are not claimable: nobody may claim them, and
         they must not hold back the others' shares (R20). Those that are to be cleared after it are (R19).
         """
-        known = sa.exists().where(t.integrations.c.object == t.waiting.c.object)
-        running = known.where(
-            t.integrations.c.enabled_at.is_not(None), t.integrations.c.paused_at.is_(None)
-        )
+        one = t.integrations.c
+        running = sa.and_(one.enabled_at.is_not(None), one.paused_at.is_(None))
+        listed = sa.select(one.object, sa.func.max(sa.case((running, 1), else_=0)))
+        objects = connection.execute(listed.group_by(one.object)).all()
+        resting = [name for name, runs in objects if not runs]
         failed = sa.case((t.waiting.c.lasting, 1), else_=0).label("failed")
         query = (
             sa.select(
@@ -183,7 +182,7 @@ class Waiting:
             .where(
                 t.waiting.c.segment_id.is_(None),
                 t.waiting.c.not_before <= now,
-                sa.or_(~known, running, t.waiting.c.reason == Reason.LEFT.value),
+                sa.or_(t.waiting.c.object.not_in(resting), t.waiting.c.reason == Reason.LEFT.value),
             )
             .group_by(t.waiting.c.object, t.waiting.c.reason, failed)
         )

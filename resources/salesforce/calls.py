@@ -93,7 +93,7 @@ class PollPolicy:
     """How the wait between two looks at a bulk job grows: every look is an API call."""
 
     first_seconds: float = 0.1
-    growth: float = 1.7
+    growth: float = 2.0
     longest_seconds: float = 30.0
 
     def next_wait(self, wait_seconds: float) -> float:
