@@ -3,6 +3,7 @@
 python -m benchmarks                    # everything, some forty minutes
 python -m benchmarks --quick            # everything at small sizes, printed only
 python -m benchmarks pull push          # some sections, printed only
+python -m benchmarks --largest 100000   # everything, without the largest org
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,13 @@ class Plan:
     large: int = 1_000_000
     times: int = 3
     minutes: int = 6
+
+    def up_to(self, largest: int) -> Plan:
+        """Return the plan with no org of more than `largest` leads."""
+        sizes = tuple(size for size in self.sizes if size <= largest)
+        return replace(
+            self, sizes=sizes, main=min(self.main, largest), large=min(self.large, largest)
+        )
 
 
 QUICK: Final = Plan((1_000, 10_000), main=10_000, large=20_000, times=1, minutes=2)
@@ -86,8 +94,8 @@ class Bench:
             "end_to_end": lambda: [end_to_end.measure(self.folder, self.plan.minutes)],
             "startup": lambda: [startup.measure(self.plan.times)],
             "local_org": lambda: [
-                local_org.measure(self.plan.main),
-                local_org.measure(self.plan.large),
+                local_org.measure(leads)
+                for leads in dict.fromkeys((self.plan.main, self.plan.large))
             ],
         }
 
@@ -97,7 +105,7 @@ class Bench:
 
     def _pull(self) -> list[Section]:
         found = []
-        for leads in (self.plan.main, self.plan.large):
+        for leads in dict.fromkeys((self.plan.main, self.plan.large)):
             with self.on(leads) as running:
                 found.append(pull.measure(running, self.plan.times))
         return found
@@ -111,9 +119,13 @@ def main() -> None:
         "--quick", action="store_true", help="small sizes, once each; nothing is written"
     )
     parser.add_argument("--output", type=Path, default=PAGE, help="the page to write")
+    parser.add_argument(
+        "--largest", type=int, default=Plan.large, help="the most leads that an org is given"
+    )
     asked = parser.parse_args()
+    plan = QUICK if asked.quick else Plan().up_to(asked.largest)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        bench = Bench(QUICK if asked.quick else Plan(), Path(folder))
+        bench = Bench(plan, Path(folder))
         known = bench.sections()
         unknown = sorted(set(asked.sections) - set(known))
         if unknown:
@@ -124,15 +136,16 @@ def main() -> None:
                 told(section)
                 done.append(section)
     if not asked.sections and not asked.quick:
-        write(asked.output, done)
+        option = "" if asked.largest == Plan.large else f" --largest {asked.largest}"
+        write(asked.output, done, f"python -m benchmarks{option}")
 
 
-def write(page: Path, sections: list[Section]) -> None:
+def write(page: Path, sections: list[Section], command: str) -> None:
     """Write the page; what people wrote below the figures stays."""
     old = page.read_text(encoding="utf-8") if page.exists() else ""
     at = old.find(WRITTEN_BY_HAND)
     kept = old[at:] if at >= 0 else ""
-    page.write_text(document(sections, "python -m benchmarks", kept), encoding="utf-8")
+    page.write_text(document(sections, command, kept), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg, start
 from tests.plant import FIELDS, Plant, clean
@@ -34,6 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks of this suite."""
     config.addinivalue_line("markers", "both_ledgers: run on SQLite and on PostgreSQL")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Keep a file's tests in one process, and all tests of the UI: they share one running site."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "tests/ui" if file.startswith("tests/ui/") else file
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -27,7 +27,7 @@ def test_every_stage_is_measured_and_the_page_has_its_table(
     page = tmp_path / "benchmarks.md"
     page.write_text(f"old{WRITTEN_BY_HAND}\n\nby a person\n")
 
-    write(page, sections)
+    write(page, sections, "python -m benchmarks")
 
     text = page.read_text()
     assert run["pushed"] == 20

@@ -113,6 +113,7 @@ def running_site(folder: Path) -> Iterator[Site]:
         ports = _free_ports(2)
         _workspace(folder, ports[0])
         (folder / "clock").write_text(datetime.now(UTC).isoformat())
+        _make_storage(folder / "dagster")
         python = [sys.executable, "-m"]
         where = ["-w", str(folder / "workspace.yaml")]
         server = [*python, "dagster", "api", "grpc", "--module-name", MODULE]
@@ -136,6 +137,14 @@ def running_site(folder: Path) -> Iterator[Site]:
             lambda: _answers(site, processes), f"the webserver; see {folder}/*.log", START_SECONDS
         )
         yield site
+
+
+def _make_storage(dagster_home: Path) -> None:
+    """Have Dagster make its databases: processes that begin together on none trip over each other's tables."""
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        instance.get_runs_count()
+        instance.get_latest_materialization_event(dg.AssetKey("none"))
+        instance.all_instigator_state()
 
 
 def _answers(site: Site, processes: Sequence[subprocess.Popen[bytes]]) -> bool:
