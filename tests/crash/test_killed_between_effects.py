@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 TRIALS: Final = {"killed": 8, "full-disk": 3, "lake-lost": 3, "ledger-restored": 3}
+SEED: Final = 11
+"""Which effects are tried here; the command tries others, or all."""
 
 
 @pytest.mark.timeout(600)
@@ -21,14 +22,13 @@ def test_run_that_ends_between_any_two_effects_is_finished_by_the_next_ticks(
     kind: str, trials: int
 ) -> None:
     """R20, D3: scored right, pushed once, charged once, no job left open, nothing waits; all effects by command."""
-    seed = random.SystemRandom().randrange(10**6)
     command = [sys.executable, "-m", "tests.crash", "--kind", kind, "--trials", str(trials)]
 
     done = subprocess.run(
-        [*command, "--seed", str(seed)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--seed", str(SEED)], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
-    assert done.returncode == 0, f"seed {seed}: {done.stdout[-6000:]}{done.stderr[-2000:]}"
+    assert done.returncode == 0, f"seed {SEED}: {done.stdout[-6000:]}{done.stderr[-2000:]}"
     effects = re.search(r"(\d+) effects, (\d+) trials", done.stdout)
     assert effects is not None, done.stdout
     assert int(effects[1]) > 100
