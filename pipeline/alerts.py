@@ -170,7 +170,9 @@ def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -
         if event is None:
             continue
         data: Any = event.asset_check_evaluation_data
-        if data.check_name == COMPLETE:  # waiting is told of as the limit's, and as a backlog that grows
+        if (
+            data.check_name == COMPLETE
+        ):  # waiting is told of as the limit's, and as a backlog that grows
             continue
         where = f" of {data.partition}" if data.partition else ""
         name = f"{data.asset_key.to_user_string()}: {data.check_name}{where}"

@@ -66,8 +66,11 @@ class PullSummary:
 
 
 def pulled_work_file(work: Work, name: str) -> str:
-    """Return the name of the working file that keeps this run's pulled rows until they are scored."""
-    return f"pulled-{name.lower()}-{work.run_id}"
+    """Return the name of the working file that keeps this process's pulled rows until they are scored.
+
+    A run that is started again reads its records afresh: what its dead process read may be hours old (R25, R28).
+    """
+    return f"pulled-{name.lower()}-{work.run_id}-{work.opened_as}"
 
 
 def pull(work: Work, lease: Lease) -> PullSummary:
@@ -322,7 +325,9 @@ def stale_condition(setup: ObjectSetup, now: datetime, refresh_period_days: int)
             [
                 Compare(DATETIME_FIELD, "=", None),
                 Compare(
-                    DATETIME_FIELD, "<", _next_second(stale_horizon(setup, integration.market, before))
+                    DATETIME_FIELD,
+                    "<",
+                    _next_second(stale_horizon(setup, integration.market, before)),
                 ),
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ class Work:
     now: Callable[[], datetime]
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+    opened_as: str = field(default_factory=lambda: os.urandom(4).hex())
+    """Tells this process from an earlier one of the same run, which may have died long ago."""
+
     _is_pulling: bool = False
 
     @cached_property
