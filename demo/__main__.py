@@ -144,7 +144,7 @@ def _run(arguments: list[str], variables: Mapping[str, str]) -> list[dict[str, A
 def _account(variables: Mapping[str, str]) -> None:
     """Tell what became of everything, from the ledger."""
     found = json.loads(insights(["status", "--json"], variables).stdout)
-    failures = json.loads(insights(["failures", "--json"], variables).stdout)
+    failures = json.loads(insights(["failures", "--json"], variables).stdout)["records"]
     print("The account")
     print(
         f"   scored today      {found['limit_used']:,} of {found['limit']:,}, the daily record limit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         kinds = LEDGERS if chosen == "both" or marked else LEDGERS[:1]
     if kinds != LEDGERS[:1]:
         metafunc.parametrize("ledger_kind", kinds, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_on() -> None:
+    """Undo what an earlier test of the process may have switched off: log lines are looked at."""
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

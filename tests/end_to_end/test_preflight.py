@@ -167,7 +167,7 @@ def test_paused_integration_is_visible_and_an_unknown_one_is_refused(plant: Buil
     requests, why_not = built.tick()
 
     assert row["state"] == "paused"
-    assert (requests, "not paused" in why_not) == ([], True)
+    assert (requests, "Lead.fit is paused" in why_not) == ([], True)
     with pytest.raises(ConfigurationError, match=r"did you mean 'Lead\.fit'"):
         built.with_work(lambda work: pause(work, "Lead.fitt"))
 
