@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import LeaseLost
 from pipeline.core.fields import DATETIME, ObjectDescribe
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.integration import DATETIME_FIELD
 from pipeline.core.row_faults import (
     FIELD_NOT_WRITABLE,
     JOB_FAILED,
@@ -45,9 +45,7 @@ JOB_DEADLINE_SECONDS: Final = 900
 """How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
 
 JOB_SLICE_SECONDS: Final = 300
-TRACKED: Final = pa.schema(
-    [("Id", pa.string()), (HASH_FIELD, pa.string()), (DATETIME_FIELD, DATETIME)]
-)
+TRACKED: Final = pa.schema([("Id", pa.string()), (DATETIME_FIELD, DATETIME)])
 EARLIER_JOB_SECONDS: Final = 10
 """How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
 
@@ -394,18 +392,16 @@ class _SegmentPush:
         return len(known)
 
     def _take_written(self, ids: Sequence[str]) -> list[str]:
-        """Tally those of `ids` that carry this segment's stamp and their new hash; return the others (D3)."""
-        if not ids or self.update is None:
-            return list(ids)
-        names = ["Id", UPDATE + HASH_FIELD]
-        wanted = self.update.select(names).filter(pc.is_in(self.update.column("Id"), pa.array(ids)))
-        hashes = dict(zip(*(wanted.column(name).to_pylist() for name in names), strict=True))
-        written = []
-        for batch in self.work.org.read_by_ids(self._tracked, list(hashes), TRACKED):
-            for record_id, digest, stamp in zip(*batch.to_pydict().values(), strict=True):
-                if stamp == self.segment.stamp and (digest or None) == hashes[record_id]:
-                    written.append(record_id)
-        self.tally.written(written, self.partial, "")
+        """Tally those of `ids` that carry this segment's stamp in the org; return the others (D3).
+
+        Whoever has changed since is found by the next pull, by its digest.
+        """
+        written = set()
+        if ids and self.update is not None:
+            for batch in self.work.org.read_by_ids(self._tracked, list(ids), TRACKED):
+                stamps = zip(*(batch.column(n).to_pylist() for n in TRACKED.names), strict=True)
+                written |= {i for i, stamp in stamps if stamp == self.segment.stamp}
+        self.tally.written(sorted(written), self.partial, "")
         return [record_id for record_id in ids if record_id not in written]
 
     def _tracked(self, ids: Sequence[str]) -> str:
