@@ -1,0 +1,80 @@
+"""Plays schedules: `python -m tests.simulation --schedules 2000 --seed 1 --workers 2`."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from typing import Final
+
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.report import Report, play_all
+
+CHUNK: Final = 25
+"""How many schedules a worker plays on one stage before it tells what they have shown."""
+
+
+def _reports(given: argparse.Namespace) -> Iterator[Report]:
+    """Yield what the schedules show, some at a time, played by as many processes as are wanted."""
+    last = given.seed + given.schedules
+    chunks = [range(at, min(at + CHUNK, last)) for at in range(given.seed, last, CHUNK)]
+    if given.workers == 1 or given.ledger or given.first:
+        for chunk in chunks:
+            report = play_all(chunk, given.ledger, given.mutant, first=given.first)
+            yield report
+            if report.problems and given.first:
+                return
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.workers, mp_context=spawn) as pool:
+        yield from pool.map(play_all, chunks, repeat(""), repeat(given.mutant))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Play what the arguments say; 1 where something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=100, help="how many")
+    parser.add_argument("--seed", type=int, default=1, help="the first seed; the others follow it")
+    parser.add_argument("--ledger", default="", help="a PostgreSQL database's address")
+    parser.add_argument(
+        "--mutant", choices=sorted(MUTANTS), default="", help="take a safeguard out"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="how many processes play")
+    parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
+    given = parser.parse_args(arguments)
+    total, began = Report(), time.monotonic()
+    for report in _reports(given):
+        total.add(report)
+        for seed, problems in sorted(report.problems.items()):
+            _show(seed, report.logs[seed], problems, given)
+    seconds = time.monotonic() - began
+    print(total.table())
+    print(
+        f"{total.played} schedules from seed {given.seed} in {seconds:.0f} s "
+        f"({total.played / seconds:.2f} a second); {len(total.problems)} failed: {sorted(total.problems)}"
+    )
+    if total.never_killed_at:
+        print(f"never killed at: {', '.join(total.never_killed_at)}")
+    if total.unknown:
+        print(f"not in the list of points: {', '.join(total.unknown)}")
+    return 1 if total.problems or total.unknown else 0
+
+
+def _show(
+    seed: int, log: Sequence[str], problems: Sequence[str], given: argparse.Namespace
+) -> None:
+    """Print one schedule's log, what is wrong, and how to repeat it."""
+    print(f"\n=== seed {seed}")
+    print("\n".join(log))
+    for problem in problems:
+        print(f"--> {problem}")
+    more = "".join(f" --{n} {v}" for n in ("ledger", "mutant") if (v := getattr(given, n)))
+    print(f"=== python -m tests.simulation --schedules 1 --seed {seed}{more}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""The pipeline with one of its safeguards taken out: some schedule must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+import pipeline.core.windows
+import pipeline.steps.pull
+import pipeline.steps.watch
+import resources.ledger.claims
+import resources.ledger.ledger
+import resources.ledger.state
+from assets.work import WorkResource
+from pipeline.core import due
+from pipeline.core.setup import ObjectSetup
+from resources.ledger import tables as t
+from resources.ledger.claims import Claims
+from resources.ledger.state import Lease, State
+from tests.simulation.clients import SimResource
+
+
+@contextmanager
+def _with(*replaced: tuple[Any, str, Any]) -> Iterator[None]:
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    try:
+        for owner, name, new in replaced:
+            setattr(owner, name, new)
+        yield
+    finally:
+        for owner, name, old in before:
+            setattr(owner, name, old)
+
+
+def without_overlap() -> AbstractContextManager[None]:
+    """Read from the watermark on, not from some minutes before it."""
+    nothing = timedelta(0)
+    modules = (pipeline.core.windows, pipeline.steps.pull, pipeline.steps.watch)
+    return _with(*((module, "OVERLAP", nothing) for module in modules))
+
+
+def without_claim() -> AbstractContextManager[None]:
+    """Take rows without charging the day."""
+    return _with((Claims, "_charge", lambda *_, **__: None))
+
+
+def without_lease() -> AbstractContextManager[None]:
+    """Give an object to everybody who asks, and take nobody's right to it away."""
+
+    def acquire(self: State, name: str, owner: str, **_: Any) -> Lease:
+        return Lease(object=name, owner=owner, token=0)
+
+    def anybody(*_: Any) -> None:
+        return
+
+    modules = (resources.ledger.state, resources.ledger.claims, resources.ledger.ledger)
+    return _with(
+        (State, "acquire_lease", acquire), *((module, "check_lease", anybody) for module in modules)
+    )
+
+
+def without_digest() -> AbstractContextManager[None]:
+    """Take every record for unchanged that a market has scored once."""
+
+    def alike(setup: ObjectSetup, table: pa.Table) -> due.Standing:
+        stand = due.standing(setup, table)
+        stored = {
+            market: pc.if_else(pc.is_valid(known), stand.digests[market], known)
+            for market, known in stand.stored.items()
+            if market in stand.digests
+        }
+        return replace(stand, stored={**stand.stored, **stored})
+
+    return _with((pipeline.steps.pull, "standing", alike))
+
+
+def without_waiting_list() -> AbstractContextManager[None]:
+    """Keep what is due only as long as the run that found it lives."""
+
+    def close(self: SimResource) -> None:
+        for work in self._open.values():
+            with work.ledger.database.engine.begin() as connection:
+                connection.execute(t.waiting.delete().where(t.waiting.c.segment_id.is_(sa.null())))
+        WorkResource.close(self)  # type: ignore[arg-type]
+
+    return _with((SimResource, "close", close))
+
+
+MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
+    "overlap": without_overlap,
+    "claim": without_claim,
+    "lease": without_lease,
+    "digest": without_digest,
+    "waiting": without_waiting_list,
+}
+"""What can be taken out, by name."""

@@ -1,0 +1,105 @@
+"""Every effect that a run has, by a stable name, and the places before, during and after it where it may be killed."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+ORG: Final = (
+    "org POST sign-in",
+    "org GET describe",
+    "org POST query",
+    "org GET query",
+    "org POST job",
+    "org PUT upload",
+    "org PATCH job",
+    "org GET poll",
+    "org GET results",
+)
+"""Calls to the org, by method and kind (`resources.salesforce.calls`); a composite call is a `POST query`."""
+
+LEDGER: Final = tuple(
+    f"ledger {transaction}"
+    for transaction in (
+        "connect_org",
+        "record_integrations",
+        "turn_on",
+        "acquire_lease",
+        "renew_lease",
+        "release_lease",
+        "count",
+        "note_usage",
+        "note_limit_reached",
+        "add_wishes",
+        "record_pull",
+        "record_daily_pull",
+        "record_redo",
+        "raise_used",
+        "claim",
+        "begin_attempt",
+        "note_inputs",
+        "mark_scored",
+        "withdraw",
+        "dissolve",
+        "note_asked",
+        "hold",
+        "release",
+        "record_job",
+        "set_job_state",
+        "settle_rows",
+        "settle",
+        "pause",
+        "resume",
+    )
+)
+"""Transactions that write, by the method that opens them."""
+
+LAKE_WRITES: Final = (
+    "lake write salesforce_changed_records",
+    "lake write stale_records",
+    "lake write scored_enriched",
+    "lake write pushed_results",
+    "lake write_work pulled",
+    "lake write_work segment",
+)
+LAKE: Final = (
+    *LAKE_WRITES,
+    "lake delete_work pulled",
+    "lake delete_work segment",
+    "lake forget_work_of",
+    "lake note_job",
+    "lake forget_job",
+)
+EFFECTS: Final = (*ORG, *LEDGER, *LAKE)
+POINTS: Final = (
+    *(f"{phase} {effect}" for effect in EFFECTS for phase in ("before", "after")),
+    *(f"during {effect}" for effect in LAKE_WRITES),
+)
+"""Where a process may be killed: before an effect, or after it and before the process learns of it; a file half-written."""
+FIRST: Final = tuple(
+    f"{phase} ledger {transaction}"
+    for transaction in ("connect_org", "record_integrations", "turn_on")
+    for phase in ("before", "after")
+)
+"""Points of the first check of all."""
+
+RARE: Final = tuple(
+    f"{phase} ledger {transaction}"
+    for transaction in (
+        "note_limit_reached",
+        "withdraw",
+        "hold",
+        "release",
+        "pause",
+        "resume",
+    )
+    for phase in ("before", "after")
+)
+"""Points that few schedules come past."""
+
+TARGETS: Final = Random(1).sample([*POINTS, *RARE, *RARE, *RARE], len(POINTS) + 3 * len(RARE))
+"""The order in which schedules lie in wait for somebody at the points, the rare ones more often."""
+
+
+class Killed(BaseException):
+    """The process was killed here: from now on each further effect of it raises this as well."""
