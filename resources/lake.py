@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core.errors import FolderNotWritable, InsightsError
+from pipeline.core.errors import FolderNotWritable, InsightsError, LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -274,9 +274,19 @@ class _Parts:
                 with self._file as file:
                     self._end(file, is_well=kind is None)
                 if kind is None:
-                    self._temporary.replace(self._path)
+                    self._put()
             finally:
                 self._temporary.unlink(missing_ok=True)
+
+    def _put(self) -> None:
+        """Rename the file; a run that has taken over the object has deleted it (`forget_work_of`)."""
+        try:
+            self._temporary.replace(self._path)
+        except FileNotFoundError:
+            raise LeaseLost(
+                f"Another run has taken over and cleared away what was half written of {self._path.name}. This run "
+                "stops; the other one finishes the work."
+            ) from None
 
     def _end(self, file: IO[bytes], *, is_well: bool) -> None:
         """Write what stands at a file's end, without which it is none; after an error it goes anyway."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import LeaseLost
 from pipeline.core.fields import DATETIME, ObjectDescribe
-from pipeline.core.integration import DATETIME_FIELD
+from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.row_faults import (
     FIELD_NOT_WRITABLE,
     JOB_FAILED,
@@ -45,7 +45,9 @@ JOB_DEADLINE_SECONDS: Final = 900
 """How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
 
 JOB_SLICE_SECONDS: Final = 300
-TRACKED: Final = pa.schema([("Id", pa.string()), (DATETIME_FIELD, DATETIME)])
+TRACKED: Final = pa.schema(
+    [("Id", pa.string()), (DATETIME_FIELD, DATETIME), (HASH_FIELD, pa.string())]
+)
 EARLIER_JOB_SECONDS: Final = 10
 """How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
 
@@ -210,6 +212,9 @@ class _SegmentPush:
     is_unsure: bool = False
     """Whether rows without a result may have been written by a job that tells no more."""
 
+    outdated: set[str] = field(default_factory=set)
+    """Rows that carry this segment's stamp with earlier values: they wait again, for a scoring of their own."""
+
     @cached_property
     def update(self) -> pa.Table | None:
         """The rows to push, as scoring left them; None where the working file is gone or was never needed.
@@ -306,7 +311,7 @@ class _SegmentPush:
         """Return the rows still to be pushed: those without a result, and those that failed in passing."""
         if self.update is None:
             return pa.table({"Id": pa.array([], pa.string())})
-        done = pa.array(self.tally.done(), pa.string())
+        done = pa.array([*self.tally.done(), *self.outdated], pa.string())
         if len(done) == 0:
             return self.update
         return self.update.filter(pc.invert(pc.is_in(self.update.column("Id"), value_set=done)))
@@ -392,17 +397,24 @@ class _SegmentPush:
         return len(known)
 
     def _take_written(self, ids: Sequence[str]) -> list[str]:
-        """Tally those of `ids` that carry this segment's stamp in the org; return the others (D3).
+        """Tally those of `ids` that carry this segment's stamp and their hash in the org; return the others (D3).
 
-        Whoever has changed since is found by the next pull, by its digest.
+        With the stamp and another hash, a row was written and has been edited and scored anew since, on a ledger that
+        has forgotten the push: it is not pushed twice for one scoring, and waits again.
         """
-        written = set()
-        if ids and self.update is not None:
-            for batch in self.work.org.read_by_ids(self._tracked, list(ids), TRACKED):
-                stamps = zip(*(batch.column(n).to_pylist() for n in TRACKED.names), strict=True)
-                written |= {i for i, stamp in stamps if stamp == self.segment.stamp}
+        if not ids or self.update is None:
+            return list(ids)
+        new = self.update.select(["Id", UPDATE + HASH_FIELD])
+        hashes = dict(zip(*(column.to_pylist() for column in new.columns), strict=True))
+        written: set[str] = set()
+        for batch in self.work.org.read_by_ids(self._tracked, list(ids), TRACKED):
+            rows = zip(*(batch.column(n).to_pylist() for n in TRACKED.names), strict=True)
+            for record_id, stamp, digest in rows:
+                if stamp == self.segment.stamp:
+                    same = (digest or None) == hashes[record_id]
+                    (written if same else self.outdated).add(record_id)
         self.tally.written(sorted(written), self.partial, "")
-        return [record_id for record_id in ids if record_id not in written]
+        return [i for i in ids if i not in written and i not in self.outdated]
 
     def _tracked(self, ids: Sequence[str]) -> str:
         return select(TRACKED.names, self.segment.object, In("Id", list(ids)))

@@ -1,13 +1,18 @@
-"""A run whose process died is started again much later: it goes on from the ledger, with records as they are now (R25, R28)."""
+"""A run goes on where another one ended long ago: with records as they are now, whatever it remembers (R15, R25, R28)."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from assets.work import WorkResource
 from pipeline.steps.pull import pull
 from pipeline.steps.score import score
 from pipeline.steps.work import Work
+from resources.ledger.claims import Claims
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -50,3 +55,40 @@ def test_run_started_again_scores_no_rows_that_its_dead_process_had_pulled(
     assert rows.column("update.Fit_Note__c").to_pylist() == ["Umbrella|CEO"]
     dead.close()
     again.close()
+
+
+def test_edit_is_scored_where_the_restored_ledger_holds_the_claim_of_before_it(
+    shared_plant: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R15: the record carries the claim's stamp with earlier values; it is not taken for written, nor written on it twice."""
+    plant = shared_plant(integration("Lead"))
+    plant.turn_on()
+    (lead,) = plant.create("Lead", ACME)
+    ledger, backup = plant.folder / "home" / "ledger.db", plant.folder / "backup.db"
+    claim = Claims.claim
+
+    def claim_and_copy(self: Claims, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Claims, "claim", claim)
+        claimed = claim(self, *args, **more)
+        with sqlite3.connect(ledger) as source, sqlite3.connect(backup) as copy:
+            source.backup(copy)
+        return claimed
+
+    monkeypatch.setattr(Claims, "claim", claim_and_copy)
+    assert plant.pull("Lead")["pushed"] == 1
+    stamp = plant.scored_at("Lead", lead)
+    for path in ledger.parent.glob("ledger.db*"):
+        path.unlink()
+    backup.rename(ledger)
+    plant.wait(minutes=15)
+    plant.edit("Lead", lead, Company="Umbrella")
+    plant.wait(minutes=30)
+
+    figures = plant.pull("Lead")
+    assert (figures["success"], figures["pushed"], figures["released"]) == (True, 0, 1)
+    assert plant.scored_at("Lead", lead) == stamp
+    plant.run("score_and_push", "Lead")
+
+    assert plant.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
+    assert plant.scored_at("Lead", lead) != stamp
+    assert plant.waiting("Lead") == 0

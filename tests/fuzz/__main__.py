@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import os
 import shlex
 import signal
@@ -125,6 +126,7 @@ def _start(target: Target, folder: Path, seconds: float, seed: int) -> int:
 def _fuzz_here(target: Target, folder: Path, seconds: float, seed: int) -> None:
     import atheris
 
+    logging.disable(logging.WARNING)  # thousands of lines on what is damaged
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import logging
 import tempfile
 import zlib
 from datetime import date
@@ -25,8 +24,6 @@ from resources.salesforce.update_csv import CLEAR, update_csv
 from tests.core.support import field, market
 from tests.fuzz.answers import CSV, RESULT_CSV, SCHEMA
 from tests.fuzz.target import SECRET, Target, keeps_secret, text_of
-
-logging.getLogger("resources").setLevel(logging.ERROR)
 
 CSV_WORDS = (
     b'"',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from itertools import repeat
 from typing import Final
 
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.report import Report, play_all
+from tests.simulation.report import Report, hunt, play_all
 
 CHUNK: Final = 25
 """How many schedules a worker plays on one stage before it tells what they have shown."""
@@ -22,9 +23,11 @@ def _reports(given: argparse.Namespace) -> Iterator[Report]:
     """Yield what the schedules show, some at a time, played by as many processes as are wanted."""
     last = given.seed + given.schedules
     chunks = [range(at, min(at + CHUNK, last)) for at in range(given.seed, last, CHUNK)]
-    if given.workers == 1 or given.ledger or given.first:
+    if given.workers == 1 or given.ledger or given.first or given.at:
         for chunk in chunks:
-            report = play_all(chunk, given.ledger, given.mutant, first=given.first)
+            report = play_all(
+                chunk, given.ledger, given.mutant, first=given.first, at=frozenset(given.at)
+            )
             yield report
             if report.problems and given.first:
                 return
@@ -45,12 +48,19 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--workers", type=int, default=1, help="how many processes play")
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
+    parser.add_argument("--hunt", action="store_true", help="go on until every point was hit")
+    parser.add_argument(
+        "--at", nargs="+", default=[], metavar="POINT", help="lie in wait here and nowhere else"
+    )
     given = parser.parse_args(arguments)
     total, began = Report(), time.monotonic()
     for report in _reports(given):
         total.add(report)
-        for seed, problems in sorted(report.problems.items()):
-            _show(seed, report.logs[seed], problems, given)
+        _show(report, given)
+    if given.hunt:
+        hunted = hunt(total, given.ledger)
+        total.add(hunted)
+        _show(hunted, given)
     seconds = time.monotonic() - began
     print(total.table())
     print(
@@ -64,16 +74,17 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if total.problems or total.unknown else 0
 
 
-def _show(
-    seed: int, log: Sequence[str], problems: Sequence[str], given: argparse.Namespace
-) -> None:
-    """Print one schedule's log, what is wrong, and how to repeat it."""
-    print(f"\n=== seed {seed}")
-    print("\n".join(log))
-    for problem in problems:
-        print(f"--> {problem}")
-    more = "".join(f" --{n} {v}" for n in ("ledger", "mutant") if (v := getattr(given, n)))
-    print(f"=== python -m tests.simulation --schedules 1 --seed {seed}{more}", flush=True)
+def _show(report: Report, given: argparse.Namespace) -> None:
+    """Print the log of each schedule that failed, what is wrong, and how to repeat it."""
+    for seed, problems in sorted(report.problems.items()):
+        print(f"\n=== seed {seed}")
+        print("\n".join(report.logs[seed]))
+        for problem in problems:
+            print(f"--> {problem}")
+        more = "".join(f" --{n} {v}" for n in ("ledger", "mutant") if (v := getattr(given, n)))
+        at = report.hunted.get(seed) or given.at
+        more += f" --at {shlex.join(sorted(at))}" if at else ""
+        print(f"=== python -m tests.simulation --schedules 1 --seed {seed}{more}", flush=True)
 
 
 if __name__ == "__main__":

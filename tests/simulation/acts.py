@@ -113,7 +113,10 @@ def _midnight(schedule: Schedule) -> str:
 def _arm(schedule: Schedule) -> str:
     """Let the org go wrong in one way."""
     chance = schedule.chance
-    kind = chance.choice(chance.choice((REQUEST_FAULTS, SESSION_FAULTS, SAVE_FAULTS)))
+    hunted = [kind for kind in FAULT_KINDS if kind in schedule.hunt]
+    kind = chance.choice(
+        hunted or chance.choice((REQUEST_FAULTS, SESSION_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
+    )
     count = chance.choice((1, 1, 2, 9))
     spec: dict[str, object] = {"count": count}
     if kind in {"lock_rows", "row_error"}:
@@ -236,9 +239,10 @@ def _forget_a_run(schedule: Schedule) -> str | None:
     name = schedule.chance.choice(schedule.configuration().objects)
     process = schedule.start_run(schedule.new_run("pull", name, by_daemon=False))
     schedule.scheduler.spawn(process)
-    copied = False
+    turns, copied = schedule.chance.randint(0, 8), False
     while process in schedule.scheduler.alive:
-        if process.step == SCORED and not copied:
+        turns -= process.step == SCORED
+        if turns < 0 and not copied:
             schedule.stage.copy_ledger(schedule.stage.folder / "moment.db")
             copied = True
         schedule.turn(process)
@@ -248,8 +252,12 @@ def _forget_a_run(schedule: Schedule) -> str | None:
     schedule.stage.put_ledger(schedule.stage.folder / "moment.db")
     schedule.restored_at.append(schedule.now())
     schedule.redos.clear()
-    schedule.advance(timedelta(minutes=11))  # until then the dead run has the object
-    schedule.scheduler.spawn(schedule.start_run(schedule.new_run("pull", name, by_daemon=False)))
+    schedule.say(schedule.world.edit())
+    schedule.advance(timedelta(minutes=13))  # until then the dead run has the object
+    again = schedule.start_run(schedule.new_run("pull", name, by_daemon=False))
+    schedule.scheduler.spawn(again)
+    while again in schedule.scheduler.alive:
+        schedule.turn(again)
     return f"{said}; the ledger forgets what {process.name} scored"
 
 

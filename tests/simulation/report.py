@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Final
 
 import stamina
 
@@ -17,6 +18,10 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.points import POINTS
 from tests.simulation.schedule import Schedule
 from tests.simulation.stage import Stage, stage
+
+HUNTS_FROM: Final = 1_000_001
+HUNTS_MAX: Final = 40
+"""The first seed of the schedules that lie in wait for what others have missed, and how many there are at most."""
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Report:
     killed_at: Counter[str] = field(default_factory=Counter)
     fired: Counter[str] = field(default_factory=Counter)
     acts: Counter[str] = field(default_factory=Counter)
+    hunted: dict[int, frozenset[str]] = field(default_factory=dict)
 
     def add(self, other: Report) -> None:
         """Add what other schedules have shown."""
@@ -40,6 +46,7 @@ class Report:
         self.killed_at += other.killed_at
         self.fired += other.fired
         self.acts += other.acts
+        self.hunted |= other.hunted
 
     def take(self, schedule: Schedule) -> None:
         """Add what one schedule has shown."""
@@ -80,15 +87,43 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
 
 
-def play(at: Stage, seed: int, mutant: str = "") -> Schedule:
+def play(at: Stage, seed: int, mutant: str = "", hunt: frozenset[str] = frozenset()) -> Schedule:
     """Play one schedule on a stage."""
-    schedule = Schedule(at, seed)
+    schedule = Schedule(at, seed, hunt)
     with pointed(schedule), MUTANTS[mutant]() if mutant else nullcontext():
         try:
             schedule.play()
         except Exception:  # noqa: BLE001  shown with its seed, and the others go on
             schedule.problems.append(f"the simulation itself: {traceback.format_exc()}")
     return schedule
+
+
+def hunt(shown: Report, ledger: str = "") -> Report:
+    """Play schedules that lie in wait where `shown` has nobody killed, and arm the faults that did not fire in it."""
+    report = Report()
+    with _quiet(), stage(ledger) as at:
+        for seed in range(HUNTS_FROM, HUNTS_FROM + HUNTS_MAX):
+            missing = frozenset(
+                {*shown.never_killed_at, *shown.never_fired} - {*report.killed_at, *report.fired}
+            )
+            if not missing:
+                break
+            report.take(play(at, seed, hunt=missing))
+            report.hunted[seed] = missing
+    return report
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let nobody log what the faults do."""
+    logging.disable(logging.WARNING)
+    said = stamina.instrumentation.get_on_retry_hooks()
+    stamina.instrumentation.set_on_retry_hooks([])
+    try:
+        yield
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(said)
+        logging.disable(logging.NOTSET)
 
 
 def play_all(
@@ -98,25 +133,20 @@ def play_all(
     *,
     first: bool = False,
     keep_logs: bool = False,
+    at: frozenset[str] = frozenset(),
 ) -> Report:
     """Play schedules one after another on a stage of their own; with `first` stop at the first that fails.
 
-    The logs of those that fail are kept, of all of them with `keep_logs`.
+    The logs of those that fail are kept, of all of them with `keep_logs`; with `at` they lie in wait there and nowhere
+    else.
     """
-    logging.disable(logging.WARNING)
-    said = stamina.instrumentation.get_on_retry_hooks()
-    stamina.instrumentation.set_on_retry_hooks([])
     report = Report()
-    try:
-        with stage(ledger) as at:
-            for seed in seeds:
-                schedule = play(at, seed, mutant)
-                report.take(schedule)
-                if keep_logs:
-                    report.logs[seed] = schedule.log
-                if report.problems and first:
-                    break
-    finally:
-        stamina.instrumentation.set_on_retry_hooks(said)
-        logging.disable(logging.NOTSET)
+    with _quiet(), stage(ledger) as built:
+        for seed in seeds:
+            schedule = play(built, seed, mutant, at)
+            report.take(schedule)
+            if keep_logs:
+                report.logs[seed] = schedule.log
+            if report.problems and first:
+                break
     return report

@@ -58,9 +58,8 @@ QUIET_TIMES: Final = (time(3, 15), time(22, 5))
 DAYS_MAX: Final = 16
 """How many days a schedule is given after its faults have stopped."""
 
-WATCH: Final = 10
-WATCHED: Final = 3
-"""For how many acts a schedule lies in wait for somebody, and at how many points."""
+HUNTED: Final = 9
+"""At how many points a schedule lies in wait for whoever comes past first."""
 
 ROUNDS: Final = 2
 """How often the sensor is asked at one time of a quiet day: what its runs have changed asks for another."""
@@ -85,10 +84,14 @@ FAULT_PATHS: Final = (
 
 @dataclass
 class Schedule:
-    """One seed's world, processes and time."""
+    """One seed's world, processes and time.
+
+    With `hunt` it lies in wait at these points and no others, and arms these faults of the org and no others.
+    """
 
     stage: Stage
     seed: int
+    hunt: frozenset[str] = frozenset()
     length: int = 200
     scheduler: Scheduler = field(init=False)
     log: list[str] = field(default_factory=list)
@@ -126,7 +129,7 @@ class Schedule:
         self.scheduler = Scheduler(
             chance,
             switching=chance.choice((0.05, 0.15, 0.3)),
-            killing=chance.choice((0.0, 0.001, 0.004)),
+            killing=0.0 if self.hunt else chance.choice((0.0, 0.001, 0.004)),
             on_kill=lambda process, point: self.say(f"KILLED {process.name} {point}"),
         )
         self.stage.fresh()
@@ -459,15 +462,12 @@ class Schedule:
     def _chaos(self) -> None:
         from tests.simulation.acts import ACTS, MOODS
 
-        mood = self.chance.choice(MOODS)
+        mood = self.chance.choice(MOODS[2:] if self.hunt else MOODS)
         names = list(ACTS)
         weights = [weight * mood.get(name, 1) for name, (weight, _) in ACTS.items()]
-        for act in range(self.length):
-            if act % WATCH == 0:
-                watch = (self.seed * (self.length // WATCH) + act // WATCH) * WATCHED
-                self.scheduler.deadly = {
-                    TARGETS[at % len(TARGETS)] for at in range(watch, watch + WATCHED)
-                }
+        hunted = range(self.seed * HUNTED, (self.seed + 1) * HUNTED)
+        self.scheduler.deadly = set(self.hunt) or {TARGETS[at % len(TARGETS)] for at in hunted}
+        for _ in range(self.length):
             if self.scheduler.alive and self.chance.random() < 0.6:
                 self.turn(self.chance.choice(self.scheduler.alive))
                 continue

@@ -146,6 +146,8 @@ class World:
             return ""
         self.gone_at[lead] = serial
         self.ids["Account"].append(made["accountId"])
+        rows = self.org.query(f"SELECT Name FROM Account WHERE Id = '{made['accountId']}'")
+        self.names_of.setdefault(made["accountId"], set()).add(rows[0]["Name"])
         self.ids["Contact"].append(made["contactId"])
         return f"convert {lead} to {made['accountId']} and {made['contactId']}"
 
