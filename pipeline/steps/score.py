@@ -243,7 +243,8 @@ def _score_segment(
     summary.by_reason.update(rows.values())
     summary.segments.append(segment.segment_id)
     fingerprints = {i.market: i.fingerprint(setup.markets[i.market]) for i in setup.integrations}
-    if claims.begin_attempt(lease, segment, fingerprints) > SEGMENT_ATTEMPTS_MAX:
+    resting = {i.market for i in setup.resting if i not in setup.held}
+    if claims.begin_attempt(lease, segment, fingerprints, resting) > SEGMENT_ATTEMPTS_MAX:
         _give_up(work, lease, segment, list(rows))
         summary.set_aside += len(rows)
         summary.set_aside_by_code[SEGMENT_GAVE_UP] += len(rows)

@@ -301,17 +301,22 @@ class Claims:
             return list(connection.scalars(query.order_by(this.c.record_id)))
 
     def begin_attempt(
-        self, lease: Lease, segment: Segment, fingerprints: Mapping[str, str] | None = None
+        self,
+        lease: Lease,
+        segment: Segment,
+        fingerprints: Mapping[str, str] | None = None,
+        resting: Collection[str] = (),
     ) -> int:
         """Count one more attempt at the segment and return how many there were.
 
         Called before the inputs are read: wishes made until now are met by this scoring, later ones are not.
         `fingerprints` tell by market what the run scores with; raise LeaseLost where another mapping or model has
-        been rolled out since it read them: its stamps would pass for scorings by the new one (R17).
+        been rolled out since it read them: its stamps would pass for scorings by the new one (R17). So it is where one
+        of the `resting` markets rests no more.
         """
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            check_rollout(connection, lease, fingerprints or {})
+            check_rollout(connection, lease, fingerprints or {}, resting)
             connection.execute(
                 t.waiting.update()
                 .where(

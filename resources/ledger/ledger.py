@@ -33,8 +33,8 @@ class Ledger:
         """
         self.database = Database(url)
         self.database.migrate()
-        self.state = State(self.database)
         self.waiting = Waiting(self.database)
+        self.state = State(self.database, self.waiting)
         self.counts = Counts(self.database)
         self.claims = Claims(self.database, self.waiting, self.counts)
         self.completeness = Completeness(self.database)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.core.due import Reason
 from pipeline.core.errors import LeaseLost, WrongOrg
 from resources.ledger import tables as t
 from resources.ledger.database import Database
+from resources.ledger.waiting import Waiting, Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,30 @@ def check_lease(connection: sa.Connection, lease: Lease) -> None:
         )
 
 
-def check_rollout(connection: sa.Connection, lease: Lease, fingerprints: Mapping[str, str]) -> None:
-    """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market."""
+def check_rollout(
+    connection: sa.Connection,
+    lease: Lease,
+    fingerprints: Mapping[str, str],
+    resting: Collection[str] = (),
+) -> None:
+    """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market.
+
+    Those that are `resting` for the run must rest still: its stamps would pass for scorings by them.
+    """
     row = t.integrations.c
     known = connection.execute(
-        sa.select(row.market, row.fingerprint).where(row.object == lease.object)
+        sa.select(row.market, row.fingerprint, row.resting_since).where(row.object == lease.object)
     )
-    others = [m for m, f in known if fingerprints.get(m, f) != f]
+    others = [
+        market
+        for market, fingerprint, since in known
+        if fingerprints.get(market, fingerprint) != fingerprint
+        or (market in resting and since is None)
+    ]
     if others:
         raise LeaseLost(
-            f"{lease.object}: the mapping or the model of {', '.join(others)} was changed while this run was at "
-            "work. This run stops; the next one goes on with the new one."
+            f"{lease.object}: the mapping or the model of {', '.join(others)} was changed, or it was resumed, while "
+            "this run was at work. This run stops; the next one goes on with what holds now."
         )
 
 
@@ -168,9 +183,10 @@ def _wrong_org(org_id: str, known: Mapping[str, Any]) -> WrongOrg:
 class State:
     """Reads and writes of org, integrations, objects and leases."""
 
-    def __init__(self, database: Database) -> None:
-        """Work on `database`."""
+    def __init__(self, database: Database, waiting: Waiting) -> None:
+        """Work on `database`; what an integration missed while it rested goes onto `waiting`."""
         self._db = database
+        self._waiting = waiting
 
     def connect_org(
         self, org_id: str, environment: str, now: datetime, instance_url: str | None = None
@@ -244,8 +260,7 @@ class State:
             rows, back, gone = _rollouts(_integrations(connection), wanted, mapped, now)
             self._db.upsert(connection, t.integrations, rows)
             for name, market, since in back:
-                read_again_from(connection, name, since)
-                let_go_on(connection, market, now)
+                self._catch_up(connection, name, market, since, now)
             for name, market in gone:
                 connection.execute(
                     t.integrations.update()
@@ -300,14 +315,47 @@ class State:
             values: dict[str, Any] = {"paused_at": None}
             if not state.not_ready:
                 values["resting_since"] = None
-                read_again_from(connection, name, since)
-                let_go_on(connection, market, now)
+                self._catch_up(connection, name, market, since, now)
             connection.execute(
                 t.integrations.update()
                 .where(row.object == name, row.market == market)
                 .values(**values)
             )
             return since
+
+    def _catch_up(
+        self, connection: sa.Connection, name: str, market: str, since: datetime, now: datetime
+    ) -> None:
+        """Let an integration that rested since then make up for it: what changed, and what came of age (R12, R17).
+
+        A record that other markets scored meanwhile carries their stamp, younger than this market's scores: it is
+        asked for again. Where the market or its mapping was replaced meanwhile, all its records are due (R17).
+        """
+        read_again_from(connection, name, since)
+        let_go_on(connection, market, now)
+        row = t.integrations.c
+        here = sa.and_(row.object == name, row.market == market)
+        replaced = connection.execute(
+            t.integrations.update().where(here, row.enabled_at >= since).values(enabled_at=now)
+        )
+        if replaced.rowcount:
+            return
+        scored, waits = t.scorings.c, t.waiting.c
+        stamps_from = since.replace(microsecond=0)
+        ids = connection.scalars(
+            sa.union(
+                sa.select(scored.record_id).where(
+                    scored.object == name, scored.scored_at >= stamps_from
+                ),
+                sa.select(waits.record_id).where(
+                    waits.object == name, waits.segment_id.is_not(None)
+                ),
+            )
+        ).all()
+        nothing = [None] * len(ids)
+        wishes = Wishes(ids, [Reason.REDO] * len(ids), [now] * len(ids), nothing, nothing, nothing)
+        if ids:
+            self._waiting.add(connection, name, wishes, now)
 
     def objects(self) -> dict[str, ObjectState]:
         """Return the objects that have been turned on, by name."""

@@ -1,0 +1,118 @@
+"""What a paused integration missed is made up for once it goes on (R12, R17)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.steps.pause import pause, resume
+from pipeline.steps.preflight import check
+from pipeline.steps.work import SCORED, Work
+from resources.ledger.claims import Claims
+from tests.plant import Plant, integration
+
+Build = Callable[..., Plant]
+ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+
+
+@pytest.fixture
+def leads(shared_plant: Build) -> Plant:
+    """Two markets on Lead, a record that both have scored, and the second one paused since."""
+    built = shared_plant(integration("Lead"), integration("Lead", market="other", prefix="Other"))
+    built.turn_on()
+    built.create("Lead", ACME)
+    assert built.pull("Lead")["pushed"] == 1
+    built.with_work(lambda work: pause(work, "Lead.other"))
+    return built
+
+
+def _resume(work: Work) -> None:
+    resume(work, "Lead.other")
+
+
+def test_score_that_came_of_age_in_the_pause_is_renewed(leads: Plant) -> None:
+    """The other market's stamp is younger than the paused one's score."""
+    leads.wait(days=40)
+    assert leads.refresh("Lead")["pushed"] == 1
+    leads.with_work(_resume)
+
+    assert leads.refresh("Lead")["pushed"] == 1
+    assert _scored_by(leads, "other") == [None, "1"]
+    assert leads.refresh("Lead")["claimed"] == 0
+
+
+def test_market_replaced_in_the_pause_scores_all_its_records(leads: Plant) -> None:
+    """Those too that the other market has scored since."""
+    path = leads.market("other") / "market.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": "2"}))
+    leads.with_work(check)
+    leads.wait(days=40)
+    assert leads.refresh("Lead")["pushed"] == 1
+    leads.with_work(_resume)
+
+    assert leads.refresh("Lead")["pushed"] == 1
+    assert _scored_by(leads, "other") == [None, "2"]
+    assert leads.refresh("Lead")["claimed"] == 0
+
+
+def test_run_that_began_in_the_pause_scores_nothing_more_after_it(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stamp would pass for a scoring by the market that goes on."""
+    leads.wait(days=40)
+    claim = Claims.claim
+
+    def claim_after_the_pause(self: Claims, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Claims, "claim", claim)
+        leads.with_work(_resume)
+        return claim(self, *args, **more)
+
+    monkeypatch.setattr(Claims, "claim", claim_after_the_pause)
+    assert leads.refresh("Lead").get("pushed") is None
+
+    assert leads.run("score_and_push", "Lead")["pushed"] == 1
+    assert _scored_by(leads, "other") == ["1"]
+    assert leads.refresh("Lead")["claimed"] == 0
+
+
+def test_record_in_flight_when_the_pause_ends_is_scored_once_more(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was scored without the market; its stamp is from before the end of the pause or not, as it may be."""
+    leads.wait(days=40)
+    mark_scored = Claims.mark_scored
+
+    def mark_and_resume(self: Claims, *args: Any, **more: Any) -> None:
+        monkeypatch.setattr(Claims, "mark_scored", mark_scored)
+        mark_scored(self, *args, **more)
+        leads.with_work(_resume)
+
+    monkeypatch.setattr(Claims, "mark_scored", mark_and_resume)
+    assert leads.refresh("Lead")["pushed"] == 1
+
+    assert leads.run("score_and_push", "Lead")["pushed"] == 1
+    assert _scored_by(leads, "other") == [None, "1"]
+    assert leads.refresh("Lead")["claimed"] == 0
+
+
+def _scored_by(plant: Plant, market: str) -> list[str | None]:
+    """Return the market's version at each of today's scorings, oldest first; None where it did not score."""
+
+    def versions(work: Work) -> list[str | None]:
+        rows: list[tuple[Any, str | None]] = []
+        for table in work.lake.read(SCORED, work.today, "Lead"):
+            stamps = table.column("scored_at").to_pylist()
+            name = f"{market}.version"
+            known = name in table.column_names
+            rows += zip(
+                stamps,
+                table.column(name).to_pylist() if known else [None] * len(stamps),
+                strict=True,
+            )
+        return [version for _, version in sorted(rows, key=lambda row: row[0])]
+
+    found: list[str | None] = plant.with_work(versions)
+    return found
