@@ -20,6 +20,9 @@ LEDGERS = ("sqlite", "postgres")
 ON_BOTH = {"test_records", "test_limit", "test_failures", "test_segments", "test_at_once"}
 """The modules below end_to_end that always run on both: what the ledger decides stands there."""
 
+LONGEST = ("tests/simulation/", "tests/ui/", "tests/crash/", "tests/end_to_end/", "tests/fuzz/")
+"""These begin first, so that none of them is what the other processes wait for in the end."""
+
 OF_A_FILE = ("restored_ledger", "ledger_from_a_backup", "processes_that_pull_at_once")
 """In the names of tests that copy or share the SQLite file: they stay on it."""
 
@@ -36,6 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks of this suite."""
     config.addinivalue_line("markers", "both_ledgers: run on SQLite and on PostgreSQL")
+    config.option.loadscopereorder = False  # by number of tests; `LONGEST` knows better
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the tests into the order in which processes take them."""
+
+    def begins(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start)), 9)
+
+    items.sort(key=begins)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:

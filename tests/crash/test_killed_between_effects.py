@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-TRIALS: Final = {"killed": 8, "full-disk": 3, "lake-lost": 3, "ledger-restored": 3}
+TRIALS: Final = {"killed": 6, "full-disk": 2, "lake-lost": 2, "ledger-restored": 2}
 SEED: Final = 11
 """Which effects are tried here; the command tries others, or all."""
 
