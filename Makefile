@@ -29,7 +29,7 @@ browser: setup  ## Make sure that there is a browser for the tests of the UI.
 	@.ci/install-browser $(BIN)/python
 
 simulate: setup  ## Random schedules of edits, faults and crashes; SCHEDULES=2000 SEED=1.
-	$(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),2000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),2000) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2) --hunt
 
 fuzz: setup  ## Look for inputs that break what parses; SECONDS_EACH=60 for each target.
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)

@@ -55,6 +55,7 @@ class ScoreSummary:
 
     `broken` counts rows by market (`THE_ROW` for ids and hashes), output and rule; `examples` holds ids of some of
     them; `segments_refused` had too many broken rows to push any.
+    Of the rows `set_aside`, `waits_for_markets` were not scored since their markets are held or rest.
     `resumed` are rows of segments that an earlier run had scored; `markets_failed` says why a market failed as a whole. Of the due records that this run's own pull read,
     `pulled_claimed` were claimed and `pulled_waiting` wait.
     """
@@ -67,6 +68,7 @@ class ScoreSummary:
     by_reason: Counter[str] = field(default_factory=Counter)
     scored: int = 0
     set_aside: int = 0
+    waits_for_markets: int = 0
     set_aside_by_code: Counter[str] = field(default_factory=Counter)
     gone: int = 0
     segments: list[str] = field(default_factory=list)
@@ -111,7 +113,11 @@ def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
         claimed = _claim(work, lease, most=None if first is None else first - summary.claimed)
         if claimed is None:
             break
+        scored, for_markets = summary.scored, summary.waits_for_markets
         _score_claimed(work, lease, running, claimed, pulled, summary)
+        if summary.waits_for_markets > for_markets and summary.scored == scored and running.resting:
+            # Nothing is charged for such rows: without an end here, one run might read all that wait for a market.
+            break
     summary.pulled_waiting = pulled_rows - summary.pulled_claimed
     return summary
 
@@ -271,6 +277,7 @@ def _score_segment(
     _settle_early(work, lease, segment, Outcome(failed=failed, gone=gone))
     summary.set_aside += len(failed)
     summary.set_aside_by_code.update(failure.code for failure in failed)
+    summary.waits_for_markets += sum(failure.held_for is not None for failure in failed)
     summary.gone += len(gone)
     summary.scored += result.update.num_rows
     if result.update.num_rows:

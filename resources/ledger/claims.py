@@ -424,6 +424,7 @@ class Claims:
     ) -> datetime | None:
         """End some rows of the segment: pushed and gone rows leave the list, the others wait (R23).
 
+        Rows that wait for a market alone were not scored: their charge is given back.
         Rows that ended before, in a run that stopped half-way, are neither ended nor counted again. Returns the
         newest stamp that a pull saw on what was pushed, None where none did.
         """
@@ -437,6 +438,8 @@ class Claims:
             failures = (*outcome.failed, *outcome.partial)
             newest = self._newest_change(connection, segment, outcome.pushed, held)
             self._count_scorings(connection, segment, outcome, tries)
+            for_markets = [f.record_id for f in outcome.failed if f.held_for is not None]
+            self._give_back(connection, segment, for_markets)
             self._fail(connection, segment, outcome.failed, now, None)
             self._fail(connection, segment, outcome.partial, now, org_now)
             leaving = [*outcome.pushed, *outcome.gone]
@@ -490,14 +493,9 @@ class Claims:
 
         A row that was wished for anew since its inputs were read waits again.
         """
-        row = t.waiting.c
         with self._db.begin() as connection:
             check_lease(connection, lease)
-            query = sa.select(row.record_id, row.reason).where(row.segment_id == segment.segment_id)
-            lanes = {r.record_id: lane_of(r.reason) for r in connection.execute(query)}
-            leaving = [record_id for record_id in ids if record_id in lanes]
-            for lane, records in Counter(lanes[record_id] for record_id in leaving).items():
-                self._charge(connection, segment.day, segment.object, lane, -records)
+            leaving = self._give_back(connection, segment, ids)
             self._leave(connection, segment, leaving, are_the_rest=False)
             connection.execute(
                 t.segments.update()
@@ -639,6 +637,27 @@ class Claims:
         row = {"day": day, "object": name, "lane": lane.value, "used": records}
         changes = {"used": t.day_usage.c.used + records}
         self._db.upsert(connection, t.day_usage, [row], changes=changes)
+
+    def _give_back(
+        self, connection: sa.Connection, segment: Segment, ids: Collection[str]
+    ) -> list[str]:
+        """Take back the day's charge for those of `ids` that the segment still holds; return them (R20)."""
+        if not ids:
+            return []
+        row = t.waiting.c
+        query = sa.select(row.record_id, row.reason, row.lasting).where(
+            row.segment_id == segment.segment_id, self._db.one_of(row.record_id, list(ids))
+        )
+        found = connection.execute(query).all()
+        for lane, records in Counter(lane_of(one.reason) for one in found).items():
+            self._charge(connection, segment.day, segment.object, lane, -records)
+        if lasting := sum(one.lasting for one in found):
+            connection.execute(
+                t.days.update()
+                .where(t.days.c.day == segment.day)
+                .values(lasting_used=t.days.c.lasting_used - lasting)
+            )
+        return [one.record_id for one in found]
 
     def _newest_change(
         self,

@@ -324,6 +324,29 @@ def test_new_record_is_scored_by_the_neighbour_of_a_held_market(two_markets: Pla
     assert two_markets.waiting("Lead") == 0
 
 
+def test_records_that_wait_for_a_held_market_use_nothing_of_the_day(shared_plant: Build) -> None:
+    """R20, R23: however many there are, its neighbours on the object have the whole limit."""
+    plant = shared_plant(
+        integration("Lead", candidate_field="Fit_Candidate__c"),
+        integration("Lead", "other", "Other", candidate_field="Other_Candidate__c"),
+        daily_record_limit=10,
+        segment_records_max=6,
+    )
+    plant.turn_on()
+    _write(plant.market("other"), RAISES)
+    plant.create("Lead", *[ACME | {"Other_Candidate__c": True}] * 14)
+    plant.pull("Lead")
+    scored = plant.create("Lead", *[ACME | {"Fit_Candidate__c": True}] * 8)
+
+    for _ in range(4):
+        plant.pull("Lead")
+        plant.wait(seconds=30)
+
+    assert {plant.record("Lead", lead)["Fit_Note__c"] for lead in scored} == {"Acme|CEO"}
+    assert plant.with_work(lambda work: work.ledger.claims.day_use(work.today, 10).used) == 8
+    assert plant.waiting("Lead") == 14
+
+
 def test_edit_while_a_market_is_held_reaches_that_market_afterwards(two_markets: Plant) -> None:
     """R14, R23: a change made while one market rests is scored by it when it works again."""
     (lead,) = two_markets.create("Lead", ACME)

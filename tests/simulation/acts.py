@@ -225,8 +225,8 @@ def _restore(schedule: Schedule) -> str | None:
     schedule.stage.put_ledger(schedule.stage.folder / "backup.db")
     schedule.restored_at.append(schedule.now())
     schedule.redos.clear()
-    schedule.backup_at = None
-    return f"of {schedule.backup_at}"
+    said, schedule.backup_at = f"of {schedule.backup_at}", None
+    return said
 
 
 def _forget_a_run(schedule: Schedule) -> str | None:
@@ -321,12 +321,27 @@ ACTS: Final[dict[str, tuple[float, Act]]] = {
 }
 """Every act by name, with its weight."""
 
-MOODS: Final[tuple[dict[str, float], ...]] = (
-    {},
-    {},
-    {"market down": 4, "market up": 4, "create": 2},
-    {"backup": 6, "restore": 6, "run forgotten": 8, "edit": 2},
-    {"arm": 3, "edit": 2},
-    {"backfill": 4, "midnight": 3, "limits": 3},
-)
+MARKETS_FAIL: Final[dict[str, float]] = {"market down": 4, "market up": 4, "create": 2}
+FORGETFUL: Final[dict[str, float]] = {"backup": 6, "restore": 6, "run forgotten": 8, "edit": 2}
+FAULTY: Final[dict[str, float]] = {"arm": 3, "edit": 2}
+BUSY: Final[dict[str, float]] = {"backfill": 4, "midnight": 3, "limits": 3}
+MOODS: Final = ({}, {}, MARKETS_FAIL, FORGETFUL, FAULTY, BUSY)
 """What happens more often in some schedules: factors of the weights."""
+
+LEADS_TO: Final = {
+    "ledger withdraw": FORGETFUL,
+    "ledger hold": MARKETS_FAIL,
+    "ledger release": MARKETS_FAIL,
+    "ledger note_limit_reached": FAULTY,
+    **dict.fromkeys(FAULT_KINDS, FAULTY),
+}
+"""The mood in which a schedule that hunts a point or a fault comes past it sooner."""
+
+
+def mood(schedule: Schedule) -> dict[str, float]:
+    """Return the factors of this schedule's acts."""
+    hunted = [
+        LEADS_TO.get(point.removeprefix("before ").removeprefix("after "), BUSY)
+        for point in sorted(schedule.hunt)
+    ]
+    return schedule.chance.choice(hunted or MOODS)

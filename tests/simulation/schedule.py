@@ -460,11 +460,11 @@ class Schedule:
         self.advance(timedelta(seconds=7))
 
     def _chaos(self) -> None:
-        from tests.simulation.acts import ACTS, MOODS
+        from tests.simulation.acts import ACTS, mood
 
-        mood = self.chance.choice(MOODS[2:] if self.hunt else MOODS)
+        factors = mood(self)
         names = list(ACTS)
-        weights = [weight * mood.get(name, 1) for name, (weight, _) in ACTS.items()]
+        weights = [weight * factors.get(name, 1) for name, (weight, _) in ACTS.items()]
         hunted = range(self.seed * HUNTED, (self.seed + 1) * HUNTED)
         self.scheduler.deadly = set(self.hunt) or {TARGETS[at % len(TARGETS)] for at in hunted}
         for _ in range(self.length):
