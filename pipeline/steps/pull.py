@@ -107,6 +107,7 @@ def _pull(work: Work, lease: Lease) -> PullSummary:
         seen=seen_now,
         now=work.now(),
         expected=state.watermark,
+        resting={i.market for i in setup.resting},
         day=work.today,
         counts={"read": summary.read, "not_due": summary.not_due, "due": summary.due_total},
     )

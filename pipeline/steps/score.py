@@ -250,7 +250,8 @@ def _score_segment(
     summary.segments.append(segment.segment_id)
     fingerprints = {i.market: i.fingerprint(setup.markets[i.market]) for i in setup.integrations}
     resting = {i.market for i in setup.resting if i not in setup.held}
-    if claims.begin_attempt(lease, segment, fingerprints, resting) > SEGMENT_ATTEMPTS_MAX:
+    attempts = claims.begin_attempt(lease, segment, fingerprints, resting)
+    if attempts > SEGMENT_ATTEMPTS_MAX:
         _give_up(work, lease, segment, list(rows))
         summary.set_aside += len(rows)
         summary.set_aside_by_code[SEGMENT_GAVE_UP] += len(rows)
@@ -282,6 +283,9 @@ def _score_segment(
     summary.scored += result.update.num_rows
     if result.update.num_rows:
         work.lake.write_work(segment.segment_id, result.update)
+    else:
+        work.lake.delete_work(segment.segment_id)
+    if result.update.num_rows or attempts > 1:
         work.lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
     counted = distribution(summary) - before
     counted["scored"] = result.update.num_rows
@@ -324,6 +328,7 @@ def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> 
     )
     failures = [RowFailure(i, SEGMENT_GAVE_UP, message) for i in ids]
     _settle_early(work, lease, segment, Outcome(failed=failures))
+    work.lake.delete_work(segment.segment_id)
     work.ledger.claims.mark_scored(lease, segment)
 
 

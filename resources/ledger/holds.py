@@ -20,12 +20,16 @@ REASON_LENGTH_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One held market: why, how often it failed in a row, and when it is tried next."""
+    """One held market: why, how often it failed in a row, and when it is tried next.
+
+    `read_from` is up to when pulls had read its objects when it was held: all later changes are read without it.
+    """
 
     market: str
     reason: str
     tries: int
     held_at: datetime
+    read_from: datetime
     retry_at: datetime
 
 
@@ -55,6 +59,7 @@ class Holds:
                 reason=reason[:REASON_LENGTH_MAX],
                 tries=tries,
                 held_at=known.held_at if known else now,
+                read_from=known.read_from if known else _read_until(connection, market, now),
                 retry_at=now + min(PAUSE_MAX, pause),
             )
             row = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
@@ -65,14 +70,25 @@ class Holds:
     def release(self, market: str, objects: Sequence[str], now: datetime) -> None:
         """End the hold: the market works again, and what waited for it may be claimed at once.
 
-        Its `objects` are read anew from when it was held, since changes were not held against its digests.
+        Its `objects` are read anew from where it was held, since changes were not held against its digests.
         """
         with self._db.begin() as connection:
-            held_at = connection.scalar(
-                sa.select(t.market_holds.c.held_at).where(t.market_holds.c.market == market)
+            read_from = connection.scalar(
+                sa.select(t.market_holds.c.read_from).where(t.market_holds.c.market == market)
             )
-            if held_at is not None:
+            if read_from is not None:
                 for name in objects:
-                    read_again_from(connection, name, held_at)
+                    read_again_from(connection, name, read_from)
             connection.execute(t.market_holds.delete().where(t.market_holds.c.market == market))
             let_go_on(connection, market, now)
+
+
+def _read_until(connection: sa.Connection, market: str, now: datetime) -> datetime:
+    """Return up to when all objects that the market scores have been read."""
+    names = sa.select(t.integrations.c.object).where(t.integrations.c.market == market)
+    until: datetime | None = connection.scalar(
+        sa.select(sa.func.min(t.objects.c.watermark, type_=t.UtcDateTime)).where(
+            t.objects.c.object.in_(names)
+        )
+    )
+    return now if until is None else min(now, until)

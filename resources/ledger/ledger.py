@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
 
@@ -16,7 +16,7 @@ from resources.ledger.counts import DUE, NOT_DUE, READ, Counts
 from resources.ledger.database import Database
 from resources.ledger.failures import Failures
 from resources.ledger.holds import Holds
-from resources.ledger.state import Lease, State, check_lease
+from resources.ledger.state import Lease, State, check_lease, resting_markets
 from resources.ledger.waiting import Waiting, Wish, Wishes
 
 WISHES_AT_ONCE: Final = 20_000
@@ -54,23 +54,28 @@ class Ledger:
         seen: tuple[int, datetime | None],
         now: datetime,
         expected: datetime | None = None,
+        resting: Collection[str] = (),
         day: date | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
         """Move the watermark after a pull whose due rows are on the list, and keep what the window held.
 
         `seen` is the count and newest stamp of the window: the sensor compares (D7). Where the watermark is not
-        the `expected` one any more (something moved it back meanwhile), it stays, and the rows are read again.
+        the `expected` one any more (something moved it back meanwhile), it stays, and the rows are read again; so it
+        does where one of the `resting` markets, without which the rows were decided on, has gone on meanwhile.
         What was read and decided (`counts`) is counted for `day`.
         """
         unmoved = sa.true() if expected is None else t.objects.c.watermark == expected
         with self.database.begin() as connection:
             check_lease(connection, lease)
-            connection.execute(
-                t.objects.update()
-                .where(t.objects.c.object == lease.object, unmoved)
-                .values(watermark=watermark, pulled_at=now, seen_count=seen[0], seen_newest=seen[1])
-            )
+            if set(resting) <= resting_markets(connection, lease.object):
+                connection.execute(
+                    t.objects.update()
+                    .where(t.objects.c.object == lease.object, unmoved)
+                    .values(
+                        watermark=watermark, pulled_at=now, seen_count=seen[0], seen_newest=seen[1]
+                    )
+                )
             if day is not None and counts:
                 self.counts.add(connection, day, lease.object, counts)
 

@@ -91,6 +91,14 @@ def check_rollout(
         )
 
 
+def resting_markets(connection: sa.Connection, name: str) -> set[str]:
+    """Return the markets that do not score the object now: held, or their integration is paused or not ready."""
+    row = t.integrations.c
+    resting = sa.select(row.market).where(row.object == name, row.resting_since.is_not(None))
+    held = sa.select(t.market_holds.c.market)
+    return set(connection.scalars(sa.union(resting, held)))
+
+
 def read_again_from(connection: sa.Connection, name: str, since: datetime) -> None:
     """Move the object's watermark back to `since`, in the caller's transaction, where it is later.
 
@@ -126,13 +134,19 @@ def _left_fields(
 
 
 def _resting_since(
-    old: IntegrationState | None, not_ready: str | None, now: datetime
+    old: IntegrationState | None, not_ready: str | None, read_until: datetime
 ) -> datetime | None:
-    """Return since when an integration does not run though it is switched on: not ready, or paused."""
+    """Return from when on changes are read without an integration that is switched on: not ready, or paused."""
     before = old.resting_since if old else None
     if not_ready or (old and old.paused_at):
-        return before or now
+        return before or read_until
     return None
+
+
+def _read_until(connection: sa.Connection, now: datetime) -> dict[str, datetime]:
+    """Return by object up to when pulls have read it, `now` at the latest."""
+    rows = connection.execute(sa.select(t.objects.c.object, t.objects.c.watermark))
+    return {name: min(now, watermark) for name, watermark in rows}
 
 
 def _integrations(connection: sa.Connection) -> dict[tuple[str, str], IntegrationState]:
@@ -144,6 +158,7 @@ def _rollouts(
     known: Mapping[tuple[str, str], IntegrationState],
     wanted: Mapping[tuple[str, str], tuple[str, str | None]],
     mapped: Mapping[tuple[str, str], Sequence[str]],
+    read_until: Mapping[str, datetime],
     now: datetime,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, datetime]], list[tuple[str, str]]]:
     """Return the rows to write, the integrations that are ready again and since when they were not, and those gone."""
@@ -159,7 +174,7 @@ def _rollouts(
             "fingerprint": fingerprint,
             "enabled_at": enabled_at,
             "not_ready": not_ready,
-            "resting_since": _resting_since(old, not_ready, now),
+            "resting_since": _resting_since(old, not_ready, read_until.get(name, now)),
             "outputs": ",".join(mapped.get((name, market), ())),
             "left_fields": _left_fields(old, name, mapped),
         }
@@ -253,11 +268,14 @@ class State:
         names any more is kept in `left_fields` (R19).
         """
         mapped = outputs or {}
-        if not any(_rollouts(self.integrations(), wanted, mapped, now)):
+        with self._db.read() as connection:
+            known, read_until = _integrations(connection), _read_until(connection, now)
+        if not any(_rollouts(known, wanted, mapped, read_until, now)):
             return
         with self._db.begin() as connection:
             # Read again: somebody may have paused one meanwhile.
-            rows, back, gone = _rollouts(_integrations(connection), wanted, mapped, now)
+            known, read_until = _integrations(connection), _read_until(connection, now)
+            rows, back, gone = _rollouts(known, wanted, mapped, read_until, now)
             self._db.upsert(connection, t.integrations, rows)
             for name, market, since in back:
                 self._catch_up(connection, name, market, since, now)
@@ -287,15 +305,19 @@ class State:
             )
 
     def pause(self, name: str, market: str, now: datetime) -> None:
-        """Let an integration rest from `now` on; one that rests already keeps its earlier moment."""
+        """Let an integration rest from `now` on; one that rests already keeps its earlier moment.
+
+        What pulls have not read yet is read without it: it counts as resting since then.
+        """
         row = t.integrations.c
         with self._db.begin() as connection:
+            since = _read_until(connection, now).get(name, now)
             connection.execute(
                 t.integrations.update()
                 .where(row.object == name, row.market == market)
                 .values(
                     paused_at=sa.func.coalesce(row.paused_at, now),
-                    resting_since=sa.func.coalesce(row.resting_since, now),
+                    resting_since=sa.func.coalesce(row.resting_since, since),
                 )
             )
 

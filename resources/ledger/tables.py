@@ -152,6 +152,7 @@ market_holds = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("held_at", UtcDateTime, nullable=False),
+    sa.Column("read_from", UtcDateTime, nullable=False),
     sa.Column("retry_at", UtcDateTime, nullable=False),
 )
 

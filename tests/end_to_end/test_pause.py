@@ -12,10 +12,19 @@ from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check
 from pipeline.steps.work import SCORED, Work
 from resources.ledger.claims import Claims
+from resources.ledger.ledger import Ledger
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+RAISES = """
+class Raises:
+    def score(self, inputs):
+        raise ValueError
+
+def load(folder):
+    return Raises()
+"""
 
 
 @pytest.fixture
@@ -116,3 +125,74 @@ def _scored_by(plant: Plant, market: str) -> list[str | None]:
 
     found: list[str | None] = plant.with_work(versions)
     return found
+
+
+def _routed(name: str, market: str, prefix: str) -> dict[str, Any]:
+    return integration(name, market, prefix, candidate_field=f"{prefix}_Candidate__c")
+
+
+def test_change_that_was_first_read_in_the_pause_is_scored_after_it(shared_plant: Build) -> None:
+    """It was made before, in a record that no other market scores."""
+    plant = shared_plant(_routed("Lead", "fit", "Fit"), _routed("Lead", "other", "Other"))
+    plant.turn_on()
+    (lead,) = plant.create("Lead", ACME | {"Other_Candidate__c": True})
+    assert plant.pull("Lead")["pushed"] == 1
+    plant.edit("Lead", lead, Company="Umbrella")
+    plant.wait(minutes=15)
+
+    plant.with_work(lambda work: pause(work, "Lead.other"))
+    assert plant.pull("Lead")["claimed"] == 0
+    plant.wait(minutes=15)
+    plant.with_work(_resume)
+
+    assert plant.pull("Lead")["pushed"] == 1
+    assert plant.record("Lead", lead)["Other_Note__c"] == "Umbrella|CEO"
+
+
+def test_change_that_was_first_read_while_its_market_was_held_is_scored_afterwards(
+    shared_plant: Build,
+) -> None:
+    """R23: the market failed on another object meanwhile."""
+    both = [_routed("Lead", "fit", "Fit"), _routed("Lead", "other", "Other")]
+    plant = shared_plant(*both, integration("Account", "other", "Other"))
+    plant.turn_on()
+    (lead,) = plant.create("Lead", ACME | {"Other_Candidate__c": True})
+    assert plant.pull("Lead")["pushed"] == 1
+    plant.edit("Lead", lead, Company="Umbrella")
+    plant.wait(minutes=15)
+    model = plant.market("other") / "model.py"
+    works = model.read_text()
+    model.write_text(RAISES)
+    plant.create("Account", {"Name": "Acme"})
+    assert plant.pull("Account")["pushed"] == 0
+
+    assert plant.pull("Lead")["claimed"] == 0
+    plant.wait(minutes=15)
+    model.write_text(works)
+    assert plant.pull("Account")["pushed"] == 1
+
+    assert plant.pull("Lead")["pushed"] == 1
+    assert plant.record("Lead", lead)["Other_Note__c"] == "Umbrella|CEO"
+
+
+def test_pull_that_began_in_the_pause_is_read_again_after_it(
+    shared_plant: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decided without the market, and says so only after the pause: its watermark does not count."""
+    plant = shared_plant(_routed("Lead", "fit", "Fit"), _routed("Lead", "other", "Other"))
+    plant.turn_on()
+    plant.with_work(lambda work: pause(work, "Lead.other"))
+    (lead,) = plant.create("Lead", ACME | {"Other_Candidate__c": True})
+    record_pull = Ledger.record_pull
+
+    def resume_and_record(self: Ledger, *args: Any, **more: Any) -> None:
+        monkeypatch.setattr(Ledger, "record_pull", record_pull)
+        plant.with_work(_resume)
+        record_pull(self, *args, **more)
+
+    monkeypatch.setattr(Ledger, "record_pull", resume_and_record)
+    assert plant.pull("Lead").get("pushed") in (0, None)
+    plant.wait(minutes=15)
+
+    assert plant.pull("Lead")["pushed"] == 1
+    assert plant.record("Lead", lead)["Other_Note__c"] == "Acme|CEO"

@@ -77,6 +77,7 @@ def upgrade() -> None:
     sa.Column('reason', sa.Text(), nullable=False),
     sa.Column('tries', sa.Integer(), nullable=False),
     sa.Column('held_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('read_from', sa.DateTime(timezone=True), nullable=False),
     sa.Column('retry_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('market')
     )
