@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_to_be_full(book: Book) -> None:
         pages = connection.scalar(sa.text("PRAGMA page_count"))
         connection.execute(sa.text(f"PRAGMA max_page_count = {pages}"))
         connection.execute(
-            sa.text("INSERT INTO market_holds VALUES ('m', :text, 1, '2026', '2026')"),
+            sa.text("INSERT INTO market_holds VALUES ('m', :text, 1, '2026', '2026', '2026')"),
             {"text": "x" * 100_000},
         )
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import resources.ledger.state
 from resources.ledger import tables as t
 from resources.ledger.ledger import Ledger
 from resources.ledger.state import check_lease
@@ -98,22 +99,25 @@ def test_processes_that_claim_at_once_are_granted_exactly_the_limit(
     ledger.close()
 
 
-def test_a_pause_during_a_preflight_is_not_forgotten(book: Book) -> None:
+def test_a_pause_during_a_preflight_is_not_forgotten(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """D3: what was read before somebody else wrote decides nothing."""
     state = book.ledger.state
     key = ("Lead", "fit")
     state.record_integrations({key: ("a", None)}, NOW)
     other = Ledger(str(book.ledger.database.url))
-    read_first = state.integrations
+    read = resources.ledger.state._integrations
 
-    def read_then_paused() -> Any:
-        found = read_first()
+    def read_then_paused(connection: sa.Connection) -> Any:
+        found = read(connection)
+        monkeypatch.setattr(resources.ledger.state, "_integrations", read)
         other.state.pause("Lead", "fit", NOW)
         return found
 
-    state.integrations = read_then_paused  # type: ignore[method-assign]
+    monkeypatch.setattr(resources.ledger.state, "_integrations", read_then_paused)
     state.record_integrations({key: ("b", None)}, NOW + LASTS)
-    found = read_first()[key]
+    found = state.integrations()[key]
 
     assert (found.paused_at, found.resting_since) == (NOW, NOW)
     other.close()
