@@ -18,8 +18,11 @@ from typing import Any, Final
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from demo.stage import environment, insights
+from pipeline.steps.work import Work
+from resources.ledger.tables import metadata
 from resources.models import RemoteModel
 from tests.plant import Plant, integration
 
@@ -60,6 +63,7 @@ def load(folder):
 pytestmark = pytest.mark.filterwarnings("ignore:odd")
 
 MARK: Final = "quetzal"
+LEDGER: Final = "ledger.db"
 MARKS: Final = (MARK, MARK[::-1])
 RULE: Final = {
     "object": "Lead",
@@ -126,7 +130,7 @@ def test_values_stay_nowhere_where_persist_is_off(
     found = _found_in(built)
 
     if persist:
-        assert {"scored_enriched", "pushed_results", "ledger.db"} <= found.keys()
+        assert {"scored_enriched", "pushed_results", LEDGER} <= found.keys()
         assert found["scored_enriched"] == set(MARKS)
         assert MARK in said
     else:
@@ -285,7 +289,7 @@ def _tables(built: Plant, asset: str) -> list[Any]:
 
 
 def _found_in(built: Plant, *marks: str) -> dict[str, set[str]]:
-    """Return which of the marks are in what the pipeline wrote, by place: the asset, the kind of log, or the file.
+    """Return which of the marks are in what the pipeline wrote, by place: the asset, the kind of log, the file, or the ledger.
 
     The org's own files are left out, and so is the configuration, which no run writes.
     """
@@ -301,7 +305,17 @@ def _found_in(built: Plant, *marks: str) -> dict[str, set[str]]:
             if mark.encode() in seen:
                 found.setdefault(_place(path), set()).add(mark)
     assert looked_at > 2
+    if built.ledger is not None:
+        seen = built.with_work(_ledgers_rows)
+        found |= {LEDGER: there} if (there := {m for m in marks or MARKS if m in seen}) else {}
     return found
+
+
+def _ledgers_rows(work: Work) -> str:
+    """Return all that the ledger holds, where it is no file."""
+    with work.ledger.database.read() as connection:
+        tables = [connection.execute(sa.select(table)).all() for table in metadata.sorted_tables]
+    return str(tables).lower()
 
 
 def _place(path: Path) -> str:
