@@ -42,28 +42,20 @@ def _resume(work: Work) -> None:
     resume(work, "Lead.other")
 
 
-def test_score_that_came_of_age_in_the_pause_is_renewed(leads: Plant) -> None:
-    """The other market's stamp is younger than the paused one's score."""
-    leads.wait(days=40)
-    assert leads.refresh("Lead")["pushed"] == 1
-    leads.with_work(_resume)
-
-    assert leads.refresh("Lead")["pushed"] == 1
-    assert _scored_by(leads, "other") == [None, "1"]
-    assert leads.refresh("Lead")["claimed"] == 0
-
-
-def test_market_replaced_in_the_pause_scores_all_its_records(leads: Plant) -> None:
-    """Those too that the other market has scored since."""
+@pytest.mark.parametrize("version", ["1", "2"], ids=["came of age", "market replaced"])
+def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
+    leads: Plant, version: str
+) -> None:
+    """R12, R17: the other market's stamp is younger than the paused one's score, and than its roll-out."""
     path = leads.market("other") / "market.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": "2"}))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
     leads.with_work(check)
     leads.wait(days=40)
     assert leads.refresh("Lead")["pushed"] == 1
     leads.with_work(_resume)
 
     assert leads.refresh("Lead")["pushed"] == 1
-    assert _scored_by(leads, "other") == [None, "2"]
+    assert _scored_by(leads, "other") == [None, version]
     assert leads.refresh("Lead")["claimed"] == 0
 
 
