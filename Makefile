@@ -22,7 +22,7 @@ demo: setup  ## Run the pipeline on the local org, from an empty one to pushed s
 ui: setup  ## Dagster's UI and daemon with the local org, sensor and schedule on; Ctrl-C ends everything.
 	$(BIN)/python -m demo.ui
 
-test: setup browser  ## Run the tests, on all cores (four at the most).
+test: setup browser  ## Run the tests, with one process more than there are cores (four at the most).
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 browser: setup  ## Make sure that there is a browser for the tests of the UI.
