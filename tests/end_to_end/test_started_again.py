@@ -92,3 +92,32 @@ def test_edit_is_scored_where_the_restored_ledger_holds_the_claim_of_before_it(
     assert plant.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
     assert plant.scored_at("Lead", lead) != stamp
     assert plant.waiting("Lead") == 0
+
+
+def test_segment_scored_again_without_a_row_to_push_leaves_no_earlier_scores_behind(
+    shared_plant: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R20: rows that wait again are not pushed from the working file of an attempt that ended abnormally."""
+    plant = shared_plant(integration("Lead"), integration("Lead", "other", "Other"))
+    plant.turn_on()
+    (lead,) = plant.create("Lead", ACME)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the process is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Claims, "mark_scored", dies)
+        assert not plant.pull("Lead")["success"]
+    models = [plant.market(name) / "model.py" for name in ("fit", "other")]
+    for model in models:
+        model.write_text(
+            "class R:\n    def score(self, i):\n        raise ValueError\n\ndef load(f):\n    return R()\n"
+        )
+    plant.wait(minutes=15)
+
+    figures = plant.run("score_and_push", "Lead")
+
+    assert figures["success"]
+    assert figures["pushed"] == 0
+    assert plant.scored_at("Lead", lead) is None
+    assert plant.waiting("Lead") == 1
