@@ -279,13 +279,13 @@ class _Parts:
                 self._temporary.unlink(missing_ok=True)
 
     def _put(self) -> None:
-        """Rename the file; a run that has taken over the object has deleted it (`forget_work_of`)."""
+        """Rename the file; where it is gone, whoever took over the object has deleted it (`forget_work_of`)."""
         try:
             self._temporary.replace(self._path)
         except FileNotFoundError:
             raise LeaseLost(
-                f"Another run has taken over and cleared away what was half written of {self._path.name}. This run "
-                "stops; the other one finishes the work."
+                f"What was half written of {self._path.name} was cleared away: another run has taken over, or the "
+                "lake was deleted. This run stops; the next one finishes the work."
             ) from None
 
     def _end(self, file: IO[bytes], *, is_well: bool) -> None:

@@ -68,6 +68,17 @@ def integration(name: str, market: str = "fit", prefix: str = "Fit", **more: Any
     }
 
 
+RAISES = """
+class Raises:
+    def score(self, inputs):
+        raise ValueError(f"cannot score {inputs.column('company')[0]}")
+
+def load(folder):
+    return Raises()
+"""
+"""A model that fails as a whole, with a value of its inputs in its words."""
+
+
 @dataclass
 class Plant:
     """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it.

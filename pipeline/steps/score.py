@@ -249,7 +249,7 @@ def _score_segment(
     summary.by_reason.update(rows.values())
     summary.segments.append(segment.segment_id)
     fingerprints = {i.market: i.fingerprint(setup.markets[i.market]) for i in setup.integrations}
-    resting = {i.market for i in setup.resting if i not in setup.held}
+    resting = {i.market for i in setup.resting}
     attempts = claims.begin_attempt(lease, segment, fingerprints, resting)
     if attempts > SEGMENT_ATTEMPTS_MAX:
         _give_up(work, lease, segment, list(rows))

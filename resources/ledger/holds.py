@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.state import let_go_on, read_again_from
+from resources.ledger.state import let_go_on, read_again_from, read_until_of
 
 PAUSE_FIRST: Final = timedelta(minutes=5)
 PAUSE_MAX: Final = timedelta(hours=6)
@@ -85,10 +85,8 @@ class Holds:
 
 def _read_until(connection: sa.Connection, market: str, now: datetime) -> datetime:
     """Return up to when all objects that the market scores have been read."""
-    names = sa.select(t.integrations.c.object).where(t.integrations.c.market == market)
-    until: datetime | None = connection.scalar(
-        sa.select(sa.func.min(t.objects.c.watermark, type_=t.UtcDateTime)).where(
-            t.objects.c.object.in_(names)
-        )
+    names = connection.scalars(
+        sa.select(t.integrations.c.object).where(t.integrations.c.market == market)
     )
-    return now if until is None else min(now, until)
+    read = read_until_of(connection, now)
+    return min((read.get(name, now) for name in names), default=now)

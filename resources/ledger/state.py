@@ -72,22 +72,19 @@ def check_rollout(
 ) -> None:
     """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market.
 
-    Those that are `resting` for the run must rest still: its stamps would pass for scorings by them.
+    Those that are `resting` for the run (paused, not ready or held) must rest still: its stamps would pass for
+    scorings by them.
     """
     row = t.integrations.c
     known = connection.execute(
-        sa.select(row.market, row.fingerprint, row.resting_since).where(row.object == lease.object)
+        sa.select(row.market, row.fingerprint).where(row.object == lease.object)
     )
-    others = [
-        market
-        for market, fingerprint, since in known
-        if fingerprints.get(market, fingerprint) != fingerprint
-        or (market in resting and since is None)
-    ]
+    others = {m for m, f in known if fingerprints.get(m, f) != f}
+    others |= set(resting) - resting_markets(connection, lease.object)
     if others:
         raise LeaseLost(
-            f"{lease.object}: the mapping or the model of {', '.join(others)} was changed, or it was resumed, while "
-            "this run was at work. This run stops; the next one goes on with what holds now."
+            f"{lease.object}: the mapping or the model of {', '.join(sorted(others))} was changed, or it goes on again, "
+            "while this run was at work. This run stops; the next one goes on with what holds now."
         )
 
 
@@ -143,7 +140,7 @@ def _resting_since(
     return None
 
 
-def _read_until(connection: sa.Connection, now: datetime) -> dict[str, datetime]:
+def read_until_of(connection: sa.Connection, now: datetime) -> dict[str, datetime]:
     """Return by object up to when pulls have read it, `now` at the latest."""
     rows = connection.execute(sa.select(t.objects.c.object, t.objects.c.watermark))
     return {name: min(now, watermark) for name, watermark in rows}
@@ -269,12 +266,12 @@ class State:
         """
         mapped = outputs or {}
         with self._db.read() as connection:
-            known, read_until = _integrations(connection), _read_until(connection, now)
+            known, read_until = _integrations(connection), read_until_of(connection, now)
         if not any(_rollouts(known, wanted, mapped, read_until, now)):
             return
         with self._db.begin() as connection:
             # Read again: somebody may have paused one meanwhile.
-            known, read_until = _integrations(connection), _read_until(connection, now)
+            known, read_until = _integrations(connection), read_until_of(connection, now)
             rows, back, gone = _rollouts(known, wanted, mapped, read_until, now)
             self._db.upsert(connection, t.integrations, rows)
             for name, market, since in back:
@@ -311,7 +308,7 @@ class State:
         """
         row = t.integrations.c
         with self._db.begin() as connection:
-            since = _read_until(connection, now).get(name, now)
+            since = read_until_of(connection, now).get(name, now)
             connection.execute(
                 t.integrations.update()
                 .where(row.object == name, row.market == market)

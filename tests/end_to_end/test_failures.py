@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from pipeline.steps.report import status as report
-from tests.plant import LETTERS, Plant, integration
+from tests.plant import LETTERS, RAISES, Plant, integration
 
 Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
@@ -22,14 +22,6 @@ RULE = {
     "condition": "LastName = 'Okafor'",
     "message": "Okafor is on legal hold: ask 'Legal'.",
 }
-RAISES = """
-class Raises:
-    def score(self, inputs):
-        raise ValueError(f"cannot score {inputs.column('company')[0]}")
-
-def load(folder):
-    return Raises()
-"""
 CANNOT_BE_LOADED = "import no_such_library\n"
 SCORE_AS_TEXT = "pa.array([str(score) for score in scores])"
 

@@ -13,7 +13,7 @@ from pipeline.steps.pull import pull
 from pipeline.steps.score import score
 from pipeline.steps.work import Work
 from resources.ledger.claims import Claims
-from tests.plant import Plant, integration
+from tests.plant import RAISES, Plant, integration
 
 Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
@@ -108,11 +108,8 @@ def test_segment_scored_again_without_a_row_to_push_leaves_no_earlier_scores_beh
     with monkeypatch.context() as patched:
         patched.setattr(Claims, "mark_scored", dies)
         assert not plant.pull("Lead")["success"]
-    models = [plant.market(name) / "model.py" for name in ("fit", "other")]
-    for model in models:
-        model.write_text(
-            "class R:\n    def score(self, i):\n        raise ValueError\n\ndef load(f):\n    return R()\n"
-        )
+    for market in ("fit", "other"):
+        (plant.market(market) / "model.py").write_text(RAISES)
     plant.wait(minutes=15)
 
     figures = plant.run("score_and_push", "Lead")
