@@ -24,6 +24,7 @@ SEED: Final = 20260102
 CONTACTS: Final = 2_600
 LEADS: Final = 5_200
 DAYS_AGO: Final = 60
+DAYS_ON: Final = 2
 SCORED_LONG_AGO: Final = 400
 DAYS_SINCE_SCORED: Final = 45
 
@@ -81,6 +82,17 @@ def seed(org: RunningOrg) -> dict[str, int]:
     org.load("Lead", prospects)
     org.control("POST", "clock", {"offset_seconds": 0})
     return {"Account": len(accounts), "Contact": len(people), "Lead": len(prospects)}
+
+
+def turn_on(org: RunningOrg, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Check the integrations as of two days ago, which turns the objects on; return what that printed.
+
+    So a daily pull is missing at any hour of the day, and the sensor makes it up at its first tick (R17).
+    """
+    org.control("POST", "clock", {"offset_seconds": -DAYS_ON * 86_400})
+    checked = insights(["check"], variables)
+    org.control("POST", "clock", {"offset_seconds": 0})
+    return checked
 
 
 def make_fields(org: RunningOrg) -> None:

@@ -14,7 +14,7 @@ from typing import IO, Final
 
 import click
 
-from demo.stage import HOME, ROOT, environment, insights, is_seeded, seed, start_org
+from demo.stage import HOME, ROOT, environment, is_seeded, seed, start_org, turn_on
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg
 
 STOP_SECONDS: Final = 30
@@ -45,7 +45,7 @@ def main(port: int, org_port: int, home: Path) -> None:
         if not is_seeded(org):
             click.echo("Filling the local org with companies and people ...")
             seed(org)
-            checked = insights(["check"], variables)
+            checked = turn_on(org, variables)
             if checked.returncode:
                 raise click.ClickException(checked.stdout + checked.stderr)
         port = port or _free_port()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from pipeline.core.errors import CannotProceedNow, ConfigurationError
 
 BUSY_SECONDS: Final = 60
 """How long a transaction waits for another one's lock."""
+
+BUSY_AGAIN_SECONDS: Final = 0.02
+"""After how long a new SQLite file is tried again that somebody else is just preparing."""
 
 MANY_ROWS: Final = 100
 """From here on it pays to bind rows ourselves."""
@@ -359,8 +363,27 @@ def _first_line(error: BaseException | None) -> str:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _switch_to_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Let readers and a writer work side by side, however many processes make a new file at once.
+
+    Two that switch it at the same moment would wait for each other, so SQLite turns one of them away at once:
+    its own waiting does not cover that.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(BUSY_AGAIN_SECONDS)
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

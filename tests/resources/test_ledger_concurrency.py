@@ -26,6 +26,8 @@ from tests.resources.ledger_support import DAY, LASTS, NOW, Book, open_at_once, 
 
 pytestmark = pytest.mark.both_ledgers
 PROCESSES = 8
+FIRST_TIMES = {"sqlite": 12, "postgres": 1}
+"""How often they start at once: preparing a SQLite file is the step that is told to come back later."""
 LIMIT = 10_000
 WANTED = {"Account": 6_400, "Contact": 6_500, "Lead": 6_500}
 
@@ -52,10 +54,10 @@ def crowd() -> Iterator[Crowd]:
 
 
 @contextmanager
-def empty_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+def empty_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the address of a database without any tables."""
     if kind == "sqlite":
-        yield f"sqlite:///{tmp_path / 'first' / 'ledger.db'}"
+        yield f"sqlite:///{folder / 'ledger.db'}"
         return
     postgres: Postgres = request.getfixturevalue("postgres")
     with postgres.database("template1") as url:
@@ -65,14 +67,15 @@ def empty_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 def test_processes_that_start_at_once_on_an_empty_database_make_its_tables_once(
     crowd: Crowd, ledger_kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """D3: none fails, and all of them count."""
-    with empty_database(ledger_kind, tmp_path, request) as url:
-        for one in crowd.do(open_at_once, url):
-            one.result(timeout=120)
-        ledger = Ledger(url)
+    """D3: none fails, and all of them count; a new SQLite file is prepared by one after the other."""
+    for again in range(FIRST_TIMES[ledger_kind]):
+        with empty_database(ledger_kind, tmp_path / str(again), request) as url:
+            for one in crowd.do(open_at_once, url):
+                one.result(timeout=120)
+            ledger = Ledger(url)
 
-        assert ledger.calls.total(DAY) == PROCESSES
-        ledger.close()
+            assert ledger.calls.total(DAY) == PROCESSES
+            ledger.close()
 
 
 def test_processes_that_claim_at_once_are_granted_exactly_the_limit(
