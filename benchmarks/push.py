@@ -103,7 +103,7 @@ def ours(leads: int) -> Figures:
             job_id = org.create_ingest_job("Lead")
             org.upload(job_id, update_csv(table))
             org.close_job(job_id)
-            job = org.wait_for_job(job_id, deadline_seconds=JOB_SECONDS)
+            job = org.wait_for_job(job_id, deadline_seconds=JOB_SECONDS, rows=table.num_rows)
             results = org.results(job, sent=table.num_rows)
             matched = pc.is_in(table.column("Id"), value_set=results.succeeded_ids)
             written = int(pc.sum(matched).as_py())

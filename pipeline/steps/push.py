@@ -42,9 +42,8 @@ from resources.salesforce.update_csv import update_csv
 from resources.salesforce.wording import without_values
 
 JOB_DEADLINE_SECONDS: Final = 900
-"""How long a run waits for one job, in slices after each of which the lease is renewed (D3)."""
+"""How long a run waits for one job."""
 
-JOB_SLICE_SECONDS: Final = 300
 TRACKED: Final = pa.schema(
     [("Id", pa.string()), (DATETIME_FIELD, DATETIME), (HASH_FIELD, pa.string())]
 )
@@ -105,12 +104,15 @@ def push(work: Work, lease: Lease) -> PushSummary:
 
 
 def _abort_forgotten_jobs(work: Work, name: str) -> None:
-    """Abort the jobs that we once made and the ledger does not know: it was restored from a backup (D3)."""
+    """Abort the jobs that we once made and the ledger does not know: it was restored from a backup (D3).
+
+    One that is at work as well: it would go on writing what is pushed anew. What it wrote, its records tell.
+    """
     known = work.ledger.claims.job_states(work.lake.noted_jobs(name))
     for job_id in work.lake.noted_jobs(name):
         if job_id not in known:
             try:
-                if work.org.job(job_id).state == "Open":
+                if not work.org.job(job_id).has_ended:
                     work.org.abort_job(job_id)
             except JobRefused:
                 pass  # deleted meanwhile
@@ -350,7 +352,7 @@ class _SegmentPush:
             self._abort(job_id)
             return True
         claims.set_job_state(job_id, "closed")
-        info = self._ended(job_id)
+        info = self._ended(job_id, JOB_DEADLINE_SECONDS, rest.num_rows)
         if info.has_ended:
             self._take_results(info, sent=rest.column("Id").to_pylist())
         return info.has_ended
@@ -361,17 +363,11 @@ class _SegmentPush:
             self.is_unsure = True
         self.work.ledger.claims.set_job_state(job_id, "aborted", self.work.now())
 
-    def _ended(self, job_id: str, deadline_seconds: int | None = None) -> JobInfo:
-        """Return the job once it has ended, or as it stands at the deadline."""
-        deadline = JOB_DEADLINE_SECONDS if deadline_seconds is None else deadline_seconds
-        waited = 0
-        while True:
-            slice_seconds = min(JOB_SLICE_SECONDS, deadline - waited)
-            info = self.work.org.wait_for_job(job_id, deadline_seconds=slice_seconds)
-            self.work.renew(self.lease)
-            waited += slice_seconds
-            if info.has_ended or waited >= deadline:
-                return info
+    def _ended(self, job_id: str, deadline_seconds: int, rows: int = 0) -> JobInfo:
+        """Return the job once it has ended, or as it stands at the deadline; the lease is renewed at each look (D3)."""
+        return self.work.org.wait_for_job(
+            job_id, deadline_seconds, on_look=lambda: self.work.renew(self.lease), rows=rows
+        )
 
     def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> int:
         """Write each row's result into the tally and return how many rows were heard of.

@@ -280,10 +280,11 @@ class BulkJobs:
         deadline_seconds: float,
         kind: JobKind = "ingest",
         on_look: Callable[[], None] = lambda: None,
+        rows: int = 0,
     ) -> JobInfo:
-        """Return the job once it has ended, or as it stands after `deadline_seconds`.
+        """Return the job once it has ended, or as it stands after `deadline_seconds`; call `on_look` at each look.
 
-        Failed and Aborted are answers too: look at `state` and `has_ended`.
+        Failed and Aborted are answers too: look at `state` and `has_ended`. `rows` is how many the job was sent.
         """
         began_seconds = time.monotonic()
         slept_seconds = 0.0
@@ -298,7 +299,7 @@ class BulkJobs:
             on_look()
             if job.has_ended or gone_seconds + max(pause_seconds, 0) >= deadline_seconds:
                 return job
-            wait_seconds = self._poll.next_wait(wait_seconds)
+            wait_seconds = self._poll.next_wait(wait_seconds, rows)
 
     def jobs_open(self, object_name: str) -> list[JobInfo]:
         """Return the ingest jobs on the object that still wait for data, whoever made them."""

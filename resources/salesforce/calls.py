@@ -90,15 +90,20 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """How the wait between two looks at a bulk job grows: every look is an API call."""
+    """How the wait between two looks at a bulk job grows: every look is an API call.
+
+    `rows_per_second` is more than orgs write: after the first look, a job is given the time that it needs at least.
+    """
 
     first_seconds: float = 0.1
     growth: float = 2.0
     longest_seconds: float = 30.0
+    rows_per_second: int = 20_000
 
-    def next_wait(self, wait_seconds: float) -> float:
-        """Return the wait that follows a wait of `wait_seconds`."""
-        return min(wait_seconds * self.growth, self.longest_seconds)
+    def next_wait(self, wait_seconds: float, rows: int = 0) -> float:
+        """Return the wait that follows a wait of `wait_seconds` for a job of `rows` rows (0: not known)."""
+        wanted = max(wait_seconds * self.growth, rows / self.rows_per_second)
+        return min(wanted, self.longest_seconds)
 
 
 TICK_TIMEOUTS: Final = Timeouts(connect_seconds=5.0, read_seconds=15.0, total_seconds=25.0)

@@ -442,10 +442,18 @@ class Salesforce:
         return self._jobs.job(job_id, kind)
 
     def wait_for_job(
-        self, job_id: str, deadline_seconds: float, kind: JobKind = "ingest"
+        self,
+        job_id: str,
+        deadline_seconds: float,
+        kind: JobKind = "ingest",
+        on_look: Callable[[], None] = lambda: None,
+        rows: int = 0,
     ) -> JobInfo:
-        """Return the job once it has ended, or as it stands when the deadline has passed."""
-        return self._jobs.wait_for_job(job_id, deadline_seconds, kind)
+        """Return the job once it has ended, or as it stands when the deadline has passed.
+
+        `on_look` is called at each look; `rows` is how many the job was sent, where that is known.
+        """
+        return self._jobs.wait_for_job(job_id, deadline_seconds, kind, on_look, rows)
 
     def results(self, job: JobInfo | str, *, sent: int | None = None) -> IngestResults:
         """Return what became of the rows of a job that has ended: one to three API calls.

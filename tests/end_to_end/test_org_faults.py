@@ -12,7 +12,7 @@ import pytest
 from pyarrow import csv
 
 from assets.work import EXIT_CODE
-from resources.salesforce.calls import RetryPolicy, Timeouts
+from resources.salesforce.calls import PollPolicy, RetryPolicy, Timeouts
 from resources.salesforce.client import Salesforce
 from tests.plant import Plant, integration
 from tests.resources.salesforce.silence import silent_server
@@ -149,10 +149,9 @@ def test_tick_of_an_org_that_hangs_ends_in_time_with_a_reason(
 
 def test_a_call_is_given_up_while_its_run_still_holds_the_object() -> None:
     """D3: a call with all its tries, and the longest wait for a job between two renewals, fit into a lease."""
-    from pipeline.steps.push import JOB_SLICE_SECONDS
     from pipeline.steps.work import LEASE_LASTS
 
-    assert Timeouts().total_seconds + JOB_SLICE_SECONDS <= LEASE_LASTS.total_seconds()
+    assert Timeouts().total_seconds + PollPolicy().longest_seconds <= LEASE_LASTS.total_seconds()
 
 
 def test_org_that_is_away_ends_the_run_with_a_message_and_the_next_tick_goes_on(

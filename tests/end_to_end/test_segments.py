@@ -197,20 +197,26 @@ def test_segment_of_a_restored_ledger_that_was_pushed_since_is_not_pushed_twice(
     assert len(leads.org.control("GET", "jobs")) == len(jobs)
 
 
+@pytest.mark.parametrize("where", ["close_job", "wait_for_job"])
 def test_open_job_that_a_restored_ledger_has_forgotten_is_aborted(
-    leads: Plant, monkeypatch: pytest.MonkeyPatch
+    leads: Plant, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """D3: its id is noted beside the ledger; no job that we made stays open."""
+    """D3: its id is noted beside the ledger; no job that we made stays open, or writes once more what is pushed anew."""
     from resources.salesforce.client import Salesforce
 
     (lead,) = leads.create("Lead", ACME)
+    leads.org.arm("job_stuck", object="Lead", operation="update")
     _copy_ledger(leads.folder / "home" / "ledger.db", leads.folder / "backup.db")
     with monkeypatch.context() as dying:
-        dying.setattr(Salesforce, "close_job", _die)
+        dying.setattr(Salesforce, where, _die)
         assert not leads.pull("Lead")["success"]
+    if where == "close_job":
+        leads.org.clear_faults()
     _restore_ledger(leads)
 
     assert leads.pull("Lead")["pushed"] == 1
+    leads.org.clear_faults()
+    leads.org.control("GET", "jobs/idle")
 
     jobs = sorted(leads.org.control("GET", "jobs"), key=lambda job: str(job["id"]))[-2:]
     assert [job["state"] for job in jobs] == ["Aborted", "JobComplete"]

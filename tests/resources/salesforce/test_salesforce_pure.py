@@ -154,6 +154,16 @@ def test_polling_starts_soon_and_grows_to_a_bound() -> None:
     assert waits[-1] == policy.longest_seconds
 
 
+def test_a_large_job_is_given_the_time_that_it_needs_at_least() -> None:
+    """R21: looks that can only find it at work would be calls for nothing."""
+    policy = PollPolicy()
+
+    assert policy.next_wait(0.1, rows=100) == policy.next_wait(0.1)
+    assert policy.next_wait(0.1, rows=100_000) == 5
+    assert policy.next_wait(5, rows=100_000) == 10
+    assert policy.next_wait(0.1, rows=100_000_000) == policy.longest_seconds
+
+
 def test_short_ids_get_the_suffix_that_salesforce_gives_them() -> None:
     assert id18("01gD0000002HU6K") == "01gD0000002HU6KIAW"
     assert id18("750R0000000zlh9") == "750R0000000zlh9IAA"
