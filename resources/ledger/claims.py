@@ -187,6 +187,7 @@ class Claims:
                 now,
                 daily_pulls_done=daily_pulls_done,
                 awaited=awaited,
+                policy=policy,
             )
             return _granted(policy, so_far, failed, name)
 
@@ -220,6 +221,7 @@ class Claims:
                 now,
                 daily_pulls_done=daily_pulls_done,
                 awaited=awaited,
+                policy=policy,
             )
             granted = _granted(policy, so_far, failed, lease.object)
             segment_id = f"{day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
@@ -526,7 +528,9 @@ class Claims:
         *,
         daily_pulls_done: bool,
         awaited: Collection[str] = (),
+        policy: DayPolicy,
     ) -> tuple[DaySoFar, dict[str, int]]:
+        """Return how the day stands, and how many rows that failed before may be tried now, by object."""
         usage = connection.execute(sa.select(t.day_usage).where(t.day_usage.c.day == day))
         used = {(row.object, Lane(row.lane)): row.used for row in usage}
         lasting = connection.scalar(sa.select(t.days.c.lasting_used).where(t.days.c.day == day))
@@ -551,6 +555,14 @@ class Claims:
             claimable_new=new,
             lasting_used=int(lasting or 0),
         )
+        left = max(0, policy.lasting_share - so_far.lasting_used)
+        if (
+            len(failed) > 1
+            and sum(failed.values()) > left
+            and so_far.local_time < policy.kept_until
+        ):
+            # Each in its turn, whosever it is: else the object that comes first would take it all, every day.
+            failed = self._waiting.longest_overdue(connection, now, left)
         return so_far, failed
 
     def _mark(

@@ -164,29 +164,31 @@ class Waiting:
             return int(count or 0)
 
     def counts(self, connection: sa.Connection, now: datetime) -> list[Mapping[str, Any]]:
-        """Return counts of claimable rows by object, reason and whether they are lasting failures.
-
-        Rows of an object whose integrations are all off or paused are not claimable: nobody may claim them, and
-        they must not hold back the others' shares (R20). Those that are to be cleared after it are (R19).
-        """
-        one = t.integrations.c
-        running = sa.and_(one.enabled_at.is_not(None), one.paused_at.is_(None))
-        listed = sa.select(one.object, sa.func.max(sa.case((running, 1), else_=0)))
-        objects = connection.execute(listed.group_by(one.object)).all()
-        resting = [name for name, runs in objects if not runs]
+        """Return counts of claimable rows by object, reason and whether they are lasting failures."""
         failed = sa.case((t.waiting.c.lasting, 1), else_=0).label("failed")
         query = (
             sa.select(
                 t.waiting.c.object, t.waiting.c.reason, failed, sa.func.count().label("records")
             )
-            .where(
-                t.waiting.c.segment_id.is_(None),
-                t.waiting.c.not_before <= now,
-                sa.or_(t.waiting.c.object.not_in(resting), t.waiting.c.reason == Reason.LEFT.value),
-            )
+            .where(_claimable(connection, now))
             .group_by(t.waiting.c.object, t.waiting.c.reason, failed)
         )
         return [dict(row) for row in connection.execute(query).mappings()]
+
+    def longest_overdue(
+        self, connection: sa.Connection, now: datetime, most: int
+    ) -> dict[str, int]:
+        """Count by object the `most` lasting failures that are claimable and have waited longest for their turn."""
+        first = (
+            sa.select(t.waiting.c.object)
+            .where(_claimable(connection, now), t.waiting.c.lasting)
+            .order_by(t.waiting.c.not_before, t.waiting.c.record_id)
+            .limit(most)
+            .subquery()
+        )
+        counted = sa.select(first.c.object, sa.func.count().label("records"))
+        query = counted.group_by(first.c.object)
+        return {row.object: row.records for row in connection.execute(query)}
 
     def summary(self, now: datetime) -> list[Mapping[str, Any]]:
         """Return all waiting rows counted by object, reason, state (ready, backing off, in flight)."""
@@ -277,6 +279,24 @@ class Waiting:
         )
         with self._db.read() as connection:
             return [SlowedRow(*found) for found in connection.execute(query)]
+
+
+def _claimable(connection: sa.Connection, now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that a row may be claimed now.
+
+    Rows of an object whose integrations are all off or paused may not: nobody would, and they must not hold back
+    the others' shares (R20). Those that are to be cleared after it may (R19).
+    """
+    one = t.integrations.c
+    running = sa.and_(one.enabled_at.is_not(None), one.paused_at.is_(None))
+    listed = sa.select(one.object, sa.func.max(sa.case((running, 1), else_=0)))
+    objects = connection.execute(listed.group_by(one.object)).all()
+    resting = [name for name, runs in objects if not runs]
+    return sa.and_(
+        t.waiting.c.segment_id.is_(None),
+        t.waiting.c.not_before <= now,
+        sa.or_(t.waiting.c.object.not_in(resting), t.waiting.c.reason == Reason.LEFT.value),
+    )
 
 
 def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[WaitingRow]:

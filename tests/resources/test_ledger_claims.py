@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -258,6 +258,47 @@ def test_failing_rows_take_five_percent_of_a_day(book: Book) -> None:
     assert book.claim() is None
     assert book.day()["lasting_used"] == 5
     assert book.day()["used"] == 35
+
+
+def _fail_all(book: Book, of: str, day: date = DAY) -> set[str]:
+    """Claim what the object may and let all of it fail; return what that was."""
+    segment = book.claim(of, day=day)
+    ids = book.ids(segment) if segment else set()
+    if segment:
+        book.end(segment, failed=tuple(ids))
+    return ids
+
+
+def test_failing_rows_of_one_object_leave_anothers_its_turn(book: Book) -> None:
+    """R20, R23: one failing row a day, and the object that is asked first has some that are ready every day."""
+    book.limit = 20
+    book.many(3, of="Account")
+    book.wish("c", of="Contact")
+    failing = _fail_all(book, "Account") | _fail_all(book, "Contact")
+    tried: list[str] = []
+    for days in range(1, 5):
+        book.wait(days=8)
+        day = DAY + timedelta(days=8 * days)
+        tried += [*_fail_all(book, "Account", day), *_fail_all(book, "Contact", day)]
+
+    assert len(tried) == 4
+    assert set(tried) == failing
+
+
+def test_late_in_the_day_an_object_may_try_what_another_has_left(book: Book) -> None:
+    """R20: what is kept for others until 22:00 is not lost where they do not come."""
+    book.limit = 20
+    book.wish("a", of="Account")
+    _fail_all(book, "Account")
+    book.wait(minutes=5)
+    book.wish("c", of="Contact")
+    _fail_all(book, "Contact")
+    book.wait(hours=1)
+    at_noon = book.allowed("Account").lasting, book.allowed("Contact").lasting
+    book.wait(hours=13)
+
+    assert at_noon == (1, 0)
+    assert (book.allowed("Account").lasting, book.allowed("Contact").lasting) == (1, 1)
 
 
 def test_a_partly_scored_row_waits_and_its_own_push_does_not_hurry_it(book: Book) -> None:
