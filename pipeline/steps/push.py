@@ -51,7 +51,7 @@ EARLIER_JOB_SECONDS: Final = 10
 """How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
 
 JOB_GIVEN_UP_AFTER: Final = timedelta(days=1)
-"""When a job that never ends is aborted and its rows go into another: what it wrote, the records tell."""
+"""When a job that never ends is aborted and its rows go into another: what it wrote, its results and the records tell."""
 
 PUSH_CALLS: Final = 15
 """Calls that one segment's push may take: it is not begun with fewer left (R21)."""
@@ -284,9 +284,8 @@ class _SegmentPush:
             return True
         info = self._ended(job.job_id, EARLIER_JOB_SECONDS)
         if not info.has_ended and self.work.now() - job.created_at > JOB_GIVEN_UP_AFTER:
-            self._abort(job.job_id)
+            info = self.work.org.abort_job(job.job_id)
             self.is_unsure = True
-            return True
         if info.has_ended and self._take_results(info) < job.rows:
             self.is_unsure = True
         return info.has_ended

@@ -278,6 +278,28 @@ def test_job_that_never_ends_holds_up_no_other_rows_and_is_aborted_after_a_day(
     assert "Aborted" in {job["state"] for job in jobs(leads)}
 
 
+def test_what_an_aborted_job_wrote_is_told_by_its_results_where_the_record_tells_no_more(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: somebody cleared the stamp meanwhile; the row is not pushed once more for one scoring."""
+    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push.EARLIER_JOB_SECONDS", 1)
+    (lead,) = create(leads, 1)
+    leads.org.arm("job_stuck", object="Lead", operation="update", after_rows=1)
+    assert leads.pull("Lead")["in_flight"] == 1
+    assert leads.scored_at("Lead", lead) is not None
+    leads.edit("Lead", lead, Mintigo_update_datetime__c=None)
+    before = {job["id"]: job["state"] for job in jobs(leads)}
+    leads.wait(hours=25)
+
+    figures = leads.run("score_and_push", "Lead", resumed=1)
+
+    assert figures["pushed"] == 1
+    after = {job["id"]: job["state"] for job in jobs(leads)}
+    assert after.keys() == before.keys()
+    assert [after[i] for i in after if after[i] != before[i]] == ["Aborted"]
+
+
 def test_rows_are_sent_sorted_by_their_account(
     shared_plant: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
