@@ -106,10 +106,10 @@ def site(shared_plant: Callable[..., Plant], tmp_path: Path) -> Iterator[Site]:
     """A site on the real clock with one new lead; the daemon is ended with the test."""
     plant = shared_plant(integration("Lead"), pull_interval_minutes=1)
     plant.set_clock(datetime.now(UTC))
-    plant.org.control("POST", "clock", {"offset_seconds": 0, "frozen": False})
+    plant.let_clock_run()
     plant.org.control("POST", "flows", FLOW)
     plant.turn_on()
-    plant.org.control("POST", "clock", {"offset_seconds": 0, "frozen": False})
+    plant.let_clock_run()
     site = Site(plant, tmp_path)
     try:
         yield site

@@ -96,6 +96,7 @@ def _site(org: RunningOrg, folder: Path) -> Site:
     clean(org)
     integrations = [integration("Lead"), integration("Account", enabled=False)]
     plant = Plant(org, folder, integrations=integrations, in_memory=True, now=datetime.now(UTC))
+    plant.let_clock_run()
     return Site(folder, org, plant)
 
 

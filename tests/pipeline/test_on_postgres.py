@@ -120,6 +120,7 @@ def test_ledger_and_runs_share_one_postgresql_database(
         in_memory=True,
         now=datetime.now(UTC),
     )
+    plant.let_clock_run()
     checked = insights(variables, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     lead = plant.create("Lead", {"LastName": "Ito", "Company": "Acme", "Title": "CEO"})[0]
