@@ -14,13 +14,13 @@ import dagster as dg
 
 from assets.completeness import COMPLETE
 from assets.completeness import WORDS as COMPLETE_MEANS
-from pipeline.core.drift import PSI_MAX, RECORDS_MIN, Drift, drifts
-from pipeline.core.integration import Integration
-from pipeline.core.market import Market
-from pipeline.core.schemas import HASH_LENGTH_MAX, ROW_HASH, ROW_ID, TEXT_LENGTH_RULE
+from pipeline.core.configuration.integration import Integration
+from pipeline.core.configuration.market import Market
+from pipeline.core.scoring.drift import PSI_MAX, RECORDS_MIN, Drift, drifts
+from pipeline.core.scoring.outputs import HASH_LENGTH_MAX, ROW_HASH, ROW_ID, TEXT_LENGTH_RULE
+from pipeline.steps.clients import Clients
 from pipeline.steps.preflight import Preflight
 from pipeline.steps.score import THE_ROW, ScoreSummary
-from pipeline.steps.work import Work
 from resources.ledger.counts import RANK, SCORE, name_of, parts_of
 
 OUTPUT_CHECKS: Final = {
@@ -208,12 +208,12 @@ def _rules_broken(
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
-def drift_result(key: dg.AssetKey, work: Work, day: date, name: str) -> dg.AssetCheckResult:
+def drift_result(key: dg.AssetKey, clients: Clients, day: date, name: str) -> dg.AssetCheckResult:
     """Hold the day's scores and ranks against those of each market's training (PSI)."""
-    totals = work.ledger.counts.of_day(day, name)
+    totals = clients.ledger.counts.of_day(day, name)
     found: list[Drift] = []
-    for one in work.configuration.of_object(name):
-        training = work.configuration.markets[one.market].training
+    for one in clients.configuration.of_object(name):
+        training = clients.configuration.markets[one.market].training
         if one.enabled and training is not None:
             scores = parts_of(totals, name_of(SCORE, one.market))
             ranks = parts_of(totals, name_of(RANK, one.market))
@@ -313,9 +313,11 @@ def _row_advice(rows: int, blocks: bool) -> str:
     return "All rows keep to their rules."
 
 
-def limit_result(key: dg.AssetKey, work: Work, day_used: int, in_files: int) -> dg.AssetCheckResult:
+def limit_result(
+    key: dg.AssetKey, clients: Clients, day_used: int, in_files: int
+) -> dg.AssetCheckResult:
     """Hold the day's scored rows, as the ledger counts them and as the lake keeps them, against the limit."""
-    limit = work.configuration.settings.daily_record_limit
+    limit = clients.configuration.settings.daily_record_limit
     most = max(day_used, in_files)
     return dg.AssetCheckResult(
         passed=most <= limit,

@@ -13,8 +13,8 @@ from typing import Any, Final
 import dagster as dg
 
 from assets.partitions import partition_key
-from pipeline.steps.complete import DayState, changed_since_told, day_states
-from pipeline.steps.work import Work
+from pipeline.steps.asking.complete import DayState, changed_since_told, day_states
+from pipeline.steps.clients import Clients
 
 COMPLETE: Final = "complete"
 TELLER: Final = "complete_check"
@@ -26,7 +26,7 @@ WORDS: Final = "Nothing of this day waits: no record that was asked for on it, w
 def tell_changed(
     instance: dg.DagsterInstance,
     key: dg.AssetKey,
-    work: Work,
+    clients: Clients,
     name: str,
     run_id: str | None = None,
 ) -> dict[date, DayState]:
@@ -34,12 +34,12 @@ def tell_changed(
 
     The ledger keeps what was told after it was told, so that nothing is left untold when a process dies.
     """
-    states = day_states(work, name)
-    changed = changed_since_told(work, name, states)
+    states = day_states(clients, name)
+    changed = changed_since_told(clients, name, states)
     for state in changed:
         _tell(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
     if changed:
-        work.ledger.completeness.note_told(name, {state.day: state.waiting for state in changed})
+        clients.ledger.completeness.note_told(name, {state.day: state.waiting for state in changed})
     return states
 
 

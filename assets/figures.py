@@ -10,18 +10,18 @@ from typing import Any, Final, TypeVar
 import dagster as dg
 import pyarrow as pa
 
+from assets.clients import Done
 from assets.partitions import partition_key
 from assets.plots import plot
-from assets.work import Done
-from pipeline.core.drift import SCORE_BINS
-from pipeline.steps.complete import waiting_done_on
-from pipeline.steps.dry_run import DryRun
+from pipeline.core.scoring.drift import SCORE_BINS
+from pipeline.steps.asking.complete import waiting_done_on
+from pipeline.steps.asking.dry_run import DryRun
+from pipeline.steps.clients import PUSHED as PUSHED_ASSET
+from pipeline.steps.clients import SCORED as SCORED_ASSET
+from pipeline.steps.clients import Clients
 from pipeline.steps.pull import PullSummary, counts
 from pipeline.steps.push import PushSummary
 from pipeline.steps.score import ScoreSummary, distribution
-from pipeline.steps.work import PUSHED as PUSHED_ASSET
-from pipeline.steps.work import SCORED as SCORED_ASSET
-from pipeline.steps.work import Work
 from resources.ledger.counts import (
     CLAIMED,
     DUE,
@@ -49,7 +49,7 @@ def run_figures(
 ) -> dict[str, Any]:
     """Return the figures of one partition of a run."""
     own = figures_of(done, done.summary) if done.summary else {"asked_again": done.asked_again}
-    return own | standing_figures(done.work, done.day, done.object)
+    return own | standing_figures(done.clients, done.day, done.object)
 
 
 def materializations(
@@ -103,8 +103,8 @@ def score_figures(done: Done[ScoreSummary], summary: ScoreSummary) -> dict[str, 
     if summary.markets_failed:
         figures["markets_failed"] = summary.markets_failed
     figures |= plots(distribution(summary))
-    segments = [(done.work.today, segment) for segment in summary.segments]
-    return figures | sample_figures(done.work, done.object, segments)
+    segments = [(done.clients.today, segment) for segment in summary.segments]
+    return figures | sample_figures(done.clients, done.object, segments)
 
 
 def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any]:
@@ -123,33 +123,33 @@ def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any
     if summary.jobs:
         links = "\n".join(f"- [{job}]({url})" for job, url in summary.jobs.items())
         figures["bulk_jobs"] = dg.MetadataValue.md(links)
-    return figures | sample_figures(done.work, done.object, summary.segments)
+    return figures | sample_figures(done.clients, done.object, summary.segments)
 
 
-def standing_figures(work: Work, day: date, name: str) -> dict[str, Any]:
+def standing_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
     """Return what every materialization carries: what waits, limit and calls, and the totals of the partition's day."""
-    settings = work.configuration.settings
-    use = work.ledger.claims.day_use(work.today, settings.daily_record_limit)
-    waiting = work.ledger.waiting.by_kind(name)
-    state = work.ledger.state.objects().get(name)
-    markets = sorted({i.market for i in work.configuration.of_object(name) if i.enabled})
+    settings = clients.configuration.settings
+    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    waiting = clients.ledger.waiting.by_kind(name)
+    state = clients.ledger.state.objects().get(name)
+    markets = sorted({i.market for i in clients.configuration.of_object(name) if i.enabled})
     return {
         "waiting": sum(waiting.values()),
         **{f"waiting_{kind}": records for kind, records in waiting.items()},
-        "waiting_done_on": str(waiting_done_on(work) or NOTHING_WAITS),
+        "waiting_done_on": str(waiting_done_on(clients) or NOTHING_WAITS),
         "limit_used": use.used,
         "limit_left": use.left,
-        "api_calls_used": work.ledger.calls.total(work.today),
-        "api_calls_left": work.calls_left(),
+        "api_calls_used": clients.ledger.calls.total(clients.today),
+        "api_calls_left": clients.calls_remaining(),
         **({"watermark": dg.MetadataValue.timestamp(state.watermark)} if state else {}),
-        "market_versions": {m: work.configuration.markets[m].version for m in markets},
-        **day_figures(work, day, name),
+        "market_versions": {m: clients.configuration.markets[m].version for m in markets},
+        **day_figures(clients, day, name),
     }
 
 
-def day_figures(work: Work, day: date, name: str) -> dict[str, Any]:
+def day_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
     """Return what happened to the object over the whole of a day, whichever runs did it."""
-    totals = work.ledger.counts.of_day(day, name)
+    totals = clients.ledger.counts.of_day(day, name)
     failed = parts_of(totals, FAILED)
     figures: dict[str, Any] = {f"day_{counted}": totals[counted] for counted in DAY_TOTALS}
     figures["day_failed"] = sum(failed.values())
@@ -175,25 +175,29 @@ def plots(totals: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
     return charts
 
 
-def sample_figures(work: Work, name: str, segments: Sequence[tuple[date, str]]) -> dict[str, Any]:
+def sample_figures(
+    clients: Clients, name: str, segments: Sequence[tuple[date, str]]
+) -> dict[str, Any]:
     """Return a few of the records as a table, those that failed first: id, reason, scores, ranks and result.
 
     No inputs and no texts. Scores and ranks only of integrations that persist (R24).
     """
     for day, segment in segments:
-        scored = work.lake.read_file(SCORED_ASSET, day, name, segment)
+        scored = clients.lake.read_file(SCORED_ASSET, day, name, segment)
         if scored is not None:
-            settled = work.lake.read_file(PUSHED_ASSET, day, name, segment)
-            return {"sample": _sample(work, name, scored, settled)}
+            settled = clients.lake.read_file(PUSHED_ASSET, day, name, segment)
+            return {"sample": _sample(clients, name, scored, settled)}
     return {}
 
 
-def _sample(work: Work, name: str, scored: pa.Table, settled: pa.Table | None) -> dg.MetadataValue:
+def _sample(
+    clients: Clients, name: str, scored: pa.Table, settled: pa.Table | None
+) -> dg.MetadataValue:
     outputs = {
         f"{i.market}.output.{output}": f"{i.market}_{output}"
-        for i in work.configuration.of_object(name)
+        for i in clients.configuration.of_object(name)
         for output in i.outputs
-        if work.configuration.markets[i.market].outputs[output].type in ("score", "rank")
+        if clients.configuration.markets[i.market].outputs[output].type in ("score", "rank")
     }
     shown = {column: label for column, label in outputs.items() if column in scored.column_names}
     results: dict[str, str] = {}

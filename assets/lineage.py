@@ -13,9 +13,14 @@ from typing import Any, Final
 
 import dagster as dg
 
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, PARENT_PREFIX, Integration
-from pipeline.core.market import Market
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
+from pipeline.core.configuration.integration import (
+    DATETIME_FIELD,
+    HASH_FIELD,
+    PARENT_PREFIX,
+    Integration,
+)
+from pipeline.core.configuration.market import Market
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 
 OUTCOME: Final = "outcome"
 HEADER_CHARACTERS_MAX: Final = 10_000

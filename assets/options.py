@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from pipeline.steps.work import SCORED
+from pipeline.steps.clients import SCORED
 
 
 class PullOptions(dg.Config):

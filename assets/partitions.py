@@ -11,7 +11,7 @@ from typing import Final
 
 import dagster as dg
 
-from pipeline.core.integration import OBJECTS
+from pipeline.core.configuration.integration import OBJECTS
 
 DAY: Final = "day"
 OBJECT: Final = "object"

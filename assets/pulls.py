@@ -7,16 +7,16 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import ready_check_specs, ready_results
+from assets.clients import ClientsResource, partitions_of, run_step, stopping_for_people
 from assets.figures import dry_run_figures, materializations, pull_figures
 from assets.freshness import DAILY, pulls
 from assets.options import PullOptions
 from assets.step_asset import step_asset
-from assets.work import WorkResource, partitions_of, run_step, stopping_for_people
-from pipeline.core.integration import Integration
-from pipeline.steps.dry_run import RECORDS_MAX, Kind, dry_run
+from pipeline.core.configuration.integration import Integration
+from pipeline.steps.asking.dry_run import RECORDS_MAX, Kind, dry_run
+from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check
 from pipeline.steps.pull import PullSummary, daily_pull, pull
-from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
 from resources.ledger.state import Lease
 
 KINDS = {"salesforce", "parquet"}
@@ -65,7 +65,7 @@ def stale_records(
 def _pull_asset(
     key: dg.AssetKey,
     description: str,
-    step: Callable[[Work, Lease], PullSummary],
+    step: Callable[[Clients, Lease], PullSummary],
     kind: Kind,
     partitions: dg.PartitionsDefinition[str],
     checked: Sequence[Integration],
@@ -82,9 +82,9 @@ def _pull_asset(
         check_specs=ready_check_specs(key, checked),
     )
     def pull_asset(
-        context: dg.AssetExecutionContext, config: PullOptions, work: WorkResource
+        context: dg.AssetExecutionContext, config: PullOptions, clients: ClientsResource
     ) -> Iterator[object]:
-        for opened, name, partition in partitions_of(context, work):
+        for opened, name, partition in partitions_of(context, clients):
             if checked:
                 yield from ready_results(
                     key,
@@ -96,7 +96,7 @@ def _pull_asset(
                 yield _dry_run(key, opened, name, partition, kind, config.first or RECORDS_MAX)
         if config.dry_run:
             return
-        done = list(run_step(context, work, step))
+        done = list(run_step(context, clients, step))
         if done:
             yield from materializations(key, done, pull_figures)
 
@@ -104,10 +104,10 @@ def _pull_asset(
 
 
 def _dry_run(
-    key: dg.AssetKey, work: Work, name: str, partition: str, kind: Kind, first: int
+    key: dg.AssetKey, clients: Clients, name: str, partition: str, kind: Kind, first: int
 ) -> dg.AssetObservation:
     """Observe what a run would do; nothing is materialized, so that no partition looks done."""
-    found = stopping_for_people(partial(dry_run, work, name, kind, first))
-    persist = all(i.persist for i in work.configuration.of_object(name))
+    found = stopping_for_people(partial(dry_run, clients, name, kind, first))
+    persist = all(i.persist for i in clients.configuration.of_object(name))
     figures = dry_run_figures(found, persist=persist)
     return dg.AssetObservation(asset_key=key, partition=partition, metadata=figures)

@@ -6,15 +6,15 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import limit_result, push_check_specs
+from assets.clients import ClientsResource, Done, run_step
 from assets.completeness import complete_result, tell_changed
 from assets.figures import materializations, push_figures, standing_figures
 from assets.partitions import partition_key
 from assets.step_asset import step_asset
-from assets.work import Done, WorkResource, run_step
-from pipeline.core.integration import OBJECTS
-from pipeline.steps.complete import DayState
+from pipeline.core.configuration.integration import OBJECTS
+from pipeline.steps.asking.complete import DayState
+from pipeline.steps.clients import PUSHED, SCORED
 from pipeline.steps.push import PushSummary, push
-from pipeline.steps.work import PUSHED, SCORED
 
 
 def pushed_results(
@@ -37,8 +37,8 @@ def pushed_results(
         check_specs=push_check_specs(key, partitions),
         metadata=metadata,
     )
-    def asset(context: dg.AssetExecutionContext, work: WorkResource) -> Iterator[object]:
-        done = list(run_step(context, work, push))
+    def asset(context: dg.AssetExecutionContext, clients: ClientsResource) -> Iterator[object]:
+        done = list(run_step(context, clients, push))
         if not done:
             return
         yield from materializations(key, done, push_figures)
@@ -51,10 +51,12 @@ def pushed_results(
 
 
 def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
-    work, day = done.work, done.day
-    used = work.ledger.claims.day_use(day, work.configuration.settings.daily_record_limit).used
-    in_files = sum(work.lake.counted(SCORED, day, name, "reason").total() for name in OBJECTS)
-    return limit_result(key, work, used, in_files)
+    clients, day = done.clients, done.day
+    used = clients.ledger.claims.day_use(
+        day, clients.configuration.settings.daily_record_limit
+    ).used
+    in_files = sum(clients.lake.counted(SCORED, day, name, "reason").total() for name in OBJECTS)
+    return limit_result(key, clients, used, in_files)
 
 
 def _complete(
@@ -62,8 +64,8 @@ def _complete(
 ) -> Iterator[dg.AssetCheckResult]:
     """Tell of all days whose figure has changed, and of the run's own, where it has one (R29)."""
     states = {
-        name: tell_changed(context.instance, key, work, name, context.run.run_id)
-        for name, work in {one.object: one.work for one in done}.items()
+        name: tell_changed(context.instance, key, clients, name, context.run.run_id)
+        for name, clients in {one.object: one.clients for one in done}.items()
     }
     if len(done) == 1:
         day, name = done[0].day, done[0].object
@@ -79,6 +81,6 @@ def _other_days(key: dg.AssetKey, done: Done[PushSummary]) -> Iterator[dg.AssetM
                 partition=partition_key(done.day.fromisoformat(day), done.object),
                 metadata={
                     "pushed": records,
-                    **standing_figures(done.work, done.day.fromisoformat(day), done.object),
+                    **standing_figures(done.clients, done.day.fromisoformat(day), done.object),
                 },
             )

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import dagster as dg
 
+from assets.clients import ClientsResource, stopping_for_people
 from assets.step_asset import OWNERS
-from assets.work import WorkResource, stopping_for_people
-from pipeline.steps.explain import WORDS, Explained
-from pipeline.steps.plan import plan
-from pipeline.steps.report import status
+from pipeline.steps.asking.explain import WORDS, Explained
+from pipeline.steps.asking.plan import plan
+from pipeline.steps.asking.status import status
 
 GROUP: Final = "reports"
 STATUS: Final = "status_report"
@@ -34,8 +34,10 @@ def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
         description="What is used of the day, what waits and until when, what fails, which integrations run. Costs no "
         "API call.",
     )
-    def asset(context: dg.AssetExecutionContext, work: WorkResource) -> dg.MaterializeResult[Any]:
-        opened = work.get(context.run.run_id)
+    def asset(
+        context: dg.AssetExecutionContext, clients: ClientsResource
+    ) -> dg.MaterializeResult[Any]:
+        opened = clients.get(context.run.run_id)
         found = status(opened)
         calls = sum(found.api_calls.values())
         return dg.MaterializeResult(
@@ -76,8 +78,10 @@ def _plan_report(prefix: list[str]) -> dg.AssetsDefinition:
         description="What waits and what is to come, and the day on which the last record is scored. Costs an API call "
         "for five integrations, and two or three for each object.",
     )
-    def asset(context: dg.AssetExecutionContext, work: WorkResource) -> dg.MaterializeResult[Any]:
-        found = stopping_for_people(lambda: plan(work.get(context.run.run_id)))
+    def asset(
+        context: dg.AssetExecutionContext, clients: ClientsResource
+    ) -> dg.MaterializeResult[Any]:
+        found = stopping_for_people(lambda: plan(clients.get(context.run.run_id)))
         rows = [
             {
                 name: getattr(row, name)

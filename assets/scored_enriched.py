@@ -6,14 +6,14 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import drift_result, output_results, score_check_specs
+from assets.clients import ClientsResource, run_step
 from assets.figures import materializations, score_figures
 from assets.options import ScoreOptions
 from assets.sources import first_scorings
 from assets.step_asset import step_asset
-from assets.work import WorkResource, run_step
-from pipeline.core.schemas import EXAMPLES_MAX
+from pipeline.core.scoring.outputs import EXAMPLES_MAX
+from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS
 from pipeline.steps.score import ScoreSummary, score
-from pipeline.steps.work import CHANGED_RECORDS, SCORED, STALE_RECORDS
 
 
 def scored_enriched(
@@ -42,18 +42,18 @@ def scored_enriched(
         metadata=metadata,
     )
     def asset(
-        context: dg.AssetExecutionContext, config: ScoreOptions, work: WorkResource
+        context: dg.AssetExecutionContext, config: ScoreOptions, clients: ClientsResource
     ) -> Iterator[object]:
         first = config.first or None
-        done = list(run_step(context, work, lambda work, lease: score(work, lease, first)))
+        done = list(run_step(context, clients, lambda clients, lease: score(clients, lease, first)))
         if not done:
             return
         yield from materializations(key, done, score_figures)
         scored = [one.summary for one in done if one.summary]
-        configured = {k: m for one in done for k, m in one.work.configuration.markets.items()}
+        configured = {k: m for one in done for k, m in one.clients.configuration.markets.items()}
         together = _together(scored)
         yield from first_scorings(context.instance, prefix, together.scores, configured)
-        yield drift_result(key, done[-1].work, done[-1].day, done[-1].object)
+        yield drift_result(key, done[-1].clients, done[-1].day, done[-1].object)
         yield from output_results(key, together, configured)
 
     return asset

@@ -8,7 +8,7 @@ from typing import Any, Final
 import dagster as dg
 
 from assets.lineage import Lineage
-from pipeline.core.market import Market
+from pipeline.core.configuration.market import Market
 
 GROUP: Final = "markets"
 

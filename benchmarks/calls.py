@@ -48,21 +48,21 @@ def _told(kinds: dict[str, int]) -> str:
 
 def ticks() -> Figures:
     """Ask the org whether anything is new, signed in already; then pull, score and push once more."""
-    from pipeline.commands.opening import opened_work
+    from pipeline.commands.clients import opened_clients
     from pipeline.steps.pull import pull
     from pipeline.steps.push import push
     from pipeline.steps.score import score
     from pipeline.steps.watch import watch
 
-    with opened_work() as work:
-        _ = work.org.org_id
-        before = work.ledger.calls.total(work.today)
-        watch(work)
-        tick = work.ledger.calls.total(work.today) - before
-        lease = work.lease("Lead")
+    with opened_clients() as clients:
+        _ = clients.org.org_id
+        before = clients.ledger.calls.total(clients.today)
+        watch(clients)
+        tick = clients.ledger.calls.total(clients.today) - before
+        lease = clients.lease("Lead")
         if lease is None:
             raise RuntimeError("the object is taken")
-        pull(work, lease)
-        score(work, lease)
-        pushed = push(work, lease).pushed
+        pull(clients, lease)
+        score(clients, lease)
+        pushed = push(clients, lease).pushed
     return {"tick": tick, "pushed_again": pushed}

@@ -47,20 +47,20 @@ def decide(leads: int) -> Figures:
     import pyarrow as pa
 
     from benchmarks.score import bare_model, pulled
-    from pipeline.commands.opening import opened_work
-    from pipeline.core.digest import digests
-    from pipeline.core.due import due_after_pull, new_hashes, standing
-    from pipeline.steps.preflight import setup_of
+    from pipeline.commands.clients import opened_clients
+    from pipeline.core.scoring.digest import digests
+    from pipeline.core.scoring.due import due_after_pull, new_hashes, row_statuses
+    from pipeline.steps.preflight import scope_of
     from pipeline.steps.score import model_inputs
-    from resources.ledger.waiting import Wish
+    from resources.ledger.waiting import ScoringRequest
 
     figures: Figures = {}
-    with opened_work() as work:
-        setup = setup_of(work, "Lead")
-        table = pulled(setup, leads)
-        model = bare_model(work)
-        integration = setup.integrations[0]
-        inputs = model_inputs(integration, setup.markets[integration.market], table)
+    with opened_clients() as clients:
+        scope = scope_of(clients, "Lead")
+        table = pulled(scope, leads)
+        model = bare_model(clients)
+        integration = scope.integrations[0]
+        inputs = model_inputs(integration, scope.markets[integration.market], table)
         model.score(inputs.slice(0, 1_000))
         with timed() as cost:
             model.score(inputs)
@@ -72,16 +72,16 @@ def decide(leads: int) -> Figures:
             digests(table, HASHED)
         figures |= cost.figures("digest")
         with timed() as cost:
-            stand = standing(setup, table)
-            reasons = due_after_pull(setup, table, stand)
-            hashes = new_hashes(setup, stand)
+            statuses = row_statuses(scope, table)
+            reasons = due_after_pull(scope, table, statuses)
+            hashes = new_hashes(scope, statuses)
         figures |= cost.figures("decide")
-        lease = work.lease("Lead")
+        lease = clients.lease("Lead")
         if lease is None:
             raise RuntimeError("the object is taken")
         columns = (table.column("Id"), reasons, table.column("SystemModstamp"), hashes)
         for name in ("list", "again"):
-            now = work.now()
+            now = clients.now()
             with timed() as cost:
                 rows = zip(
                     *(
@@ -90,11 +90,11 @@ def decide(leads: int) -> Figures:
                     ),
                     strict=True,
                 )
-                wishes = [
-                    Wish(i, reason, now, modstamp=stamp, hash=digest, order_at=stamp)
+                requests = [
+                    ScoringRequest(i, reason, now, modstamp=stamp, hash=digest, order_at=stamp)
                     for i, reason, stamp, digest in rows
                 ]
-                work.ledger.add_wishes(lease, wishes, now)
+                clients.ledger.add_requests(lease, requests, now)
             figures |= cost.figures(name)
     return figures
 

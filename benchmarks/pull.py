@@ -133,17 +133,17 @@ def ours() -> Figures:
     """Pull by the pipeline's own client, into a Parquet file."""
     import pyarrow.parquet as pq
 
-    from pipeline.commands.opening import opened_work
-    from pipeline.steps.preflight import setup_of
+    from pipeline.commands.clients import opened_clients
+    from pipeline.steps.preflight import scope_of
 
-    with opened_work() as work, tempfile.TemporaryFile() as file:
-        schema = setup_of(work, "Lead").schema
-        before, rows = work.ledger.calls.total(work.today), 0
+    with opened_clients() as clients, tempfile.TemporaryFile() as file:
+        schema = scope_of(clients, "Lead").schema
+        before, rows = clients.ledger.calls.total(clients.today), 0
         with timed() as cost, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for batch in work.org.bulk_query(SOQL, schema, deadline_seconds=JOB_SECONDS):
+            for batch in clients.org.bulk_query(SOQL, schema, deadline_seconds=JOB_SECONDS):
                 writer.write_batch(batch)
                 rows += batch.num_rows
-        calls = work.ledger.calls.total(work.today) - before
+        calls = clients.ledger.calls.total(clients.today) - before
     return {**cost.figures(), "rows": rows, "calls": calls}
 
 

@@ -91,14 +91,14 @@ def ours(leads: int) -> Figures:
     """Push by the pipeline's client: every sent id must be among the results."""
     import pyarrow.compute as pc
 
-    from pipeline.commands.opening import opened_work
+    from pipeline.commands.clients import opened_clients
     from resources.salesforce.update_csv import update_csv
 
     table = updates(leads)
-    with opened_work() as work:
-        org = work.org
+    with opened_clients() as clients:
+        org = clients.org
         org.describe("Lead")
-        before = work.ledger.calls.total(work.today)
+        before = clients.ledger.calls.total(clients.today)
         with timed() as cost:
             job_id = org.create_ingest_job("Lead")
             org.upload(job_id, update_csv(table))
@@ -107,7 +107,7 @@ def ours(leads: int) -> Figures:
             results = org.results(job, sent=table.num_rows)
             matched = pc.is_in(table.column("Id"), value_set=results.succeeded_ids)
             written = int(pc.sum(matched).as_py())
-        calls = work.ledger.calls.total(work.today) - before
+        calls = clients.ledger.calls.total(clients.today) - before
     return _checked({**cost.figures(), "calls": calls}, written, leads)
 
 

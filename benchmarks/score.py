@@ -15,8 +15,8 @@ from benchmarks.report import Section, count, ratio, seconds
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.core.setup import ObjectSetup
-    from pipeline.steps.work import Work
+    from pipeline.core.scoring.scope import ScoringScope
+    from pipeline.steps.clients import Clients
 
 
 def measure(stage: Stage, times: int) -> Section:
@@ -41,18 +41,18 @@ def measure(stage: Stage, times: int) -> Section:
     return section
 
 
-def bare_model(work: Work) -> Any:
+def bare_model(clients: Clients) -> Any:
     """Return the market's model, loaded into this process."""
     from pathlib import Path
 
     from benchmarks.market.model import load
     from resources.configurable import config_folder
 
-    folder = Path(config_folder()) / "markets" / next(iter(work.configuration.markets))
+    folder = Path(config_folder()) / "markets" / next(iter(clients.configuration.markets))
     return load(folder)
 
 
-def pulled(setup: ObjectSetup, leads: int) -> pa.Table:
+def pulled(scope: ScoringScope, leads: int) -> pa.Table:
     """Return generated leads as a pull reads them, none scored yet."""
     from datetime import UTC, datetime
 
@@ -64,14 +64,14 @@ def pulled(setup: ObjectSetup, leads: int) -> pa.Table:
     now = pa.array([datetime.now(UTC)] * leads, pa.timestamp("ms", "UTC"))
     known = {"Id": ids, "SystemModstamp": now, "CreatedDate": now}
     columns = []
-    for field in setup.schema:
+    for field in scope.schema:
         if field.name in known:
             columns.append(known[field.name])
         elif field.name in read.column_names:
             columns.append(read.column(field.name).cast(field.type))
         else:
             columns.append(pa.nulls(leads, field.type))
-    return pa.table(columns, schema=setup.schema)
+    return pa.table(columns, schema=scope.schema)
 
 
 def scored(leads: int) -> Figures:
@@ -79,27 +79,31 @@ def scored(leads: int) -> Figures:
     from datetime import UTC, datetime
 
     from benchmarks.market.model import features
-    from pipeline.commands.opening import opened_work
-    from pipeline.core.due import standing
-    from pipeline.core.update import segment_result
-    from pipeline.steps.preflight import setup_of
+    from pipeline.commands.clients import opened_clients
+    from pipeline.core.scoring.due import row_statuses
+    from pipeline.core.scoring.results import segment_result
+    from pipeline.steps.preflight import scope_of
     from pipeline.steps.score import ScoreSummary, model_inputs, score_market
 
     figures: Figures = {}
-    with opened_work() as work:
-        setup = setup_of(work, "Lead")
-        table = pulled(setup, leads)
-        integration = setup.integrations[0]
-        market = setup.markets[integration.market]
+    with opened_clients() as clients:
+        scope = scope_of(clients, "Lead")
+        table = pulled(scope, leads)
+        integration = scope.integrations[0]
+        market = scope.markets[integration.market]
         inputs = model_inputs(integration, market, table)
-        bare, remote, stand = bare_model(work), work.models.get(market), standing(setup, table)
+        bare, remote, statuses = (
+            bare_model(clients),
+            clients.models.get(market),
+            row_statuses(scope, table),
+        )
         matrix = features(inputs)
         steps: dict[str, Any] = {
             "trees": lambda: bare.trees.predict(matrix),
             "bare": lambda: bare.score(inputs),
             "remote": lambda: remote.score(inputs),
             "score": lambda: score_market(
-                work, setup, integration, table, stand, ScoreSummary("Lead")
+                clients, scope, integration, table, statuses, ScoreSummary("Lead")
             ),
         }
         for name, step in steps.items():
@@ -110,6 +114,6 @@ def scored(leads: int) -> Figures:
         reasons = dict.fromkeys(table.column("Id").to_pylist(), "new")
         results = {market.name: given}
         with timed() as cost:
-            segment_result(setup, datetime.now(UTC), table, stand, results, reasons)
+            segment_result(scope, datetime.now(UTC), table, statuses, results, reasons)
         figures |= cost.figures("result")
     return figures

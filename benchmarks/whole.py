@@ -10,11 +10,11 @@ from benchmarks.measuring import Figures, children, peak_megabytes, timed
 
 def turn_on() -> Figures:
     """Hold the configuration against the org and turn the integrations on, as `insights check` does."""
-    from pipeline.commands.opening import opened_work
+    from pipeline.commands.clients import opened_clients
     from pipeline.steps.preflight import check
 
-    with opened_work() as work:
-        found = check(work)
+    with opened_clients() as clients:
+        found = check(clients)
     return {"errors": [str(problem) for problem in found.errors]}
 
 
@@ -24,32 +24,32 @@ def run(name: str = "Lead") -> Figures:
 
     import pandas as pd
 
-    from pipeline.commands.opening import opened_work
-    from pipeline.core.schemas import ROW_HASH, ROW_ID, row_schema
-    from pipeline.steps.preflight import setup_of
+    from pipeline.commands.clients import opened_clients
+    from pipeline.core.scoring.outputs import ROW_HASH, ROW_ID, row_schema
+    from pipeline.steps.preflight import scope_of
     from pipeline.steps.pull import pull
     from pipeline.steps.push import push
     from pipeline.steps.score import score
 
     figures: Figures = {"start_mb": peak_megabytes()}
-    with opened_work() as work:
-        before = Counter(work.ledger.calls.by_kind(work.today))
-        setup_of(work, name)  # imports and the model's own start: `startup` measures them
+    with opened_clients() as clients:
+        before = Counter(clients.ledger.calls.by_kind(clients.today))
+        scope_of(clients, name)  # imports and the model's own start: `startup` measures them
         row_schema().validate(pd.DataFrame({ROW_ID: [], ROW_HASH: []}, dtype=str))  # pandera's rest
         figures["ready_mb"] = peak_megabytes()
-        lease = work.lease(name)
+        lease = clients.lease(name)
         if lease is None:
             raise RuntimeError("the object is taken")
         steps: dict[str, Any] = {"pull": pull, "score": score, "push": push}
         with timed() as total:
             for word, step in steps.items():
                 with timed() as cost:
-                    summary = step(work, lease)
+                    summary = step(clients, lease)
                 figures |= cost.figures(word)
                 figures[f"{word}_peak_mb"] = peak_megabytes()
         figures |= total.figures()
         figures["pushed"], figures["failed"] = summary.pushed, summary.failed
-        made = Counter(work.ledger.calls.by_kind(work.today)) - before
+        made = Counter(clients.ledger.calls.by_kind(clients.today)) - before
         figures["calls"], figures["calls_by_kind"] = made.total(), dict(made)
         figures["models_peak_mb"] = max(map(peak_megabytes, children(os.getpid())), default=0.0)
     return figures

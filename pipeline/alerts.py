@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import dagster as dg
 
+from assets.clients import TICK, ClientsResource
 from assets.completeness import COMPLETE
-from assets.work import TICK, WorkResource
 from pipeline.core.errors import InsightsError
-from pipeline.steps.alerts import Alert, remembered_backlog, situations, waiting_total
+from pipeline.steps.asking.alerts import Alert, remembered_backlog, situations, waiting_total
 from resources.webhook import post
 
 SENSOR: Final = "alerts"
@@ -63,7 +63,7 @@ def alerts_sensor() -> dg.SensorDefinition:
         ),
     )
     def sensor(
-        context: dg.SensorEvaluationContext, work: WorkResource
+        context: dg.SensorEvaluationContext, clients: ClientsResource
     ) -> dg.SensorResult | dg.SkipReason:
         url = os.environ.get(WEBHOOK)
         if not url:
@@ -74,10 +74,10 @@ def alerts_sensor() -> dg.SensorDefinition:
                 runs=_newest_run(context.instance), checks=_newest_check(context.instance)
             )
         try:
-            opened = work.get(f"{TICK}-{SENSOR}")
-            standing = situations(opened, memory.backlog)
+            opened = clients.get(f"{TICK}-{SENSOR}")
+            row_statuses = situations(opened, memory.backlog)
             memory.backlog = remembered_backlog(memory.backlog, opened.today, waiting_total(opened))
-            found = [*_failed_runs(context.instance, memory), *standing]
+            found = [*_failed_runs(context.instance, memory), *row_statuses]
             found += _failing_checks(context.instance, memory, opened.today.isoformat())
             fresh = [alert for alert in found if alert.key not in memory.told]
             if fresh:
@@ -85,7 +85,7 @@ def alerts_sensor() -> dg.SensorDefinition:
         except InsightsError as error:
             return dg.SkipReason(f"{error} What is to be told is told at a later tick.")
         # What no longer stands is forgotten, so that it is told again should it come back.
-        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in standing]
+        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in row_statuses]
         memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
         told = f"told of {len(fresh)}" if fresh else "nothing to tell"
         return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.written())

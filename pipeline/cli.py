@@ -13,15 +13,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pipeline.commands import explaining, failures, org, pausing, rescoring, schema, setup
-from pipeline.commands.opening import opened_work
+from pipeline.commands.clients import opened_clients
+from pipeline.commands.explain import explain
+from pipeline.commands.failures import failures
+from pipeline.commands.init import init
+from pipeline.commands.login import login
+from pipeline.commands.mapping import mapping
+from pipeline.commands.org import org
+from pipeline.commands.pause import pause, resume
 from pipeline.commands.printing import JSON_OPTION, print_json, table
+from pipeline.commands.provision import provision
+from pipeline.commands.rescore import rescore
+from pipeline.commands.schema import schema
+from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import InsightsError
-from pipeline.core.integration import OBJECTS
 
 if TYPE_CHECKING:
+    from pipeline.steps.clients import Clients
     from pipeline.steps.preflight import Preflight
-    from pipeline.steps.work import Work
 
 OBJECT_OPTION = click.option(
     "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
@@ -80,18 +89,18 @@ def cli() -> None:
 @JSON_OPTION
 def check(as_json: bool) -> None:
     """Hold every integration against the org, and turn on those that are ready."""
-    from pipeline.steps.org import check_environment, connected_org
-    from pipeline.steps.plan import plan as make_plan
+    from pipeline.steps.asking.plan import plan as make_plan
     from pipeline.steps.preflight import check as preflight
+    from pipeline.steps.setting_up.org import check_environment, connected_org
 
-    def step(work: Work) -> tuple[Preflight, list[str]]:
-        settings = work.configuration.settings
-        check_environment(settings.environment, connected_org(work.org))
-        found = preflight(work)
-        too_slow = make_plan(work).warnings if found.ready else []
-        return found, [*work.configuration.notices(work.today), *too_slow]
+    def step(clients: Clients) -> tuple[Preflight, list[str]]:
+        settings = clients.configuration.settings
+        check_environment(settings.environment, connected_org(clients.org))
+        found = preflight(clients)
+        too_slow = make_plan(clients).warnings if found.ready else []
+        return found, [*clients.configuration.notices(clients.today), *too_slow]
 
-    found, notices = _with_work(step)
+    found, notices = _with_clients(step)
     ready = [integration.name for integration in found.ready]
     if as_json:
         print_json(
@@ -141,9 +150,9 @@ def refresh(objects: tuple[str, ...], dry_run: bool, first: int, as_json: bool) 
 @JSON_OPTION
 def plan(as_json: bool) -> None:
     """Say what waits and until when, and what new, changed or switched-off integrations would make due."""
-    from pipeline.steps.plan import plan as make_plan
+    from pipeline.steps.asking.plan import plan as make_plan
 
-    found = _with_work(make_plan)
+    found = _with_clients(make_plan)
     if as_json:
         print_json(found.as_json())
         return
@@ -164,9 +173,9 @@ def plan(as_json: bool) -> None:
 @JSON_OPTION
 def status(as_json: bool) -> None:
     """Show what is used of the day, what waits and until when, and what failed. No API call."""
-    from pipeline.steps.report import status as report
+    from pipeline.steps.asking.status import status as report
 
-    found = _with_work(report)
+    found = _with_clients(report)
     if as_json:
         print_json(found.as_json())
         return
@@ -192,25 +201,25 @@ def status(as_json: bool) -> None:
 
 
 for _command in (
-    setup.init,
-    setup.login,
-    setup.mapping,
-    setup.provision,
-    failures.failures,
-    org.org,
-    pausing.pause,
-    pausing.resume,
-    rescoring.rescore,
-    explaining.explain,
-    schema.schema,
+    init,
+    login,
+    mapping,
+    provision,
+    failures,
+    org,
+    pause,
+    resume,
+    rescore,
+    explain,
+    schema,
 ):
     cli.add_command(_command)
 
 
-def _with_work(step: Callable[[Work], Any]) -> Any:
+def _with_clients(step: Callable[[Clients], Any]) -> Any:
     """Open the clients as a run would, do `step`, close them."""
-    with opened_work() as work:
-        return step(work)
+    with opened_clients() as clients:
+        return step(clients)
 
 
 def _run_job(job: str, objects: Sequence[str], options: Mapping[str, Any], as_json: bool) -> None:

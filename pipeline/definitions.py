@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.clients import ClientsResource
 from assets.lineage import Lineage
 from assets.partitions import day_by_object
 from assets.pulls import salesforce_changed_records, stale_records
@@ -16,13 +17,12 @@ from assets.pushed_results import pushed_results
 from assets.reports import report_assets
 from assets.scored_enriched import scored_enriched
 from assets.sources import market_assets, market_key
-from assets.work import WorkResource
 from pipeline.alerts import alerts_sensor
 from pipeline.jobs import jobs
 from pipeline.operator_jobs import operator_jobs
 from pipeline.schedules import daily_pull_schedule
 from pipeline.sensors import salesforce_changes_sensor
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 from resources.configurable import (
     ClockResource,
     LakeResource,
@@ -70,7 +70,7 @@ def build_definitions(
         for s in market_assets(prefix, configuration.markets[name], lineage)
     ]
     on = running if running is not None else os.environ.get("INSIGHTS_RUNNING") == "1"
-    work = WorkResource(
+    clients = ClientsResource(
         config_folder=str(folder),
         clock=clock or ClockResource(),
         salesforce=salesforce or SalesforceResource(),
@@ -107,7 +107,7 @@ def build_definitions(
             alerts_sensor(),
         ],
         schedules=[daily_pull_schedule(configuration, running=on)],
-        resources={"work": work},
+        resources={"clients": clients},
         executor=executor,
     )
 

@@ -7,8 +7,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from assets.work import WORK_TAG
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
+from assets.clients import WORK_TAG
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 
 PRIORITY_TAG: Final = "dagster/priority"
 OBJECT_TAG: Final = "insights/object"

@@ -15,17 +15,17 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 from pydantic import Field
 
+from assets.clients import WORK_TAG, ClientsResource, stopping_for_people
 from assets.options import run_config
 from assets.reports import history_page
-from assets.work import WORK_TAG, WorkResource, stopping_for_people
-from pipeline.core.config import Configuration
-from pipeline.core.integration import OBJECTS
+from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import PRIORITY_TAG
-from pipeline.steps.explain import explain
-from pipeline.steps.failures import retry
+from pipeline.steps.asking.explain import explain
+from pipeline.steps.asking.failures import retry
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, Clients
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.rescore import rescore
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, Work
 
 FIRST_DEFAULT: Final = 100
 Job = dg.JobDefinition | UnresolvedAssetJobDefinition
@@ -61,10 +61,12 @@ def _text(choice: Any) -> str:
 
 
 def _do(
-    context: dg.OpExecutionContext, work: WorkResource, step: Callable[[Work], dict[str, Any]]
+    context: dg.OpExecutionContext,
+    clients: ClientsResource,
+    step: Callable[[Clients], dict[str, Any]],
 ) -> dg.Output[None]:
     """Do the step with a run's clients, tell it in the log, keep its figures with the run."""
-    figures = stopping_for_people(lambda: step(work.get(context.run.run_id)))
+    figures = stopping_for_people(lambda: step(clients.get(context.run.run_id)))
     context.log.info(str(figures.get("said", figures)))
     return dg.Output(None, metadata=figures)
 
@@ -76,29 +78,29 @@ def _pausing(choice: Any) -> list[dg.JobDefinition]:
 
     @dg.op(description="Lets an integration rest; its digests stay, other markets go on.")
     def pause_integration_op(
-        context: dg.OpExecutionContext, config: PauseOptions, work: WorkResource
+        context: dg.OpExecutionContext, config: PauseOptions, clients: ClientsResource
     ) -> dg.Output[None]:
         name = f"{_text(config.object)}.{_text(config.market)}"
 
-        def step(opened: Work) -> dict[str, Any]:
+        def step(opened: Clients) -> dict[str, Any]:
             pause(opened, name)
             return {"said": f"{name} is paused; the job resume_integration lets it go on."}
 
-        return _do(context, work, step)
+        return _do(context, clients, step)
 
     @dg.op(description="Lets a paused integration go on; what changed meanwhile is read again.")
     def resume_integration_op(
-        context: dg.OpExecutionContext, config: PauseOptions, work: WorkResource
+        context: dg.OpExecutionContext, config: PauseOptions, clients: ClientsResource
     ) -> dg.Output[None]:
         name = f"{_text(config.object)}.{_text(config.market)}"
 
-        def step(opened: Work) -> dict[str, Any]:
+        def step(opened: Clients) -> dict[str, Any]:
             since = resume(opened, name)
             return {
                 "said": f"{name} goes on; what changed since {since:%Y-%m-%d %H:%M} UTC is read again."
             }
 
-        return _do(context, work, step)
+        return _do(context, clients, step)
 
     @dg.job(description="Pause an integration: nothing that changes meanwhile is lost.")
     def pause_integration() -> None:
@@ -119,9 +121,9 @@ def _retrying() -> dg.JobDefinition:
 
     @dg.op(description="Lets failing records be tried by the next run, within the day's limit.")
     def retry_failures_op(
-        context: dg.OpExecutionContext, config: RetryOptions, work: WorkResource
+        context: dg.OpExecutionContext, config: RetryOptions, clients: ClientsResource
     ) -> dg.Output[None]:
-        def step(opened: Work) -> dict[str, Any]:
+        def step(opened: Clients) -> dict[str, Any]:
             names = [_text(name) for name in config.objects]
             records = retry(opened, names, config.codes, config.ids)
             return {
@@ -129,7 +131,7 @@ def _retrying() -> dg.JobDefinition:
                 "records": records,
             }
 
-        return _do(context, work, step)
+        return _do(context, clients, step)
 
     @dg.job(description="Try records that failed again now, instead of after their wait.")
     def retry_failures() -> None:
@@ -149,9 +151,9 @@ def _rescoring(choice: Any) -> dg.JobDefinition:
 
     @dg.op(description="Makes all records of an object or a market due again, at the limit's pace.")
     def rescore_op(
-        context: dg.OpExecutionContext, config: RescoreOptions, work: WorkResource
+        context: dg.OpExecutionContext, config: RescoreOptions, clients: ClientsResource
     ) -> dg.Output[None]:
-        def step(opened: Work) -> dict[str, Any]:
+        def step(opened: Clients) -> dict[str, Any]:
             names = [_text(name) for name in config.objects]
             asked = rescore(opened, names, [_text(market) for market in config.markets])
             return {
@@ -160,7 +162,7 @@ def _rescoring(choice: Any) -> dg.JobDefinition:
                 "done_on": str(asked.done_on or "nothing to do"),
             }
 
-        return _do(context, work, step)
+        return _do(context, clients, step)
 
     @dg.job(
         name="rescore",
@@ -181,14 +183,14 @@ def _explaining() -> dg.JobDefinition:
         description="Tells every scoring of one record. Its values are shown by `insights explain` only."
     )
     def explain_record_op(
-        context: dg.OpExecutionContext, config: ExplainOptions, work: WorkResource
+        context: dg.OpExecutionContext, config: ExplainOptions, clients: ClientsResource
     ) -> dg.Output[None]:
-        def step(opened: Work) -> dict[str, Any]:
+        def step(opened: Clients) -> dict[str, Any]:
             found = explain(opened, config.record_id)
             said = f"{sum(len(one.scorings) for one in found)} scorings of {config.record_id} are known."
             return {"said": said, "history": dg.MetadataValue.md(history_page(found))}
 
-        return _do(context, work, step)
+        return _do(context, clients, step)
 
     @dg.job(
         description="One record's history: every scoring, why, by which models, and how its push ended."

@@ -9,14 +9,14 @@ from typing import Any, Final
 import dagster as dg
 import sqlalchemy as sa
 
+from assets.clients import EXIT_CODE, ClientsResource
 from assets.options import run_config
 from assets.partitions import partition_key
 from assets.plots import is_plot
-from assets.work import EXIT_CODE, WorkResource
 from pipeline.core.errors import CannotProceedNow, ConfigurationError
 from pipeline.definitions import defs
 from pipeline.jobs import JOBS, OBJECT_TAG
-from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The run's events stand in the instance; the terminal gets its figures."""
@@ -34,16 +34,18 @@ def run_now(
 
     The runs stand in the instance like those that sensor and schedule launch.
     """
-    work = (definitions.resources or {})["work"]
-    if not isinstance(work, WorkResource):
+    clients = (definitions.resources or {})["clients"]
+    if not isinstance(clients, ClientsResource):
         raise TypeError("the definitions' resource `work` is of another kind")
-    opened = work.get("cli")
+    opened = clients.get("cli")
     configured, today = opened.configuration.objects, opened.today
-    work.close()
+    clients.close()
     unknown = [name for name in objects if name not in configured]
     if unknown:
         raise ConfigurationError(
-            [f"{', '.join(unknown)}: no integration is switched on for it in {work.config_folder}."]
+            [
+                f"{', '.join(unknown)}: no integration is switched on for it in {clients.config_folder}."
+            ]
         )
     chosen = [name for name in configured if name in objects] if objects else list(configured)
     with nullcontext(instance) if instance else _shared_instance() as shared:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.partitions import partition_key
-from pipeline.core.config import Configuration
+from pipeline.core.configuration.configuration import Configuration
 from pipeline.jobs import OBJECT_TAG
 
 

@@ -12,16 +12,16 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
+from assets.clients import TICK, ClientsResource
 from assets.completeness import tell_changed
 from assets.figures import standing_figures
 from assets.freshness import is_to_be_reported
 from assets.partitions import partition_key
-from assets.work import TICK, WorkResource
-from pipeline.core.config import Configuration
+from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
+from pipeline.steps.clients import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Clients
 from pipeline.steps.watch import Ask, watch
-from pipeline.steps.work import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Work
 
 SENSOR: Final = "salesforce_changes"
 NOTHING_NEW: Final = "nothing new"
@@ -73,11 +73,11 @@ def salesforce_changes_sensor(
         ),
     )
     def sensor(
-        context: dg.SensorEvaluationContext, work: WorkResource
+        context: dg.SensorEvaluationContext, clients: ClientsResource
     ) -> dg.SensorResult | dg.SkipReason:
         busy = _objects_in_progress(context.instance)
         try:
-            opened = work.get(f"{TICK}-{SENSOR}")
+            opened = clients.get(f"{TICK}-{SENSOR}")
             _end_dead_runs(context.instance, opened)
             watched = watch(opened)
             for name in set(opened.configuration.objects) - busy.keys():
@@ -116,11 +116,11 @@ def _nothing_new(
     key: dg.AssetKey,
     unchanged: Sequence[str],
     cursor: dict[str, _Asked],
-    work: Work,
+    clients: Clients,
     interval_minutes: int,
 ) -> list[dg.AssetMaterialization]:
     """Report now and then that the org was asked and has nothing new: the asset is as fresh as can be."""
-    last, now = cursor.get(NOTHING_NEW), work.now()
+    last, now = cursor.get(NOTHING_NEW), clients.now()
     if not unchanged or not is_to_be_reported(
         last.at.timestamp() if last else None, now.timestamp(), interval_minutes
     ):
@@ -129,14 +129,14 @@ def _nothing_new(
     return [
         dg.AssetMaterialization(
             asset_key=key,
-            partition=partition_key(work.today, name),
+            partition=partition_key(clients.today, name),
             description="The sensor asked the org; nothing has changed since the last pull.",
             metadata={
                 "asked_at": dg.MetadataValue.timestamp(now),
                 "read": 0,
                 "not_due": 0,
                 "due": 0,
-                **standing_figures(work, work.today, name),
+                **standing_figures(clients, clients.today, name),
             },
         )
         for name in unchanged
@@ -158,7 +158,7 @@ def _objects_in_progress(instance: dg.DagsterInstance) -> dict[str, str]:
     return {run.tags[OBJECT_TAG]: run.run_id for run in runs if OBJECT_TAG in run.tags}
 
 
-def _end_dead_runs(instance: dg.DagsterInstance, work: Work) -> None:
+def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
     """Report runs as failed whose process is gone: after a machine has died, or a command was killed, nobody else does.
 
     Else they would be on their way for ever, and keep their object's place in the queue. A run that works holds its
@@ -171,7 +171,9 @@ def _end_dead_runs(instance: dg.DagsterInstance, work: Work) -> None:
         began = record.start_time or record.create_timestamp.timestamp()
         if name is None or began > began_before:
             continue
-        if work.ledger.state.lease_holder(name, work.now()) != (run.root_run_id or run.run_id):
+        if clients.ledger.state.lease_holder(name, clients.now()) != (
+            run.root_run_id or run.run_id
+        ):
             instance.report_run_failed(
                 run, f"The process of this run is gone: it has not held {name} for ten minutes."
             )

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.core.config import Configuration, Document, configuration
-from pipeline.core.written import MODEL_PATTERN, KeyPath, WrittenProblem, choice, shown
+from pipeline.core.configuration.configuration import Configuration, Document, configuration
+from pipeline.core.configuration.mistakes import MODEL_PATTERN, KeyPath, Mistake, choice, shown
 
 FILE_BYTES_MAX: Final = 1_000_000
 DEPTH_MAX: Final = 20
@@ -49,9 +49,7 @@ def read_configuration(folder: Path) -> Configuration:
 
 
 def _unread(path: Path, message: str, line: int | None = None) -> Document:
-    return Document(
-        str(path), None, problems=(WrittenProblem((), message, line=line),), is_read=False
-    )
+    return Document(str(path), None, problems=(Mistake((), message, line=line),), is_read=False)
 
 
 def _other_ending(path: Path) -> str:
@@ -73,12 +71,12 @@ def _market(path: Path) -> Document:
     found = list(document.problems)
     if "name" in document.content:
         message = f"remove this key: a market is named by its folder, {path.parent.name!r}."
-        found.append(WrittenProblem(("name",), message))
+        found.append(Mistake(("name",), message))
     found += _model_problems(path.parent, document.content.get("model"))
     return replace(document, content={**document.content, **name}, problems=tuple(found))
 
 
-def _model_problems(folder: Path, model: Any) -> list[WrittenProblem]:
+def _model_problems(folder: Path, model: Any) -> list[Mistake]:
     if not isinstance(model, str) or not re.match(MODEL_PATTERN, model):
         return []
     file = model.split(":")[0]
@@ -90,7 +88,7 @@ def _model_problems(folder: Path, model: Any) -> list[WrittenProblem]:
         return []
     others = sorted(path.name for path in folder.glob("*.py"))
     message = f"there is no file {file!r} in {folder}; {choice(file, others, lead='there are')}"
-    return [WrittenProblem(("model",), message)]
+    return [Mistake(("model",), message)]
 
 
 def _document(path: Path) -> Document:
@@ -149,7 +147,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.refused: list[WrittenProblem] = []
+        self.refused: list[Mistake] = []
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -177,7 +175,7 @@ class _Loader(yaml.SafeLoader):
 
     def _refuse(self, event: Any, message: str) -> None:
         text = f"{message}, or put text that begins so in quotes."
-        self.refused.append(WrittenProblem((), text, line=event.start_mark.line + 1))
+        self.refused.append(Mistake((), text, line=event.start_mark.line + 1))
 
 
 def _is_text(value: str) -> bool:
@@ -194,7 +192,7 @@ class _Building:
 
     loader: _Loader
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    problems: list[WrittenProblem] = field(default_factory=list)
+    problems: list[Mistake] = field(default_factory=list)
 
     def value(self, node: yaml.Node, key: KeyPath) -> Any:
         """Return the value of `node`, which stands at `key`."""
@@ -212,12 +210,12 @@ class _Building:
         for key_node, node in pairs:
             if not isinstance(key_node, yaml.ScalarNode):
                 message = "a key is one word, not a list or keys and values."
-                self.problems.append(WrittenProblem(above, message, line=_line(key_node)))
+                self.problems.append(Mistake(above, message, line=_line(key_node)))
                 continue
             key = (*above, str(key_node.value))
             if key[-1] in content:
                 message = f"this key is given twice, first in line {self.lines[key]}."
-                self.problems.append(WrittenProblem(key, message, line=_line(key_node)))
+                self.problems.append(Mistake(key, message, line=_line(key_node)))
                 continue
             self.lines[key] = _line(key_node)
             content[str(key_node.value)] = self.value(node, key)

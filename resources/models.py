@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.core.config import MARKET_MEMORY_MB, MARKET_TIMEOUT_SECONDS
+from pipeline.core.configuration.configuration import MARKET_MEMORY_MB, MARKET_TIMEOUT_SECONDS
+from pipeline.core.configuration.market import Market
 from pipeline.core.errors import ConfigurationError, ModelFailed
-from pipeline.core.market import Market
 from resources import market_calls
 from resources.market_calls import Answer, CallFailed, TimedOut
 

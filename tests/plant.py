@@ -13,12 +13,11 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from assets.clients import WORK_TAG, ClientsResource
 from assets.partitions import partition_key
-from assets.work import WORK_TAG, WorkResource
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg
 from pipeline.definitions import build_definitions
 from pipeline.jobs import OBJECT_TAG
-from pipeline.steps.work import Work
 from resources.configurable import ClockResource
 
 LETTERS = Path(__file__).parent / "letters_market"
@@ -203,14 +202,14 @@ class Plant:
         """Do what `insights check` does: hold the configuration against the org and begin."""
         from pipeline.steps.preflight import check
 
-        found = self.with_work(check)
+        found = self.with_clients(check)
         assert not found.errors, [str(problem) for problem in found.errors]
         self.wait(seconds=5)
 
-    def with_work(self, step: Any) -> Any:
+    def with_clients(self, step: Any) -> Any:
         """Run a plain step with the clients of a command."""
-        resource = (self.definitions.resources or {})["work"]
-        assert isinstance(resource, WorkResource)
+        resource = (self.definitions.resources or {})["clients"]
+        assert isinstance(resource, ClientsResource)
         try:
             return step(resource.get("test"))
         finally:
@@ -254,7 +253,7 @@ class Plant:
     @property
     def today(self) -> Any:
         """Return the current day of the settings' time zone."""
-        return self.with_work(lambda work: work.today)
+        return self.with_clients(lambda clients: clients.today)
 
     def ask(self) -> tuple[list[dg.RunRequest], str]:
         """Evaluate the sensor once; return the runs that it asks for, or why there are none."""
@@ -298,12 +297,12 @@ class Plant:
 
     def waiting(self, name: str) -> int:
         """Return how many records of the object wait."""
-        count: int = self.with_work(lambda work: work.ledger.waiting.ids_waiting(name))
+        count: int = self.with_clients(lambda clients: clients.ledger.waiting.ids_waiting(name))
         return count
 
     def failures(self) -> list[Any]:
         """Return the records that failed last time."""
-        rows: list[Any] = self.with_work(lambda work: work.ledger.failures.rows())
+        rows: list[Any] = self.with_clients(lambda clients: clients.ledger.failures.rows())
         return rows
 
 
@@ -363,7 +362,6 @@ __all__ = [
     "FIELDS",
     "ConfiguredPlant",
     "Plant",
-    "Work",
     "clean",
     "integration",
     "write_edit",

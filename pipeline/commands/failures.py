@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pipeline.commands.opening import opened_work
+from pipeline.commands.clients import opened_clients
 from pipeline.commands.printing import JSON_OPTION, print_json, table
-from pipeline.core.integration import OBJECTS
+from pipeline.core.configuration.integration import OBJECTS
 
 if TYPE_CHECKING:
-    from pipeline.steps.failures import Retry
-    from pipeline.steps.work import Work
+    from pipeline.steps.asking.failures import Retry
+    from pipeline.steps.clients import Clients
     from resources.ledger.failures import Chosen
 
 MESSAGE_SHOWN: Final = 120
@@ -82,12 +82,12 @@ def failures(  # noqa: PLR0917  the command line's own options
                 f"Give options after the command: insights failures {context.invoked_subcommand} …"
             )
         return
-    with opened_work() as work:
-        chosen = _chosen(work, objects, codes, since=since, older=older)
+    with opened_clients() as clients:
+        chosen = _chosen(clients, objects, codes, since=since, older=older)
         if file is not None:
-            _export(work, chosen, file, as_json)
+            _export(clients, chosen, file, as_json)
         else:
-            _show(work, chosen, by, limit, as_json)
+            _show(clients, chosen, by, limit, as_json)
 
 
 @failures.command()
@@ -99,11 +99,11 @@ def retry(
     objects: tuple[str, ...], codes: tuple[str, ...], ids: tuple[str, ...], as_json: bool
 ) -> None:
     """Try failing records again at the next run, within the day's limit; without options, all of them."""
-    from pipeline.steps.failures import ask_again
+    from pipeline.steps.asking.failures import ask_again
 
-    with opened_work() as work:
-        asked = ask_again(work, _chosen(work, objects, codes, ids=ids))
-        minutes = work.configuration.settings.pull_interval_minutes
+    with opened_clients() as clients:
+        asked = ask_again(clients, _chosen(clients, objects, codes, ids=ids))
+        minutes = clients.configuration.settings.pull_interval_minutes
     if as_json:
         print_json(asdict(asked))
         return
@@ -129,7 +129,7 @@ def moment_of(text: str, now: datetime) -> datetime:
 
 
 def _chosen(
-    work: Work,
+    clients: Clients,
     objects: Sequence[str],
     codes: Sequence[str],
     *,
@@ -137,35 +137,35 @@ def _chosen(
     since: str | None = None,
     older: str | None = None,
 ) -> Chosen:
-    from pipeline.steps.failures import record_ids
+    from pipeline.steps.asking.failures import record_ids
     from resources.ledger.failures import Chosen
 
     return Chosen(
         objects=objects,
         codes=codes,
         ids=record_ids(ids),
-        failed_since=moment_of(since, work.local_now) if since else None,
-        failing_before=moment_of(older, work.local_now) if older else None,
+        failed_since=moment_of(since, clients.local_now) if since else None,
+        failing_before=moment_of(older, clients.local_now) if older else None,
     )
 
 
-def _export(work: Work, chosen: Chosen, file: Path, as_json: bool) -> None:
-    from pipeline.steps.failures import export
+def _export(clients: Clients, chosen: Chosen, file: Path, as_json: bool) -> None:
+    from pipeline.steps.asking.failures import export
 
-    written = export(work, chosen, file)
+    written = export(clients, chosen, file)
     if as_json:
         print_json({"records": written, "file": str(file)})
     else:
         click.echo(f"{written} failing records are in {file}.")
 
 
-def _show(work: Work, chosen: Chosen, by: str | None, limit: int, as_json: bool) -> None:
+def _show(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json: bool) -> None:
     """Show the groups, and under them, unless only groups were asked for, the newest records."""
-    from pipeline.steps.failures import groups, records
+    from pipeline.steps.asking.failures import groups, records
 
-    total = work.ledger.failures.count(chosen)
-    grouped = [asdict(group) for group in groups(work, by or "code", chosen)]
-    listed = [] if by else records(work, chosen, limit)
+    total = clients.ledger.failures.count(chosen)
+    grouped = [asdict(group) for group in groups(clients, by or "code", chosen)]
+    listed = [] if by else records(clients, chosen, limit)
     if as_json:
         print_json({"total": total, "by": by or "code", "groups": grouped, "records": listed})
         return

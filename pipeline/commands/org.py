@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pipeline.commands.opening import opened_work
+from pipeline.commands.clients import opened_clients
 from pipeline.commands.printing import JSON_OPTION, YES_OPTION, confirmed, print_json
 
 if TYPE_CHECKING:
-    from pipeline.steps.org import OrgView
+    from pipeline.steps.setting_up.org import OrgView
     from resources.ledger.switch import Left
 
 FAILED: Final = 1
@@ -27,10 +27,10 @@ def org() -> None:
 @JSON_OPTION
 def show(*, as_json: bool) -> None:
     """Show which org everything belongs to, and which one answers now. Two API calls."""
-    from pipeline.steps.org import view
+    from pipeline.steps.setting_up.org import view
 
-    with opened_work() as work:
-        seen = view(work)
+    with opened_clients() as clients:
+        seen = view(clients)
     if as_json:
         print_json({**asdict(seen), "same": seen.is_same})
     else:
@@ -47,11 +47,11 @@ def switch(*, yes: bool, as_json: bool) -> None:
 
     Every integration is off until it has passed preflight in the new org. The day's limits go on counting.
     """
-    from pipeline.steps.org import switch as step
-    from pipeline.steps.org import view, would_be_left
+    from pipeline.steps.setting_up.org import switch as step
+    from pipeline.steps.setting_up.org import view, would_be_left
 
-    with opened_work() as work:
-        seen = view(work)
+    with opened_clients() as clients:
+        seen = view(clients)
         if seen.is_same:
             if as_json:
                 print_json({"switched": False, "org_id": seen.connected.org_id})
@@ -61,10 +61,10 @@ def switch(*, yes: bool, as_json: bool) -> None:
         if not as_json:
             _say(seen)
             if not yes:
-                _say_left("To be forgotten", would_be_left(work))
+                _say_left("To be forgotten", would_be_left(clients))
         if not confirmed("Go over to the new org?", yes=yes):
             return
-        left = step(work, seen)
+        left = step(clients, seen)
     new = seen.connected.org_id
     if as_json:
         print_json({"switched": True, "org_id": new, "left": asdict(left)})

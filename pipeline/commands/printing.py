@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.core.problems import Problem
+from pipeline.core.org_fit.preflight import Problem
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 YES_OPTION = click.option("--yes", is_flag=True, help="Do not ask.")

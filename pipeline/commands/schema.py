@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.core.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
+from pipeline.core.configuration.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
 
 
 @click.command()

@@ -5,34 +5,34 @@ from __future__ import annotations
 from datetime import datetime
 from difflib import get_close_matches
 
+from pipeline.core.configuration.integration import Integration
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.integration import Integration
-from pipeline.steps.work import Work
+from pipeline.steps.clients import Clients
 
 
-def pause(work: Work, name: str) -> None:
+def pause(clients: Clients, name: str) -> None:
     """Let the integration `name` (`Object.market`) rest from now on.
 
     Its digests stay on the records; other markets go on. Raises ConfigurationError for a name that is not
     there, is switched off or was never checked.
     """
-    integration = _switched_on(work, name)
-    work.ledger.state.pause(integration.object, integration.market, work.now())
+    integration = _switched_on(clients, name)
+    clients.ledger.state.pause(integration.object, integration.market, clients.now())
 
 
-def resume(work: Work, name: str) -> datetime:
+def resume(clients: Clients, name: str) -> datetime:
     """Let it go on and return since when changes are read again; safe to repeat."""
-    integration = _switched_on(work, name)
-    return work.ledger.state.resume(integration.object, integration.market, work.now())
+    integration = _switched_on(clients, name)
+    return clients.ledger.state.resume(integration.object, integration.market, clients.now())
 
 
-def _switched_on(work: Work, name: str) -> Integration:
-    known = {i.name: i for i in work.configuration.integrations if i.enabled}
+def _switched_on(clients: Clients, name: str) -> Integration:
+    known = {i.name: i for i in clients.configuration.integrations if i.enabled}
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."
         raise ConfigurationError([f"There is no integration {name!r} that is switched on; {hint}"])
     integration = known[name]
-    if (integration.object, integration.market) not in work.ledger.state.integrations():
+    if (integration.object, integration.market) not in clients.ledger.state.integrations():
         raise ConfigurationError([f"{name} has not been checked yet: run `insights check` first."])
     return integration

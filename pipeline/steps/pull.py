@@ -11,24 +11,35 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.due import Reason, due_after_pull, new_hashes, stale_horizon, standing
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, PARENT_PREFIX, Integration
-from pipeline.core.repeats import REMEMBERED, rests_until
-from pipeline.core.schemas import EXAMPLES_MAX
-from pipeline.core.setup import ObjectSetup
-from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
-from pipeline.core.windows import (
+from pipeline.core.configuration.integration import (
+    DATETIME_FIELD,
+    HASH_FIELD,
+    PARENT_PREFIX,
+    Integration,
+)
+from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, slowed_until
+from pipeline.core.limit.windows import (
     OVERLAP,
     Window,
     newest_daily_pull,
     pull_window,
     stale_before,
 )
-from pipeline.steps.preflight import setup_of
-from pipeline.steps.work import CHANGED_RECORDS, STALE_RECORDS, Work
+from pipeline.core.scoring.due import (
+    Reason,
+    due_after_pull,
+    new_hashes,
+    row_statuses,
+    stale_horizon,
+)
+from pipeline.core.scoring.outputs import EXAMPLES_MAX
+from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
+from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
+from pipeline.steps.preflight import scope_of
 from resources.ledger.state import Lease
-from resources.ledger.waiting import Wishes
-from resources.salesforce.query import moment
+from resources.ledger.waiting import ScoringRequests
+from resources.salesforce.query import parse_datetime
 
 Seen = tuple[int, datetime | None]
 """How many records changed lately, and the newest stamp."""
@@ -65,77 +76,77 @@ class PullSummary:
         return sum(self.due.values())
 
 
-def pulled_work_file(work: Work, name: str) -> str:
+def pulled_work_file(clients: Clients, name: str) -> str:
     """Return the name of the working file that keeps this process's pulled rows until they are scored.
 
     A run that is started again reads its records afresh: what its dead process read may be hours old (R25, R28).
     """
-    return f"pulled-{name.lower()}-{work.run_id}-{work.opened_as}"
+    return f"pulled-{name.lower()}-{clients.run_id}-{clients.opened_as}"
 
 
-def pull(work: Work, lease: Lease) -> PullSummary:
+def pull(clients: Clients, lease: Lease) -> PullSummary:
     """Read what changed since the watermark, put what is due on the waiting list, move the watermark (R14).
 
     Raises BudgetExhausted, NotReady, and the client's errors; the watermark then stands where it stood.
     """
-    with work.pulling():
-        return _pull(work, lease)
+    with clients.pulling():
+        return _pull(clients, lease)
 
 
-def _pull(work: Work, lease: Lease) -> PullSummary:
-    setup = setup_of(work, lease.object)
-    state = work.ledger.state.objects()[lease.object]
+def _pull(clients: Clients, lease: Lease) -> PullSummary:
+    scope = scope_of(clients, lease.object)
+    state = clients.ledger.state.objects()[lease.object]
     window = pull_window(
-        watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=work.org.org_now()
+        watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
-    tables, seen_now = read_changed(work, setup, window, lease)
+    tables, seen_now = read_changed(clients, scope, window, lease)
     with (
-        work.lake.parts(CHANGED_RECORDS, work.today, lease.object, work.run_id) as listed,
-        work.lake.work_parts(pulled_work_file(work, lease.object)) as kept,
+        clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
+        clients.lake.work_parts(pulled_work_file(clients, lease.object)) as kept,
     ):
         for table in tables:
-            is_kept = summary.due_total < work.configuration.settings.daily_record_limit
-            due, decided = _decide(work, lease, setup, table, summary)
+            is_kept = summary.due_total < clients.configuration.settings.daily_record_limit
+            due, decided = _decide(clients, lease, scope, table, summary)
             if due.num_rows:
                 listed.add(decided)
                 if is_kept:
                     kept.add(due)
-    work.ledger.record_pull(
+    clients.ledger.record_pull(
         lease,
         watermark=window.end,
         seen=seen_now,
-        now=work.now(),
+        now=clients.now(),
         expected=state.watermark,
-        resting={i.market for i in setup.resting},
-        day=work.today,
+        resting={i.market for i in scope.resting},
+        day=clients.today,
         counts={"read": summary.read, "not_due": summary.not_due, "due": summary.due_total},
     )
     return summary
 
 
 def read_changed(
-    work: Work, setup: ObjectSetup, window: Window, lease: Lease | None = None
+    clients: Clients, scope: ScoringScope, window: Window, lease: Lease | None = None
 ) -> tuple[Iterator[pa.Table], Seen]:
     """Return the rows of the window, and what the sensor's next question should find: one call asks both sizes.
 
     Where an integration opted in, a contact is also read when its account changed (R18).
     """
-    stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * setup.account_changes
+    stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * scope.account_changes
     inside = AnyOf(
         [
             AllOf([Compare(stamp, ">=", window.start), Compare(stamp, "<", window.end)])
             for stamp in stamps
         ]
     )
-    where = AllOf([inside, *(Compare(name, "=", value) for name, value in setup.filters.items())])
-    next_start = max(window.end - OVERLAP, setup.turned_on_at)
-    questions = probes(setup.object, setup.account_changes, next_start, window.end)
-    size = select(["COUNT(Id) n"], setup.object, where)
-    answers = work.org.ask({"size": size, **questions})
-    soql = select(setup.columns, setup.object, where)
-    rows = _read(work, soql, setup.schema, int(answers["size"][0]["n"]), lease)
-    return rows, seen(setup.object, answers)
+    where = AllOf([inside, *(Compare(name, "=", value) for name, value in scope.filters.items())])
+    next_start = max(window.end - OVERLAP, scope.turned_on_at)
+    questions = probes(scope.object, scope.account_changes, next_start, window.end)
+    size = select(["COUNT(Id) n"], scope.object, where)
+    answers = clients.org.ask({"size": size, **questions})
+    soql = select(scope.columns, scope.object, where)
+    rows = _read(clients, soql, scope.schema, int(answers["size"][0]["n"]), lease)
+    return rows, seen(scope.object, answers)
 
 
 def probes(
@@ -153,12 +164,12 @@ def probes(
 def seen(name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
     """Read the answers to an object's `probes`: one count and one stamp of all of them."""
     own = [rows[0] for question, rows in answers.items() if question.startswith(f"{name} by ")]
-    newest = [stamp for row in own if (stamp := moment(row["newest"]))]
+    newest = [stamp for row in own if (stamp := parse_datetime(row["newest"]))]
     return sum(int(row["n"]) for row in own), max(newest, default=None)
 
 
 def _read(
-    work: Work, soql: str, schema: pa.Schema, size: int, lease: Lease | None
+    clients: Clients, soql: str, schema: pa.Schema, size: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
     """Read by REST what is small, by a bulk job what is large; `size` is about how many rows there are.
 
@@ -169,12 +180,12 @@ def _read(
 
     def renew() -> None:
         if lease is not None:
-            work.renew(lease)
+            clients.renew(lease)
 
     batches = (
-        work.org.query(soql, schema)
+        clients.org.query(soql, schema)
         if size <= REST_ROWS_MAX
-        else work.org.bulk_query(
+        else clients.org.bulk_query(
             soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS, on_progress=renew
         )
     )
@@ -184,24 +195,24 @@ def _read(
 
 
 def _decide(
-    work: Work, lease: Lease, setup: ObjectSetup, table: pa.Table, summary: PullSummary
+    clients: Clients, lease: Lease, scope: ScoringScope, table: pa.Table, summary: PullSummary
 ) -> tuple[pa.Table, pa.Table]:
     """Decide which rows are due, put them on the list; return them whole, and as they are recorded."""
-    stand = standing(setup, table)
-    reasons = due_after_pull(setup, table, stand)
+    statuses = row_statuses(scope, table)
+    reasons = due_after_pull(scope, table, statuses)
     mask = pc.is_valid(reasons)
     due = table.filter(mask)
     due_reasons = pc.drop_null(reasons)
-    hashes = pa.chunked_array([new_hashes(setup, stand)]).filter(mask)
+    hashes = pa.chunked_array([new_hashes(scope, statuses)]).filter(mask)
     summary.read += table.num_rows
     summary.not_due += table.num_rows - due.num_rows
-    summary.conflicts += int(pc.sum(stand.conflicts).as_py() or 0)
+    summary.conflicts += int(pc.sum(statuses.conflicts).as_py() or 0)
     newest = pc.max(table.column("SystemModstamp")).as_py()
     summary.newest_change = max(filter(None, (summary.newest_change, newest)), default=None)
-    wishes = _wishes(work, lease.object, due, due_reasons, hashes, summary)
-    summary.due.update(wishes.reasons)
-    work.ledger.add_wishes(lease, wishes, work.now())
-    work.renew(lease)
+    requests = _requests(clients, lease.object, due, due_reasons, hashes, summary)
+    summary.due.update(requests.reasons)
+    clients.ledger.add_requests(lease, requests, clients.now())
+    clients.renew(lease)
     recorded = pa.table(
         {
             "id": due.column("Id"),
@@ -212,29 +223,29 @@ def _decide(
     return due, recorded
 
 
-def _wishes(
-    work: Work,
+def _requests(
+    clients: Clients,
     name: str,
     due: pa.Table,
     reasons: pa.ChunkedArray,
     hashes: pa.ChunkedArray,
     summary: PullSummary,
-) -> Wishes:
+) -> ScoringRequests:
     """Return the wishes; a record that was scored often in a row waits longer each time (R15)."""
-    now = work.now()
+    now = clients.now()
     ids = due.column("Id").to_pylist()
-    with work.ledger.database.read() as connection:
-        scored = work.ledger.waiting.scored_since(connection, name, ids, now - REMEMBERED)
+    with clients.ledger.database.read() as connection:
+        scored = clients.ledger.waiting.scored_since(connection, name, ids, now - SCORINGS_KEPT_FOR)
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
         lately = scored.get(record_id)
-        not_before[at] = max(now, rests_until(lately[-1]) or now) if lately else now
+        not_before[at] = max(now, slowed_until(lately[-1]) or now) if lately else now
         if not_before[at] > now:
             summary.slowed_down += 1
             if len(summary.slowed_examples) < EXAMPLES_MAX:
                 summary.slowed_examples.append(record_id)
     stamps = _values(due.column("SystemModstamp"))
-    return Wishes(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
+    return ScoringRequests(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -244,52 +255,54 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return [None if at is None else different[at] for at in encoded.indices.to_pylist()]
 
 
-def daily_pull(work: Work, lease: Lease) -> PullSummary:
+def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
     """List the candidates never scored, then those scored too long ago, oldest first (R17).
 
     Lists up to a horizon of days beyond what waits already, so that an org of millions does not fill the
     ledger, and rows that always fail do not head the query for ever (D6).
     """
-    with work.pulling():
-        return _daily_pull(work, lease)
+    with clients.pulling():
+        return _daily_pull(clients, lease)
 
 
-def _daily_pull(work: Work, lease: Lease) -> PullSummary:
-    setup = setup_of(work, lease.object)
+def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
+    scope = scope_of(clients, lease.object)
     summary = PullSummary(object=lease.object)
     ids: list[str] = []
     reasons: list[str] = []
     scored_at: list[datetime | None] = []
-    now = work.now()
-    with work.lake.parts(STALE_RECORDS, work.today, lease.object, work.run_id) as listed:
-        for table in stale_rows(work, setup, lease):
+    now = clients.now()
+    with clients.lake.parts(STALE_RECORDS, clients.today, lease.object, clients.run_id) as listed:
+        for table in stale_rows(clients, scope, lease):
             listed.add(table)
             ids += table.column("id").to_pylist()
             reasons += _values(table.column("reason"))
             scored_at += _values(table.column("scored_at"))
-            work.renew(lease)
+            clients.renew(lease)
     nothing = [None] * len(ids)
-    wishes = Wishes(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
-    summary.read = len(wishes)
+    requests = ScoringRequests(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
+    summary.read = len(requests)
     summary.due.update(reasons)
-    settings = work.configuration.settings
+    settings = clients.configuration.settings
     day = newest_daily_pull(now, settings.daily_pull_time, settings.zone)
-    work.ledger.record_daily_pull(lease, wishes, day=day, now=now, today=work.today)
+    clients.ledger.record_daily_pull(lease, requests, day=day, now=now, today=clients.today)
     return summary
 
 
-def stale_rows(work: Work, setup: ObjectSetup, lease: Lease | None = None) -> Iterator[pa.Table]:
+def stale_rows(
+    clients: Clients, scope: ScoringScope, lease: Lease | None = None
+) -> Iterator[pa.Table]:
     """Read the records of a daily pull: `id`, `reason` and `scored_at`, never scored first, then oldest first."""
-    settings = work.configuration.settings
-    waiting = work.ledger.waiting.ids_waiting(setup.object)
+    settings = clients.configuration.settings
+    waiting = clients.ledger.waiting.ids_waiting(scope.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
-    yield from _left_rows(work, setup, most, lease)
-    if not setup.integrations:
+    yield from _left_rows(clients, scope, most, lease)
+    if not scope.integrations:
         return
-    where = stale_condition(setup, work.now(), settings.refresh_period_days)
-    soql = select(TRACKED.names, setup.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
-    size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
-    for table in _read(work, soql, TRACKED, size, lease):
+    where = stale_condition(scope, clients.now(), settings.refresh_period_days)
+    soql = select(TRACKED.names, scope.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
+    size = min(most, clients.org.count(select(["COUNT()"], scope.object, where)))
+    for table in _read(clients, soql, TRACKED, size, lease):
         scored_at = table.column(DATETIME_FIELD)
         never, old = Reason.NEVER_SCORED.value, Reason.STALE.value
         reasons = pc.if_else(pc.is_null(scored_at), never, old)
@@ -297,17 +310,17 @@ def stale_rows(work: Work, setup: ObjectSetup, lease: Lease | None = None) -> It
 
 
 def _left_rows(
-    work: Work, setup: ObjectSetup, most: int, lease: Lease | None
+    clients: Clients, scope: ScoringScope, most: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
     """Read the records that carry values of an integration that was switched off, to be cleared (R19)."""
-    for integration in setup.left:
+    for integration in scope.left:
         marked = Contains(HASH_FIELD, f".{integration.tag}")
-        others = [Compare(name, "=", value) for name, value in setup.filters.items()]
+        others = [Compare(name, "=", value) for name, value in scope.filters.items()]
         where = AllOf([marked, *others])
-        soql = select(TRACKED.names, setup.object, where, order_by=("Id",), limit=most)
-        size = min(most, work.org.count(select(["COUNT()"], setup.object, where)))
-        for table in _read(work, soql, TRACKED, size, lease):
-            reasons = pa.array([Reason.LEFT.value] * table.num_rows, pa.string())
+        soql = select(TRACKED.names, scope.object, where, order_by=("Id",), limit=most)
+        size = min(most, clients.org.count(select(["COUNT()"], scope.object, where)))
+        for table in _read(clients, soql, TRACKED, size, lease):
+            reasons = pa.array([Reason.CLEANUP.value] * table.num_rows, pa.string())
             yield pa.table(
                 {
                     "id": table.column("Id"),
@@ -317,23 +330,23 @@ def _left_rows(
             )
 
 
-def stale_condition(setup: ObjectSetup, now: datetime, refresh_period_days: int) -> Condition:
+def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int) -> Condition:
     """Return the condition that the records of a daily pull meet: candidates never scored or too old."""
     before = stale_before(now, refresh_period_days)
     per_market: list[Condition] = []
-    for integration in setup.integrations:
+    for integration in scope.integrations:
         age = AnyOf(
             [
                 Compare(DATETIME_FIELD, "=", None),
                 Compare(
                     DATETIME_FIELD,
                     "<",
-                    _next_second(stale_horizon(setup, integration.market, before)),
+                    _next_second(stale_horizon(scope, integration.market, before)),
                 ),
             ]
         )
-        per_market.append(AllOf([*_candidate_conditions(setup, integration), age]))
-    others = [Compare(name, "=", value) for name, value in setup.filters.items()]
+        per_market.append(AllOf([*_candidate_conditions(scope, integration), age]))
+    others = [Compare(name, "=", value) for name, value in scope.filters.items()]
     return AllOf([*others, AnyOf(per_market)])
 
 
@@ -346,14 +359,14 @@ def _next_second(moment: datetime) -> datetime:
     return whole if whole == moment else whole + timedelta(seconds=1)
 
 
-def _candidate_conditions(setup: ObjectSetup, integration: Integration) -> list[Condition]:
+def _candidate_conditions(scope: ScoringScope, integration: Integration) -> list[Condition]:
     """Return what makes a record a candidate of the integration, and of no other that writes its fields (R6)."""
     conditions: list[Condition] = []
     if integration.candidate_field:
         conditions.append(Compare(integration.candidate_field, "=", True))
     conditions += [
         Compare(other.candidate_field, "=", False)
-        for other in setup.conflicting(integration)
+        for other in scope.conflicting(integration)
         if other.candidate_field
     ]
     return conditions

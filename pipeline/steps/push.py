@@ -12,10 +12,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.errors import LeaseLost
-from pipeline.core.fields import DATETIME, ObjectDescribe
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
-from pipeline.core.row_faults import (
+from pipeline.core.limit.row_faults import (
     FIELD_NOT_WRITABLE,
     JOB_FAILED,
     NO_RESULT,
@@ -24,8 +23,8 @@ from pipeline.core.row_faults import (
     RowFault,
     fault_of,
 )
-from pipeline.core.soql import In, select
-from pipeline.core.update import (
+from pipeline.core.org_fit.fields import DATETIME, ObjectDescribe
+from pipeline.core.scoring.results import (
     PARENT_ID,
     PARTIAL_CODE,
     PARTIAL_HELD_FOR,
@@ -33,7 +32,8 @@ from pipeline.core.update import (
     UPDATE,
     rows_to_send,
 )
-from pipeline.steps.work import PUSHED, Work
+from pipeline.core.soql import In, select
+from pipeline.steps.clients import PUSHED, Clients
 from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
 from resources.salesforce.bulk import JobInfo
@@ -87,15 +87,15 @@ class PushSummary:
     newest_change_seconds: float | None = None
 
 
-def push(work: Work, lease: Lease) -> PushSummary:
+def push(clients: Clients, lease: Lease) -> PushSummary:
     """Push every scored segment of the object, and settle those that an earlier run began to push."""
     summary = PushSummary(object=lease.object)
     refused: CallRefused | None = None
-    _abort_forgotten_jobs(work, lease.object)
-    for segment in work.ledger.claims.unfinished(lease.object):
+    _abort_forgotten_jobs(clients, lease.object)
+    for segment in clients.ledger.claims.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
             try:
-                _SegmentPush(work, lease, segment, summary).run()
+                _SegmentPush(clients, lease, segment, summary).run()
             except CallRefused as error:  # the segments behind it are pushed all the same
                 refused = refused or error
     if refused is not None:
@@ -103,21 +103,21 @@ def push(work: Work, lease: Lease) -> PushSummary:
     return summary
 
 
-def _abort_forgotten_jobs(work: Work, name: str) -> None:
+def _abort_forgotten_jobs(clients: Clients, name: str) -> None:
     """Abort the jobs that we once made and the ledger does not know: it was restored from a backup (D3).
 
     One that is at work as well: it would go on writing what is pushed anew. What it wrote, its records tell.
     """
-    known = work.ledger.claims.job_states(work.lake.noted_jobs(name))
-    for job_id in work.lake.noted_jobs(name):
+    known = clients.ledger.claims.job_states(clients.lake.noted_jobs(name))
+    for job_id in clients.lake.noted_jobs(name):
         if job_id not in known:
             try:
-                if not work.org.job(job_id).has_ended:
-                    work.org.abort_job(job_id)
+                if not clients.org.job(job_id).has_ended:
+                    clients.org.abort_job(job_id)
             except JobRefused:
                 pass  # deleted meanwhile
         if known.get(job_id) not in ("open", "closed"):
-            work.lake.forget_job(name, job_id)
+            clients.lake.forget_job(name, job_id)
 
 
 def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
@@ -206,7 +206,7 @@ class _Tally:
 class _SegmentPush:
     """One segment on its way: its jobs so far, and how its rows have ended."""
 
-    work: Work
+    clients: Clients
     lease: Lease
     segment: Segment
     summary: PushSummary
@@ -223,7 +223,7 @@ class _SegmentPush:
 
         Sorted by parent: contacts of one account lock it for one another (API notes 3.3).
         """
-        update = self.work.lake.read_work(self.segment.segment_id)
+        update = self.clients.lake.read_work(self.segment.segment_id)
         if update is not None and PARENT_ID in update.column_names:
             update = update.sort_by([(PARENT_ID, "ascending"), ("Id", "ascending")])
         return update
@@ -245,7 +245,7 @@ class _SegmentPush:
     @cached_property
     def keeps_values(self) -> bool:
         """Whether the object's integrations all persist; a message may quote a value of any of them (R24)."""
-        return all(i.persist for i in self.work.configuration.of_object(self.segment.object))
+        return all(i.persist for i in self.clients.configuration.of_object(self.segment.object))
 
     def run(self) -> None:
         """Settle the jobs that exist, push what is left, settle the segment; a job at work is left to a later run."""
@@ -259,8 +259,8 @@ class _SegmentPush:
 
         Another run's segment may come from a ledger that was restored, and have had jobs that it does not know.
         """
-        claims, org = self.work.ledger.claims, self.work.org
-        self.is_unsure = self.segment.run_id != self.work.run_id
+        claims, org = self.clients.ledger.claims, self.clients.org
+        self.is_unsure = self.segment.run_id != self.clients.run_id
         for job in claims.jobs(self.segment.segment_id):
             if job.state == "aborted":
                 continue
@@ -273,18 +273,18 @@ class _SegmentPush:
                     return False
             except JobRefused:
                 # Deleted in Setup, or older than the org keeps jobs: the records themselves tell (D3).
-                claims.set_job_state(job.job_id, "lost", self.work.now())
+                claims.set_job_state(job.job_id, "lost", self.clients.now())
                 self.is_unsure = True
         return True
 
     def _settle_earlier_job(self, job: PushJob) -> bool:
         """Abort the job if it is open, or has not ended for a day; else take its results; False while it works."""
-        if self.work.org.job(job.job_id).state == "Open":
+        if self.clients.org.job(job.job_id).state == "Open":
             self._abort(job.job_id)
             return True
         info = self._ended(job.job_id, EARLIER_JOB_SECONDS)
-        if not info.has_ended and self.work.now() - job.created_at > JOB_GIVEN_UP_AFTER:
-            info = self.work.org.abort_job(job.job_id)
+        if not info.has_ended and self.clients.now() - job.created_at > JOB_GIVEN_UP_AFTER:
+            info = self.clients.org.abort_job(job.job_id)
             self.is_unsure = True
         if info.has_ended and self._take_results(info) < job.rows:
             self.is_unsure = True
@@ -294,7 +294,7 @@ class _SegmentPush:
         """Push what has no result yet, in a first job and small ones; False where a job is still at work."""
         if self._rest().num_rows == 0:
             return True
-        if self.work.calls_left() < PUSH_CALLS:
+        if self.clients.calls_remaining() < PUSH_CALLS:
             return False  # not begun: the next day dissolves or pushes it (R21)
         if self.is_unsure:
             self._take_written(self._rest().column("Id").to_pylist())
@@ -320,7 +320,7 @@ class _SegmentPush:
     def _cannot_be_written(self) -> bool:
         """Look once more whether every column can be written; if not, the rows fail without a job."""
         rest = self._rest()
-        hidden = not_writable(rest, self.work.org.describe(self.segment.object))
+        hidden = not_writable(rest, self.clients.org.describe(self.segment.object))
         for record_id in rest.column("Id").to_pylist() if hidden else ():
             self.tally.failed(record_id, FIELD_NOT_WRITABLE, hidden, "")
         return bool(hidden)
@@ -331,12 +331,12 @@ class _SegmentPush:
         The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3);
         beside the lake's working files as well, since a ledger that is restored from a backup has forgotten it.
         """
-        org, claims, segment = self.work.org, self.work.ledger.claims, self.segment
+        org, claims, segment = self.clients.org, self.clients.ledger.claims, self.segment
         csv = update_csv(*rows_to_send(rest))
         job_id = org.create_ingest_job(segment.object)
-        now = self.work.now()
+        now = self.clients.now()
         job = PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, "open", now)
-        self.work.lake.note_job(segment.object, job_id)
+        self.clients.lake.note_job(segment.object, job_id)
         try:
             claims.record_job(self.lease, job)
         except LeaseLost:
@@ -358,14 +358,14 @@ class _SegmentPush:
 
     def _abort(self, job_id: str) -> None:
         """Stop a job; should it have begun after all, the records tell what it wrote."""
-        if self.work.org.abort_job(job_id).processed:
+        if self.clients.org.abort_job(job_id).processed:
             self.is_unsure = True
-        self.work.ledger.claims.set_job_state(job_id, "aborted", self.work.now())
+        self.clients.ledger.claims.set_job_state(job_id, "aborted", self.clients.now())
 
     def _ended(self, job_id: str, deadline_seconds: int, rows: int = 0) -> JobInfo:
         """Return the job once it has ended, or as it stands at the deadline; the lease is renewed at each look (D3)."""
-        return self.work.org.wait_for_job(
-            job_id, deadline_seconds, on_look=lambda: self.work.renew(self.lease), rows=rows
+        return self.clients.org.wait_for_job(
+            job_id, deadline_seconds, on_poll=lambda: self.clients.renew(self.lease), rows=rows
         )
 
     def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> int:
@@ -373,7 +373,7 @@ class _SegmentPush:
 
         What a job says nothing of may have been written all the same: the records tell. The others failed with it.
         """
-        results = self.work.org.results(info, sent=len(sent) or None)
+        results = self.clients.org.results(info, sent=len(sent) or None)
         tally = self.tally
         succeeded = results.succeeded_ids.to_pylist()
         tally.written(succeeded, self.partial, info.id)
@@ -388,7 +388,7 @@ class _SegmentPush:
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
         for record_id in self._take_written([i for i in sent if i not in known]):
             tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
-        self.work.ledger.claims.set_job_state(info.id, "settled", self.work.now())
+        self.clients.ledger.claims.set_job_state(info.id, "settled", self.clients.now())
         return len(known)
 
     def _take_written(self, ids: Sequence[str]) -> list[str]:
@@ -402,7 +402,7 @@ class _SegmentPush:
         new = self.update.select(["Id", UPDATE + HASH_FIELD])
         hashes = dict(zip(*(column.to_pylist() for column in new.columns), strict=True))
         written: set[str] = set()
-        for batch in self.work.org.read_by_ids(self._tracked, list(ids), TRACKED):
+        for batch in self.clients.org.read_by_ids(self._tracked, list(ids), TRACKED):
             rows = zip(*(batch.column(n).to_pylist() for n in TRACKED.names), strict=True)
             for record_id, stamp, digest in rows:
                 if stamp == self.segment.stamp:
@@ -418,24 +418,24 @@ class _SegmentPush:
         """Return Salesforce's message as it may be kept: without values where persist is off."""
         if not message or self.keeps_values:
             return message or ""
-        return without_values(message, self.work.describe(self.segment.object).fields)
+        return without_values(message, self.clients.describe(self.segment.object).fields)
 
     def _settle(self) -> None:
         """End the segment in the ledger, keep its results in the lake, forget its working file."""
-        work, summary, outcome = self.work, self.summary, self.tally.outcome()
-        now, org_now = work.now(), work.org.org_now()
+        clients, summary, outcome = self.clients, self.summary, self.tally.outcome()
+        now, org_now = clients.now(), clients.org.org_now()
         self._keep()
-        changed = work.ledger.claims.settle_rows(
+        changed = clients.ledger.claims.settle_rows(
             self.lease, self.segment, outcome, now=now, org_now=org_now
         )
         if changed and outcome.pushed:
             summary.newest_change = max(filter(None, (summary.newest_change, changed)))
             summary.newest_change_seconds = (org_now - summary.newest_change).total_seconds()
-        ended = work.ledger.claims.settle(self.lease, self.segment, now)
-        work.lake.delete_work(self.segment.segment_id)
-        for job in work.ledger.claims.jobs(self.segment.segment_id):
-            work.lake.forget_job(self.segment.object, job.job_id)
-        work.renew(self.lease)
+        ended = clients.ledger.claims.settle(self.lease, self.segment, now)
+        clients.lake.delete_work(self.segment.segment_id)
+        for job in clients.ledger.claims.jobs(self.segment.segment_id):
+            clients.lake.forget_job(self.segment.object, job.job_id)
+        clients.renew(self.lease)
         summary.settled += ended.pushed + ended.failed + ended.gone
         summary.pushed += ended.pushed
         summary.failed += ended.failed
@@ -450,4 +450,4 @@ class _SegmentPush:
         """Keep ids, results, codes and messages (R24)."""
         table, segment = self.tally.table(), self.segment
         if table.num_rows:
-            self.work.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)
+            self.clients.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.core.errors import ConfigurationError, NotReady
-from pipeline.core.plan import last_day
+from pipeline.core.limit.pace import last_day
 from pipeline.core.soql import select
-from pipeline.steps.preflight import setup_of
+from pipeline.steps.clients import Clients
+from pipeline.steps.preflight import scope_of
 from pipeline.steps.pull import stale_condition
-from pipeline.steps.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class Rescore:
         return sum(self.records.values())
 
 
-def rescore(work: Work, objects: Collection[str] = (), markets: Collection[str] = ()) -> Rescore:
+def rescore(
+    clients: Clients, objects: Collection[str] = (), markets: Collection[str] = ()
+) -> Rescore:
     """Make every candidate of the chosen integrations due again, and have today's daily pull begin with them.
 
     An integration is chosen by its object, its market, or both; with neither, nothing is and ConfigurationError is
@@ -37,42 +39,42 @@ def rescore(work: Work, objects: Collection[str] = (), markets: Collection[str] 
     """
     chosen = [
         (i.object, i.market)
-        for i in work.configuration.integrations
+        for i in clients.configuration.integrations
         if i.enabled
         and (objects or markets)
         and (not objects or i.object in objects)
         and (not markets or i.market in markets)
     ]
-    known = work.ledger.state.integrations()
+    known = clients.ledger.state.integrations()
     ready = [key for key in chosen if key in known and known[key].enabled_at]
     if not ready:
-        raise ConfigurationError([_nothing_chosen(work, chosen)])
-    work.ledger.state.renew_rollout(ready, work.now())
+        raise ConfigurationError([_nothing_chosen(clients, chosen)])
+    clients.ledger.state.renew_rollout(ready, clients.now())
     names: list[str] = sorted({name for name, _ in ready})
-    records = {name: _to_be_scored(work, name) for name in names}
-    limit = work.configuration.settings.daily_record_limit
-    left = work.ledger.claims.day_use(work.today, limit).left
+    records = {name: _to_be_scored(clients, name) for name in names}
+    limit = clients.configuration.settings.daily_record_limit
+    left = clients.ledger.claims.day_use(clients.today, limit).left
     return Rescore(
         integrations=[f"{name}.{market}" for name, market in ready],
         records=records,
-        done_on=last_day(work.today, sum(records.values()), left, limit),
+        done_on=last_day(clients.today, sum(records.values()), left, limit),
     )
 
 
-def _to_be_scored(work: Work, name: str) -> int:
+def _to_be_scored(clients: Clients, name: str) -> int:
     """Count the object's records that daily pulls will list; 0 while none of its integrations runs."""
     try:
-        setup = setup_of(work, name)
+        scope = scope_of(clients, name)
     except NotReady:
         return 0
-    settings = work.configuration.settings
-    where = stale_condition(setup, work.now(), settings.refresh_period_days)
-    return work.org.count(select(["COUNT()"], name, where))
+    settings = clients.configuration.settings
+    where = stale_condition(scope, clients.now(), settings.refresh_period_days)
+    return clients.org.count(select(["COUNT()"], name, where))
 
 
-def _nothing_chosen(work: Work, chosen: Collection[tuple[str, str]]) -> str:
+def _nothing_chosen(clients: Clients, chosen: Collection[tuple[str, str]]) -> str:
     if chosen:
         names = ", ".join(f"{name}.{market}" for name, market in chosen)
         return f"{names}: not checked or not ready yet; run `insights check` first."
-    known = ", ".join(i.name for i in work.configuration.integrations if i.enabled) or "none"
+    known = ", ".join(i.name for i in clients.configuration.integrations if i.enabled) or "none"
     return f"Name an object or a market that an integration is switched on for; there are {known}."

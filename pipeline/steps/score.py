@@ -10,16 +10,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.due import LANES, Reason, Standing, any_of, due_after_pull, standing
+from pipeline.core.configuration.integration import DATETIME_FIELD, OBJECTS, Integration
+from pipeline.core.configuration.market import Market
 from pipeline.core.errors import ConfigurationError, ModelFailed, NotReady
-from pipeline.core.fields import Field
-from pipeline.core.integration import DATETIME_FIELD, OBJECTS, Integration
-from pipeline.core.market import Market
-from pipeline.core.row_faults import SEGMENT_GAVE_UP
-from pipeline.core.schemas import EXAMPLES_MAX, Validated, unusable, validated
-from pipeline.core.setup import ObjectSetup
-from pipeline.core.soql import AllOf, Compare, In, select
-from pipeline.core.update import (
+from pipeline.core.limit.row_faults import SEGMENT_GAVE_UP
+from pipeline.core.org_fit.fields import Field
+from pipeline.core.scoring.due import LANES, Reason, RowStatus, any_of, due_after_pull, row_statuses
+from pipeline.core.scoring.outputs import EXAMPLES_MAX, Validated, unusable, validated
+from pipeline.core.scoring.results import (
     MarketResult,
     SegmentResult,
     held_problems,
@@ -28,15 +26,17 @@ from pipeline.core.update import (
     segment_result,
     without_broken_rows,
 )
-from pipeline.steps.preflight import setup_of
-from pipeline.steps.pull import pulled_work_file
-from pipeline.steps.work import (
+from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.soql import AllOf, Compare, In, select
+from pipeline.steps.clients import (
     CHANGED_RECORDS,
     PULL_RESERVE_CALLS,
     SCORED,
     STALE_RECORDS,
-    Work,
+    Clients,
 )
+from pipeline.steps.preflight import scope_of
+from pipeline.steps.pull import pulled_work_file
 from resources.ledger.claims import Outcome, RowFailure, Segment, SegmentState
 from resources.ledger.counts import RANK, SCORE, name_of
 from resources.ledger.state import Lease
@@ -81,40 +81,40 @@ class ScoreSummary:
     segments_refused: int = 0
 
 
-def score(work: Work, lease: Lease, first: int | None = None) -> ScoreSummary:
+def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSummary:
     """Score what an earlier run left claimed, then claim and score segments until nothing more may be.
 
     With `first`, no more than so many records are claimed; the others wait (R31).
     Segments of days gone by that no job was recorded for are dissolved: their rows wait again (D3). A market that
     failed as a whole is tried with a few records first, and left out while it fails (R23).
     """
-    _forget_leftovers(work, lease.object)
+    _forget_leftovers(clients, lease.object)
     try:
-        return _score(work, lease, first)
+        return _score(clients, lease, first)
     finally:
-        work.lake.delete_work(pulled_work_file(work, lease.object))
+        clients.lake.delete_work(pulled_work_file(clients, lease.object))
 
 
-def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
-    setup = setup_of(work, lease.object)
+def _score(clients: Clients, lease: Lease, first: int | None) -> ScoreSummary:
+    scope = scope_of(clients, lease.object)
     summary = ScoreSummary(object=lease.object)
-    summary.markets = {name: market.version for name, market in setup.markets.items()}
-    for segment in work.ledger.claims.unfinished(lease.object):
-        _resume(work, lease, setup, segment, summary)
-    _remember_scored_files(work)
-    pulled = _pulled_ids(work, lease.object)
+    summary.markets = {name: market.version for name, market in scope.markets.items()}
+    for segment in clients.ledger.claims.unfinished(lease.object):
+        _resume(clients, lease, scope, segment, summary)
+    _remember_scored_files(clients)
+    pulled = _pulled_ids(clients, lease.object)
     pulled_rows = len(pulled)
-    for market in _markets_on_trial(work, setup):
-        trial = _claim(work, lease, held_for=market)
+    for market in _markets_on_trial(clients, scope):
+        trial = _claim(clients, lease, held_for=market)
         if trial is not None:
-            _score_claimed(work, lease, setup, trial, pulled, summary)
-    running: ObjectSetup | None = setup
-    while running := _without_failed(work, running, summary):
-        claimed = _claim(work, lease, most=None if first is None else first - summary.claimed)
+            _score_claimed(clients, lease, scope, trial, pulled, summary)
+    running: ScoringScope | None = scope
+    while running := _without_failed(clients, running, summary):
+        claimed = _claim(clients, lease, most=None if first is None else first - summary.claimed)
         if claimed is None:
             break
         scored, for_markets = summary.scored, summary.waits_for_markets
-        _score_claimed(work, lease, running, claimed, pulled, summary)
+        _score_claimed(clients, lease, running, claimed, pulled, summary)
         if summary.waits_for_markets > for_markets and summary.scored == scored and running.resting:
             # Nothing is charged for such rows: without an end here, one run might read all that wait for a market.
             break
@@ -122,17 +122,17 @@ def _score(work: Work, lease: Lease, first: int | None) -> ScoreSummary:
     return summary
 
 
-def _forget_leftovers(work: Work, name: str) -> None:
+def _forget_leftovers(clients: Clients, name: str) -> None:
     """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
-    unfinished = {segment.segment_id for segment in work.ledger.claims.unfinished(name)}
-    work.lake.forget_work_of(name, but=unfinished | {pulled_work_file(work, name)})
+    unfinished = {segment.segment_id for segment in clients.ledger.claims.unfinished(name)}
+    clients.lake.forget_work_of(name, but=unfinished | {pulled_work_file(clients, name)})
 
 
-def _pulled_ids(work: Work, name: str) -> pa.Array:
+def _pulled_ids(clients: Clients, name: str) -> pa.Array:
     """Return the due records that this run's own pull listed, each once; none where it did not pull."""
     parts = [pa.chunked_array([], pa.string())]
     for asset in (CHANGED_RECORDS, STALE_RECORDS):
-        listed = work.lake.read_file(asset, work.today, name, work.run_id, columns=["id"])
+        listed = clients.lake.read_file(asset, clients.today, name, clients.run_id, columns=["id"])
         if listed is not None:
             parts.append(listed.column("id"))
     return pc.unique(
@@ -141,99 +141,102 @@ def _pulled_ids(work: Work, name: str) -> pa.Array:
 
 
 def _resume(
-    work: Work, lease: Lease, setup: ObjectSetup, segment: Segment, summary: ScoreSummary
+    clients: Clients, lease: Lease, scope: ScoringScope, segment: Segment, summary: ScoreSummary
 ) -> None:
-    claims = work.ledger.claims
+    claims = clients.ledger.claims
     if claims.jobs(segment.segment_id):
         summary.resumed += segment.rows
         return
-    if segment.day < work.today:
-        claims.dissolve(lease, segment, work.now())
-        work.lake.delete_work(segment.segment_id)
+    if segment.day < clients.today:
+        claims.dissolve(lease, segment, clients.now())
+        clients.lake.delete_work(segment.segment_id)
         return
-    if segment.state == SegmentState.SCORED and work.lake.read_work(segment.segment_id) is not None:
+    if (
+        segment.state == SegmentState.SCORED
+        and clients.lake.read_work(segment.segment_id) is not None
+    ):
         summary.segments.append(segment.segment_id)
         summary.resumed += segment.rows
         return
-    _score_segment(work, lease, setup, segment, summary)
+    _score_segment(clients, lease, scope, segment, summary)
 
 
-def _remember_scored_files(work: Work) -> None:
+def _remember_scored_files(clients: Clients) -> None:
     """Raise the day's use to what its scored files hold, of all objects: the ledger may come from a backup (D3)."""
     by_lane: Counter[tuple[str, str]] = Counter()
     for name in OBJECTS:
-        for reason, rows in work.lake.counted(SCORED, work.today, name, "reason").items():
+        for reason, rows in clients.lake.counted(SCORED, clients.today, name, "reason").items():
             by_lane[name, LANES[Reason(reason)].value] += rows
     if by_lane:
-        limit = work.configuration.settings.daily_record_limit
-        work.ledger.claims.raise_used(work.today, by_lane, limit)
+        limit = clients.configuration.settings.daily_record_limit
+        clients.ledger.claims.raise_used(clients.today, by_lane, limit)
 
 
-def _markets_on_trial(work: Work, setup: ObjectSetup) -> list[str]:
+def _markets_on_trial(clients: Clients, scope: ScoringScope) -> list[str]:
     """Return the held markets whose trial is due; one that no record of the object waits for needs none."""
     return [
         market
-        for market in sorted(set(work.ledger.holds.all()) & set(setup.markets))
-        if work.ledger.waiting.waiting_for(market, setup.object)
+        for market in sorted(set(clients.ledger.holds.all()) & set(scope.markets))
+        if clients.ledger.waiting.waiting_for(market, scope.object)
     ]
 
 
 def _without_failed(
-    work: Work, setup: ObjectSetup | None, summary: ScoreSummary
-) -> ObjectSetup | None:
+    clients: Clients, scope: ScoringScope | None, summary: ScoreSummary
+) -> ScoringScope | None:
     """Return the setup without the markets that have failed in this run; None where none is left."""
-    if setup is None or not summary.markets_failed.keys() & setup.markets.keys():
-        return setup
+    if scope is None or not summary.markets_failed.keys() & scope.markets.keys():
+        return scope
     try:
-        return setup_of(work, setup.object)
+        return scope_of(clients, scope.object)
     except NotReady:
         return None
 
 
 def _claim(
-    work: Work, lease: Lease, held_for: str | None = None, most: int | None = None
+    clients: Clients, lease: Lease, held_for: str | None = None, most: int | None = None
 ) -> Segment | None:
-    settings = work.configuration.settings
+    settings = clients.configuration.settings
     rows_max = settings.segment_records_max
     if held_for is not None:
         rows_max = min(rows_max, TRIAL_RECORDS)
     if most is not None:
         rows_max = min(rows_max, most)
-    if rows_max <= 0 or work.calls_left() < PULL_RESERVE_CALLS:
+    if rows_max <= 0 or clients.calls_remaining() < PULL_RESERVE_CALLS:
         return None
-    awaited = work.daily_pulls_awaited()
-    return work.ledger.claims.claim(
+    awaited = clients.awaited_daily_pulls()
+    return clients.ledger.claims.claim(
         lease,
-        day=work.today,
-        now=work.now(),
-        now_local=work.local_now,
+        day=clients.today,
+        now=clients.now(),
+        now_local=clients.local_now,
         policy=settings.day_policy,
         daily_pulls_done=not awaited,
         awaited=awaited,
         rows_max=rows_max,
-        run_id=work.run_id,
+        run_id=clients.run_id,
         held_for=held_for,
     )
 
 
 def _score_claimed(
-    work: Work,
+    clients: Clients,
     lease: Lease,
-    setup: ObjectSetup,
+    scope: ScoringScope,
     segment: Segment,
     pulled: pa.Array,
     summary: ScoreSummary,
 ) -> None:
-    rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
+    rows = clients.ledger.waiting.reasons_of_segment(segment.segment_id)
     of_pull = pc.is_in(pa.array(list(rows), pa.string()), value_set=pulled)
     summary.pulled_claimed += pc.sum(of_pull).as_py() or 0
-    _score_segment(work, lease, setup, segment, summary, rows)
+    _score_segment(clients, lease, scope, segment, summary, rows)
 
 
 def _score_segment(
-    work: Work,
+    clients: Clients,
     lease: Lease,
-    setup: ObjectSetup,
+    scope: ScoringScope,
     segment: Segment,
     summary: ScoreSummary,
     rows: dict[str, str] | None = None,
@@ -242,60 +245,62 @@ def _score_segment(
 
     `rows` are the segment's records, each with why it was claimed, where the caller knows them.
     """
-    claims = work.ledger.claims
+    claims = clients.ledger.claims
     if rows is None:
-        rows = work.ledger.waiting.reasons_of_segment(segment.segment_id)
+        rows = clients.ledger.waiting.reasons_of_segment(segment.segment_id)
     summary.claimed += len(rows)
     summary.by_reason.update(rows.values())
     summary.segments.append(segment.segment_id)
-    fingerprints = {i.market: i.fingerprint(setup.markets[i.market]) for i in setup.integrations}
-    resting = {i.market for i in setup.resting}
+    fingerprints = {i.market: i.fingerprint(scope.markets[i.market]) for i in scope.integrations}
+    resting = {i.market for i in scope.resting}
     attempts = claims.begin_attempt(lease, segment, fingerprints, resting)
     if attempts > SEGMENT_ATTEMPTS_MAX:
-        _give_up(work, lease, segment, list(rows))
+        _give_up(clients, lease, segment, list(rows))
         summary.set_aside += len(rows)
         summary.set_aside_by_code[SEGMENT_GAVE_UP] += len(rows)
         return
-    table, stand = candidates(work, setup, list(rows))
-    done = _done_already(work, setup, segment, table, stand)
+    table, statuses = candidates(clients, scope, list(rows))
+    done = _done_already(clients, scope, segment, table, statuses)
     if done:
         claims.withdraw(lease, segment, done)
         summary.claimed -= len(done)
         summary.by_reason.subtract(rows.pop(record_id) for record_id in done)
         table = table.filter(pc.invert(pc.is_in(table.column("Id"), pa.array(done))))
-        stand = standing(setup, table)
+        statuses = row_statuses(scope, table)
     results: dict[str, MarketResult] = {}
     before = distribution(summary)
-    for integration in setup.integrations:
-        results[integration.market] = score_market(work, setup, integration, table, stand, summary)
-        work.renew(lease)  # each call ends within a lease; several slow ones together may not
-    result = _checked(segment_result(setup, segment.stamp, table, stand, results, rows), summary)
+    for integration in scope.integrations:
+        results[integration.market] = score_market(
+            clients, scope, integration, table, statuses, summary
+        )
+        clients.renew(lease)  # each call ends within a lease; several slow ones together may not
+    result = _checked(segment_result(scope, segment.stamp, table, statuses, results, rows), summary)
     gone = sorted(rows.keys() - set(table.column("Id").to_pylist()))
     failed = [
         RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
     ]
     claims.note_inputs(lease, segment, result.inputs)
-    _settle_early(work, lease, segment, Outcome(failed=failed, gone=gone))
+    _settle_early(clients, lease, segment, Outcome(failed=failed, gone=gone))
     summary.set_aside += len(failed)
     summary.set_aside_by_code.update(failure.code for failure in failed)
     summary.waits_for_markets += sum(failure.held_for is not None for failure in failed)
     summary.gone += len(gone)
     summary.scored += result.update.num_rows
     if result.update.num_rows:
-        work.lake.write_work(segment.segment_id, result.update)
+        clients.lake.write_work(segment.segment_id, result.update)
     else:
-        work.lake.delete_work(segment.segment_id)
+        clients.lake.delete_work(segment.segment_id)
     if result.update.num_rows or attempts > 1:
-        work.lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
+        clients.lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
     counted = distribution(summary) - before
     counted["scored"] = result.update.num_rows
     claims.mark_scored(lease, segment, counted)
-    _hold_or_release(work, results, summary)
-    work.renew(lease)
+    _hold_or_release(clients, results, summary)
+    clients.renew(lease)
 
 
 def _done_already(
-    work: Work, setup: ObjectSetup, segment: Segment, table: pa.Table, stand: Standing
+    clients: Clients, scope: ScoringScope, segment: Segment, table: pa.Table, statuses: RowStatus
 ) -> list[str]:
     """Return the new and changed rows that were scored since they were asked for: the ledger had forgotten it.
 
@@ -303,15 +308,15 @@ def _done_already(
     stamp is later than the request and than every market's renewal (R17). A row of an earlier run of this segment, whose
     stamp it carries, is settled by the push (D3).
     """
-    same = pc.is_null(due_after_pull(setup, table, stand))
+    same = pc.is_null(due_after_pull(scope, table, statuses))
     if not pc.any(same).as_py():
         return []
     rows = table.filter(same)
     stamps = dict(
         zip(rows.column("Id").to_pylist(), rows.column(DATETIME_FIELD).to_pylist(), strict=True)
     )
-    asked = work.ledger.waiting.requested_at(segment.segment_id, stamps)
-    renewed = max(setup.enabled_at[i.market] for i in setup.integrations)
+    asked = clients.ledger.waiting.requested_at(segment.segment_id, stamps)
+    renewed = max(scope.enabled_at[i.market] for i in scope.integrations)
     return [
         record_id
         for record_id, requested_at in asked.items()
@@ -321,52 +326,54 @@ def _done_already(
     ]
 
 
-def _give_up(work: Work, lease: Lease, segment: Segment, ids: Sequence[str]) -> None:
+def _give_up(clients: Clients, lease: Lease, segment: Segment, ids: Sequence[str]) -> None:
     message = (
         f"Scoring the segment {segment.segment_id} ended abnormally {SEGMENT_ATTEMPTS_MAX} times; its records "
         "are tried again later, in other segments."
     )
     failures = [RowFailure(i, SEGMENT_GAVE_UP, message) for i in ids]
-    _settle_early(work, lease, segment, Outcome(failed=failures))
-    work.lake.delete_work(segment.segment_id)
-    work.ledger.claims.mark_scored(lease, segment)
+    _settle_early(clients, lease, segment, Outcome(failed=failures))
+    clients.lake.delete_work(segment.segment_id)
+    clients.ledger.claims.mark_scored(lease, segment)
 
 
-def _settle_early(work: Work, lease: Lease, segment: Segment, outcome: Outcome) -> None:
+def _settle_early(clients: Clients, lease: Lease, segment: Segment, outcome: Outcome) -> None:
     if outcome.failed or outcome.gone:
-        now = work.now()
-        work.ledger.claims.settle_rows(lease, segment, outcome, now=now, org_now=now)
+        now = clients.now()
+        clients.ledger.claims.settle_rows(lease, segment, outcome, now=now, org_now=now)
 
 
-def candidates(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> tuple[pa.Table, Standing]:
+def candidates(
+    clients: Clients, scope: ScoringScope, ids: Sequence[str]
+) -> tuple[pa.Table, RowStatus]:
     """Return the records that a market scores now, or would were it not held; the others are left alone."""
-    table = _inputs(work, setup, ids)
-    stand = standing(setup, table)
-    masks = [*stand.candidates.values(), *stand.leaves.values()]
-    waits = {**resting_problems(setup, table), **held_problems(setup, table)}
+    table = _inputs(clients, scope, ids)
+    statuses = row_statuses(scope, table)
+    masks = [*statuses.candidates.values(), *statuses.leaves.values()]
+    waits = {**resting_problems(scope, table), **held_problems(scope, table)}
     if waits:
         every = pa.array(range(table.num_rows), pa.int64())
         among = pc.is_in(every, value_set=pa.array(list(waits), pa.int64()))
         masks.append(pa.chunked_array([among]))
     wanted = any_of(masks, table.num_rows)
     if pc.all(wanted).as_py():
-        return table, stand
+        return table, statuses
     table = table.filter(wanted)
-    return table, standing(setup, table)
+    return table, row_statuses(scope, table)
 
 
-def _inputs(work: Work, setup: ObjectSetup, ids: Sequence[str]) -> pa.Table:
+def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
     """Return the records' current inputs: from this run's pull where it read them, else read by id."""
     wanted = pa.array(ids, pa.string())
-    file = pulled_work_file(work, setup.object)
-    own = _last_of_each(work.lake.work_rows(file, setup.schema, "Id", wanted))
+    file = pulled_work_file(clients, scope.object)
+    own = _last_of_each(clients.lake.work_rows(file, scope.schema, "Id", wanted))
     parts = [own]
     if own.num_rows < len(wanted):
         known = pc.is_in(wanted, value_set=own.column("Id").combine_chunks())
         wanted = wanted.filter(pc.invert(known))
-        batches = work.org.read_by_ids(by_ids(setup), wanted.to_pylist(), setup.schema)
+        batches = clients.org.read_by_ids(by_ids(scope), wanted.to_pylist(), scope.schema)
         parts += [pa.Table.from_batches([batch]) for batch in batches]
-    return pa.concat_tables([setup.schema.empty_table(), *parts]).combine_chunks()
+    return pa.concat_tables([scope.schema.empty_table(), *parts]).combine_chunks()
 
 
 def _last_of_each(table: pa.Table) -> pa.Table:
@@ -377,32 +384,32 @@ def _last_of_each(table: pa.Table) -> pa.Table:
     return table.take(pa.array(sorted(last.values()), pa.int64()))
 
 
-def by_ids(setup: ObjectSetup) -> Callable[[Sequence[str]], str]:
+def by_ids(scope: ScoringScope) -> Callable[[Sequence[str]], str]:
     """Return what builds the query for the records with given ids, those left alone excepted (R25)."""
 
     def build(ids: Sequence[str]) -> str:
-        others = [Compare(name, "=", value) for name, value in setup.filters.items()]
-        return select(setup.columns, setup.object, AllOf([In("Id", list(ids)), *others]))
+        others = [Compare(name, "=", value) for name, value in scope.filters.items()]
+        return select(scope.columns, scope.object, AllOf([In("Id", list(ids)), *others]))
 
     return build
 
 
 def score_market(
-    work: Work,
-    setup: ObjectSetup,
+    clients: Clients,
+    scope: ScoringScope,
     integration: Integration,
     table: pa.Table,
-    stand: Standing,
+    statuses: RowStatus,
     summary: ScoreSummary,
 ) -> MarketResult:
     """Score the candidate rows with one market; a market that fails as a whole fails alone (R23)."""
-    market = setup.markets[integration.market]
-    mask = stand.candidates[integration.market].combine_chunks()
+    market = scope.markets[integration.market]
+    mask = statuses.candidates[integration.market].combine_chunks()
     rows = pc.indices_nonzero(mask)
-    described = setup.describes[integration.object].fields
+    described = scope.describes[integration.object].fields
     fields = {output: described[name] for output, name in integration.outputs.items()}
     inputs = model_inputs(integration, market, table.take(rows))
-    result = _run_model(work, market, fields, inputs, silent=not _all_persist(work, setup))
+    result = _run_model(clients, market, fields, inputs, silent=not _all_persist(clients, scope))
     if result.whole:
         summary.markets_failed[market.name] = result.whole
     ids = table.column("Id").take(rows).to_pylist()
@@ -435,34 +442,34 @@ def _as_input(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     return pc.cast(column, wanted)
 
 
-def _all_persist(work: Work, setup: ObjectSetup) -> bool:
-    return all(i.persist for i in work.configuration.of_object(setup.object))
+def _all_persist(clients: Clients, scope: ScoringScope) -> bool:
+    return all(i.persist for i in clients.configuration.of_object(scope.object))
 
 
 def _run_model(
-    work: Work, market: Market, fields: Mapping[str, Field], inputs: pa.Table, *, silent: bool
+    clients: Clients, market: Market, fields: Mapping[str, Field], inputs: pa.Table, *, silent: bool
 ) -> Validated:
     """Let the model score, elsewhere; with `silent` what it prints is dropped, for it may be values (R24)."""
     if inputs.num_rows == 0:
         return unusable(market, fields, 0, None)
     try:
-        scored = work.models.get(market).score(inputs, silent=silent)
+        scored = clients.models.get(market).score(inputs, silent=silent)
     except (ModelFailed, ConfigurationError) as failed:
         return unusable(market, fields, inputs.num_rows, str(failed))
     return validated(market, fields, scored, inputs.num_rows)
 
 
 def _hold_or_release(
-    work: Work, results: Mapping[str, MarketResult], summary: ScoreSummary
+    clients: Clients, results: Mapping[str, MarketResult], summary: ScoreSummary
 ) -> None:
     """Hold the markets that have failed as a whole; release those that were held and work again (R23)."""
-    held = work.ledger.holds.all()
+    held = clients.ledger.holds.all()
     for market, result in results.items():
         if market in summary.markets_failed:
-            work.ledger.holds.hold(market, summary.markets_failed[market], work.now())
+            clients.ledger.holds.hold(market, summary.markets_failed[market], clients.now())
         elif market in held and pc.any(result.scored).as_py():
-            objects = [i.object for i in work.configuration.integrations if i.market == market]
-            work.ledger.holds.release(market, objects, work.now())
+            objects = [i.object for i in clients.configuration.integrations if i.market == market]
+            clients.ledger.holds.release(market, objects, clients.now())
 
 
 def distribution(summary: ScoreSummary) -> Counter[str]:

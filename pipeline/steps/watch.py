@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pipeline.core.config import Settings
-from pipeline.core.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
+from pipeline.core.configuration.configuration import Settings
+from pipeline.core.limit.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
+from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
-from pipeline.steps.work import Work
 from resources.ledger.state import ObjectState
 from resources.salesforce.errors import QueriesRefused, SalesforceError
 
@@ -44,14 +44,14 @@ class Watched:
     """The objects that the org was asked about and has nothing new of."""
 
 
-def watch(work: Work) -> Watched:
+def watch(clients: Clients) -> Watched:
     """Decide for every object what to run now; at most one API call, none where the budget is used up."""
-    states = work.ledger.state.objects()
+    states = clients.ledger.state.objects()
     asks: list[Ask] = []
     skips: dict[str, str] = {}
     questions: dict[str, ObjectState] = {}
-    for name in work.configuration.objects:
-        ask = _from_ledger(work, name, states.get(name))
+    for name in clients.configuration.objects:
+        ask = _from_ledger(clients, name, states.get(name))
         if isinstance(ask, str):
             skips[name] = ask
             continue
@@ -59,52 +59,55 @@ def watch(work: Work) -> Watched:
             asks.append(ask)
         if name in states:
             questions[name] = states[name]
-    answered = _ask_org(work, questions, asks, skips) if questions else []
+    answered = _ask_org(clients, questions, asks, skips) if questions else []
     pulled = {ask.object for ask in asks if ask.job == "pull"}
     return Watched(tuple(asks), skips, tuple(n for n in answered if n not in pulled))
 
 
-def _from_ledger(work: Work, name: str, state: ObjectState | None) -> Ask | str | None:
+def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask | str | None:
     """Return what the ledger alone says: a run, a reason to skip, or None.
 
     A daily pull that is asked for does not keep the org from being asked: should it fail, the pulls go on.
     """
-    now = work.now()
+    now = clients.now()
     if state is None:
-        exhausted = work.budget_exhausted()
+        exhausted = clients.budget_exhausted()
         return str(exhausted) if exhausted else Ask(name, "pull", "the object is new here", "first")
-    holder = work.ledger.state.lease_holder(name, now)
+    holder = clients.ledger.state.lease_holder(name, now)
     if holder:
         return f"run {holder[:8]} is working on it"
-    resting = _why_none_runs(work, name)
+    resting = _why_none_runs(clients, name)
     if resting:
         return resting
-    if daily_pull_missed(work.configuration.settings, state, now) and not work.budget_exhausted():
+    if (
+        daily_pull_missed(clients.configuration.settings, state, now)
+        and not clients.budget_exhausted()
+    ):
         return Ask(
             name,
             "daily_pull",
             "today's daily pull is not in yet",
-            f"daily {work.today} after {state.daily_pulled_on}",
+            f"daily {clients.today} after {state.daily_pulled_on}",
         )
     return None
 
 
-def _why_none_runs(work: Work, name: str) -> str | None:
+def _why_none_runs(clients: Clients, name: str) -> str | None:
     """Say why no integration of the object runs now; None where one does."""
-    states = work.ledger.state.integrations()
-    holds = work.ledger.holds.all()
+    states = clients.ledger.state.integrations()
+    holds = clients.ledger.holds.all()
     held, resting = [], []
-    for integration in work.configuration.of_object(name):
+    for integration in clients.configuration.of_object(name):
         state = states.get((integration.object, integration.market))
         if state is None or state.paused_at or state.not_ready or state.enabled_at is None:
             is_paused = state is not None and state.paused_at is not None
             resting.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
             continue
         hold = holds.get(integration.market)
-        if hold is None or hold.retry_at <= work.now():
+        if hold is None or hold.retry_at <= clients.now():
             return None
         held.append(f"market {hold.market} is held ({hold.reason}) until {hold.retry_at:%H:%M} UTC")
-    if work.configuration.left_of_object(name):
+    if clients.configuration.retired_of_object(name):
         return None
     advice = "see the checks of salesforce_changed_records, or `insights check`"
     return "; ".join([*held, *resting, *([advice] if resting else [])])
@@ -121,17 +124,17 @@ def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> 
 
 
 def _ask_org(
-    work: Work, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
+    clients: Clients, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
 ) -> list[str]:
     """Ask what is new, add what is to be done, and return the objects that the org told of."""
-    exhausted = work.budget_exhausted()
+    exhausted = clients.budget_exhausted()
     asked = exhausted is None
     queries: dict[str, str] = {}
     for state in questions.values():
-        queries |= _probes(work, state)
+        queries |= _probes(clients, state)
     answers: Mapping[str, Any] = {}
     try:
-        answers = work.org.ask(queries) if asked else {}
+        answers = clients.org.ask(queries) if asked else {}
     except QueriesRefused as refused:
         answers = refused.answers
     except SalesforceError as error:
@@ -140,17 +143,17 @@ def _ask_org(
         return []
     answered = [n for n in questions if any(q.startswith(f"{n} by ") for q in answers)]
     if answered:
-        work.ledger.state.note_asked(answered, work.now())
+        clients.ledger.state.note_asked(answered, clients.now())
     for name, state in questions.items():
-        pull = _pull_ask(work, state, answers) if asked else None
-        found = [*([pull] if pull else ()), *_waiting_asks(work, name)]
+        pull = _pull_ask(clients, state, answers) if asked else None
+        found = [*([pull] if pull else ()), *_waiting_asks(clients, name)]
         asks += found
         if not found:
-            skips[name] = _nothing(work, name, str(exhausted or "nothing new"))
+            skips[name] = _nothing(clients, name, str(exhausted or "nothing new"))
     return answered
 
 
-def _pull_ask(work: Work, state: ObjectState, answers: Mapping[str, Any]) -> Ask | None:
+def _pull_ask(clients: Clients, state: ObjectState, answers: Mapping[str, Any]) -> Ask | None:
     """Return the pull that the org's answers call for.
 
     A refused question calls for one as well: its preflight finds out what the user may no longer read. So does
@@ -162,63 +165,63 @@ def _pull_ask(work: Work, state: ObjectState, answers: Mapping[str, Any]) -> Ask
     count, newest = seen(name, answers)
     if (count, newest) != (state.seen_count or 0, state.seen_newest):
         return Ask(name, "pull", f"{count} records changed lately", f"{count} {newest}")
-    if state.seen_count and state.pulled_at and work.now() >= state.pulled_at + OVERLAP + LAG:
+    if state.seen_count and state.pulled_at and clients.now() >= state.pulled_at + OVERLAP + LAG:
         return Ask(name, "pull", "a last look for late commits", f"late {state.watermark}")
     return None
 
 
-def _probes(work: Work, state: ObjectState) -> dict[str, str]:
-    account_changes = any(i.account_changes for i in work.configuration.of_object(state.object))
+def _probes(clients: Clients, state: ObjectState) -> dict[str, str]:
+    account_changes = any(i.account_changes for i in clients.configuration.of_object(state.object))
     since = max(state.watermark - OVERLAP, state.turned_on_at)
     return probes(state.object, account_changes, since)
 
 
-def _waiting_asks(work: Work, name: str) -> Iterator[Ask]:
+def _waiting_asks(clients: Clients, name: str) -> Iterator[Ask]:
     """Yield the runs that finish segments and that score what waits; each has pauses of its own.
 
     A push that has begun is finished whatever is left of the budget (R21), but not while the org itself refuses.
     """
-    exhausted = work.budget_exhausted()
-    unfinished = work.ledger.claims.unfinished(name)
-    begun = any(work.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
-    if unfinished and (not exhausted or (begun and not work.org_refuses)):
+    exhausted = clients.budget_exhausted()
+    unfinished = clients.ledger.claims.unfinished(name)
+    begun = any(clients.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
+    if unfinished and (not exhausted or (begun and not clients.org_refuses)):
         segment_id = unfinished[0].segment_id
         yield Ask(name, "score_and_push", "a segment is unfinished", segment_id, "unfinished")
     if not exhausted:
-        yield from _claimable(work, name)
+        yield from _claimable(clients, name)
 
 
-def _claimable(work: Work, name: str) -> Iterator[Ask]:
+def _claimable(clients: Clients, name: str) -> Iterator[Ask]:
     """Yield the run that scores what waits, where the day's limit allows any of it."""
-    awaited = work.daily_pulls_awaited()
-    allowed = work.ledger.claims.allowed(
+    awaited = clients.awaited_daily_pulls()
+    allowed = clients.ledger.claims.allowed(
         name,
-        work.today,
-        work.local_now,
-        work.configuration.settings.day_policy,
+        clients.today,
+        clients.local_now,
+        clients.configuration.settings.day_policy,
         daily_pulls_done=not awaited,
         awaited=awaited,
-        now=work.now(),
+        now=clients.now(),
     )
     if allowed.total == 0:
         return
-    used = work.ledger.claims.day_use(
-        work.today, work.configuration.settings.daily_record_limit
+    used = clients.ledger.claims.day_use(
+        clients.today, clients.configuration.settings.daily_record_limit
     ).used
     yield Ask(
         name,
         "score_and_push",
         f"{allowed.total} waiting records may be scored",
-        f"{work.today} {used}",
+        f"{clients.today} {used}",
         "waiting",
     )
 
 
-def _nothing(work: Work, name: str, why: str) -> str:
+def _nothing(clients: Clients, name: str, why: str) -> str:
     """Say why there is nothing to do, as an operator would want to hear it."""
-    settings = work.configuration.settings
-    waiting = work.ledger.waiting.ids_waiting(name)
-    use = work.ledger.claims.day_use(work.today, settings.daily_record_limit)
+    settings = clients.configuration.settings
+    waiting = clients.ledger.waiting.ids_waiting(name)
+    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
     parts = [why]
     if waiting and use.left == 0:
         parts.append(

@@ -91,7 +91,7 @@ class Calls:
             return None
         return OrgUsage(row.used, row.allotted, row.seen_at + ORG_USAGE_LASTS)
 
-    def org_left(self, now: datetime) -> int | None:
+    def org_remaining(self, now: datetime) -> int | None:
         """Return the calls that the org has left, None where it has not told lately."""
         usage = self.org_usage(now)
         return None if usage is None else usage.left

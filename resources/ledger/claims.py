@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pipeline.core.due import Lane, Reason
-from pipeline.core.limits import Allowance, DayPolicy, DaySoFar, allowance, lane_of
-from pipeline.core.repeats import REMEMBERED, scored_again
-from pipeline.core.row_faults import RowFault, fault_of
+from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, scored_again
+from pipeline.core.limit.row_faults import RowFault, fault_of
+from pipeline.core.limit.shares import Allowance, DayPolicy, DaySoFar, allowance, lane_of
+from pipeline.core.scoring.due import Lane, Reason
 from resources.ledger import counts as c
 from resources.ledger import tables as t
 from resources.ledger.counts import Counts
@@ -709,7 +709,7 @@ class Claims:
         if not scored:
             return
         lately = self._waiting.scored_since(
-            connection, segment.object, scored, segment.stamp - REMEMBERED
+            connection, segment.object, scored, segment.stamp - SCORINGS_KEPT_FOR
         )
         rows = [
             {

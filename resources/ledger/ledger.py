@@ -17,9 +17,9 @@ from resources.ledger.database import Database
 from resources.ledger.failures import Failures
 from resources.ledger.holds import Holds
 from resources.ledger.state import Lease, State, check_lease, resting_markets
-from resources.ledger.waiting import Waiting, Wish, Wishes
+from resources.ledger.waiting import ScoringRequest, ScoringRequests, Waiting
 
-WISHES_AT_ONCE: Final = 20_000
+REQUESTS_AT_ONCE: Final = 20_000
 """The most records that one transaction puts on the waiting list: others wait for it no longer than seconds."""
 
 
@@ -79,22 +79,24 @@ class Ledger:
             if day is not None and counts:
                 self.counts.add(connection, day, lease.object, counts)
 
-    def add_wishes(self, lease: Lease, wishes: Sequence[Wish] | Wishes, now: datetime) -> None:
+    def add_requests(
+        self, lease: Lease, requests: Sequence[ScoringRequest] | ScoringRequests, now: datetime
+    ) -> None:
         """Put due records on the waiting list. Safe to repeat: it is done before the watermark moves.
 
         Many are added in several transactions, so that others may write in between.
         """
-        wishes = _columns(wishes)
-        for start in range(0, max(1, len(wishes)), WISHES_AT_ONCE):
+        requests = _columns(requests)
+        for start in range(0, max(1, len(requests)), REQUESTS_AT_ONCE):
             with self.database.begin() as connection:
                 check_lease(connection, lease)
-                part = wishes.part(start, start + WISHES_AT_ONCE)
+                part = requests.part(start, start + REQUESTS_AT_ONCE)
                 self.waiting.add(connection, lease.object, part, now)
 
     def record_daily_pull(
         self,
         lease: Lease,
-        wishes: Sequence[Wish] | Wishes,
+        requests: Sequence[ScoringRequest] | ScoringRequests,
         *,
         day: date,
         now: datetime,
@@ -104,15 +106,15 @@ class Ledger:
 
         They are counted as read and due `today` (the default is `day`, which may be yesterday's made up).
         """
-        wishes = _columns(wishes)
-        last = max(0, len(wishes) - WISHES_AT_ONCE)
+        requests = _columns(requests)
+        last = max(0, len(requests) - REQUESTS_AT_ONCE)
         if last:
-            self.add_wishes(lease, wishes.part(0, last), now)
+            self.add_requests(lease, requests.part(0, last), now)
         with self.database.begin() as connection:
             check_lease(connection, lease)
-            self.waiting.add(connection, lease.object, wishes.part(last, len(wishes)), now)
+            self.waiting.add(connection, lease.object, requests.part(last, len(requests)), now)
             self.state.mark_daily_pull(connection, lease.object, day)
-            counts = {READ: len(wishes), NOT_DUE: 0, DUE: len(wishes)}
+            counts = {READ: len(requests), NOT_DUE: 0, DUE: len(requests)}
             self.counts.add(connection, today or day, lease.object, counts)
 
     def record_redo(
@@ -120,7 +122,7 @@ class Ledger:
         request: str,
         name: str,
         day: date,
-        wishes: Sequence[Wish] | Wishes,
+        requests: Sequence[ScoringRequest] | ScoringRequests,
         now: datetime,
     ) -> int:
         """Ask for a partition's records again, once for each `request`; return how many were asked for."""
@@ -129,13 +131,13 @@ class Ledger:
             known = connection.scalar(sa.select(t.redos.c.records).filter_by(**key))
             if known is not None:
                 return int(known)
-            self.waiting.add(connection, name, _columns(wishes), now)
+            self.waiting.add(connection, name, _columns(requests), now)
             self.completeness.forget_told(connection, name, day)
             connection.execute(
-                t.redos.insert().values(requested_at=now, records=len(wishes), **key)
+                t.redos.insert().values(requested_at=now, records=len(requests), **key)
             )
-            return len(wishes)
+            return len(requests)
 
 
-def _columns(wishes: Sequence[Wish] | Wishes) -> Wishes:
-    return wishes if isinstance(wishes, Wishes) else Wishes.of(wishes)
+def _columns(requests: Sequence[ScoringRequest] | ScoringRequests) -> ScoringRequests:
+    return requests if isinstance(requests, ScoringRequests) else ScoringRequests.of(requests)

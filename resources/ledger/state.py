@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.core.due import Reason
 from pipeline.core.errors import LeaseLost, WrongOrg
+from pipeline.core.scoring.due import Reason
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.waiting import Waiting, Wishes
+from resources.ledger.waiting import ScoringRequests, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,9 +372,11 @@ class State:
             )
         ).all()
         nothing = [None] * len(ids)
-        wishes = Wishes(ids, [Reason.REDO] * len(ids), [now] * len(ids), nothing, nothing, nothing)
+        requests = ScoringRequests(
+            ids, [Reason.REDO] * len(ids), [now] * len(ids), nothing, nothing, nothing
+        )
         if ids:
-            self._waiting.add(connection, name, wishes, now)
+            self._waiting.add(connection, name, requests, now)
 
     def objects(self) -> dict[str, ObjectState]:
         """Return the objects that have been turned on, by name."""

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline.core.due import LANES, Lane, Reason
-from pipeline.core.repeats import Scoring
+from pipeline.core.limit.repeats import Scoring
+from pipeline.core.scoring.due import LANES, Lane, Reason
 from resources.ledger import tables as t
 from resources.ledger.database import Database
 
@@ -20,7 +20,7 @@ CHUNK: Final = 500
 """How many ids one statement names: below the number of parameters that every database takes."""
 
 
-class Wish(NamedTuple):
+class ScoringRequest(NamedTuple):
     """A record that is to be scored, and why.
 
     `modstamp` and `hash` are what a pull saw (None where the ids alone are known); `order_at` sorts
@@ -36,7 +36,7 @@ class Wish(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ScoringRequests:
     """Many wishes as columns, one entry a record in each: `Wish` says what they mean."""
 
     record_ids: Sequence[str] = ()
@@ -47,25 +47,27 @@ class Wishes:
     order_at: Sequence[datetime | None] = ()
 
     @classmethod
-    def of(cls, wishes: Iterable[Wish]) -> Wishes:
+    def of(cls, requests: Iterable[ScoringRequest]) -> ScoringRequests:
         """Return single wishes as columns."""
-        columns = list(zip(*wishes, strict=True))
+        columns = list(zip(*requests, strict=True))
         return cls(*columns)
 
     def __len__(self) -> int:
         """Return how many records are wished for."""
         return len(self.record_ids)
 
-    def part(self, start: int, stop: int) -> Wishes:
+    def part(self, start: int, stop: int) -> ScoringRequests:
         """Return the wishes from `start` on and before `stop`."""
-        return Wishes(*(column[start:stop] for column in self._columns()))
+        return ScoringRequests(*(column[start:stop] for column in self._columns()))
 
-    def once_each(self) -> Wishes:
+    def once_each(self) -> ScoringRequests:
         """Return the last wish for each record."""
         last = dict(zip(self.record_ids, range(len(self)), strict=True))
         if len(last) == len(self):
             return self
-        return Wishes(*([column[at] for at in last.values()] for column in self._columns()))
+        return ScoringRequests(
+            *([column[at] for at in last.values()] for column in self._columns())
+        )
 
     def _columns(self) -> list[Sequence[Any]]:
         return [getattr(self, column.name) for column in fields(self)]
@@ -107,7 +109,9 @@ class Waiting:
         """Work on `database`."""
         self._db = database
 
-    def add(self, connection: sa.Connection, name: str, wishes: Wishes, now: datetime) -> None:
+    def add(
+        self, connection: sa.Connection, name: str, requests: ScoringRequests, now: datetime
+    ) -> None:
         """Put `wishes` on the list in the caller's transaction.
 
         A record that waits already keeps the more urgent reason. A pull that saw a later stamp or other
@@ -115,18 +119,18 @@ class Waiting:
         released afterwards instead of leaving. A redo always counts as a new wish.
         """
         # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one statement.
-        wishes = wishes.once_each()
+        requests = requests.once_each()
         columns = {
-            "object": [name] * len(wishes),
-            "record_id": wishes.record_ids,
-            "reason": wishes.reasons,
-            "priority": [PRIORITIES[reason] for reason in wishes.reasons],
-            "requested_at": [now] * len(wishes),
-            "waits_since": [now] * len(wishes),
-            "order_at": wishes.order_at,
-            "not_before": wishes.not_before,
-            "modstamp_seen": wishes.modstamps,
-            "hash_seen": wishes.hashes,
+            "object": [name] * len(requests),
+            "record_id": requests.record_ids,
+            "reason": requests.reasons,
+            "priority": [PRIORITIES[reason] for reason in requests.reasons],
+            "requested_at": [now] * len(requests),
+            "waits_since": [now] * len(requests),
+            "order_at": requests.order_at,
+            "not_before": requests.not_before,
+            "modstamp_seen": requests.modstamps,
+            "hash_seen": requests.hashes,
         }
         self._db.upsert_columns(connection, t.waiting, columns, changes=_merged())
 
@@ -295,7 +299,7 @@ def _claimable(connection: sa.Connection, now: datetime) -> sa.ColumnElement[boo
     return sa.and_(
         t.waiting.c.segment_id.is_(None),
         t.waiting.c.not_before <= now,
-        sa.or_(t.waiting.c.object.not_in(resting), t.waiting.c.reason == Reason.LEFT.value),
+        sa.or_(t.waiting.c.object.not_in(resting), t.waiting.c.reason == Reason.CLEANUP.value),
     )
 
 

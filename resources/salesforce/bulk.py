@@ -32,7 +32,7 @@ from resources.salesforce.errors import (
     UnexpectedAnswer,
     understood,
 )
-from resources.salesforce.query import LOCATOR_EXPIRED, QUERY_STARTS_MAX, moment
+from resources.salesforce.query import LOCATOR_EXPIRED, QUERY_STARTS_MAX, parse_datetime
 from resources.salesforce.result_csv import (
     PageIncomplete,
     QueryResultReader,
@@ -103,7 +103,7 @@ class JobInfo:
                 processed=None if processed is None else int(processed),
                 failed=int(answer.get("numberRecordsFailed") or 0),
                 error_message=str(answer.get("errorMessage") or ""),
-                created_at=moment(answer.get("createdDate")),
+                created_at=parse_datetime(answer.get("createdDate")),
                 created_by=str(answer.get("createdById", "")),
             )
 
@@ -279,7 +279,7 @@ class BulkJobs:
         job_id: str,
         deadline_seconds: float,
         kind: JobKind = "ingest",
-        on_look: Callable[[], None] = lambda: None,
+        on_poll: Callable[[], None] = lambda: None,
         rows: int = 0,
     ) -> JobInfo:
         """Return the job once it has ended, or as it stands after `deadline_seconds`; call `on_look` at each look.
@@ -296,7 +296,7 @@ class BulkJobs:
                 self._sleep(pause_seconds)
                 slept_seconds += pause_seconds
             job = self.job(job_id, kind)
-            on_look()
+            on_poll()
             if job.has_ended or gone_seconds + max(pause_seconds, 0) >= deadline_seconds:
                 return job
             wait_seconds = self._poll.next_wait(wait_seconds, rows)
@@ -389,14 +389,14 @@ class BulkJobs:
         return JobInfo.from_answer(answer, "query").id
 
     def finished_query_job(
-        self, job_id: str, deadline_seconds: float, on_look: Callable[[], None]
+        self, job_id: str, deadline_seconds: float, on_poll: Callable[[], None]
     ) -> JobInfo:
         """Return the query job once complete.
 
         Raises JobFailed, or JobNotFinished after the deadline, having aborted the job: nobody
         would read its results.
         """
-        job = self.wait_for_job(job_id, deadline_seconds, "query", on_look)
+        job = self.wait_for_job(job_id, deadline_seconds, "query", on_poll)
         if not job.has_ended:
             self.abort_job(job_id, "query")
             raise JobNotFinished(job, deadline_seconds)

@@ -20,7 +20,7 @@ from urllib.parse import quote, quote_plus
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.fields import ObjectDescribe
+from pipeline.core.org_fit.fields import ObjectDescribe
 from resources.salesforce.bulk import BulkJobs, IngestResults, JobInfo, JobKind
 from resources.salesforce.calls import (
     ApiCall,
@@ -446,14 +446,14 @@ class Salesforce:
         job_id: str,
         deadline_seconds: float,
         kind: JobKind = "ingest",
-        on_look: Callable[[], None] = lambda: None,
+        on_poll: Callable[[], None] = lambda: None,
         rows: int = 0,
     ) -> JobInfo:
         """Return the job once it has ended, or as it stands when the deadline has passed.
 
         `on_look` is called at each look; `rows` is how many the job was sent, where that is known.
         """
-        return self._jobs.wait_for_job(job_id, deadline_seconds, kind, on_look, rows)
+        return self._jobs.wait_for_job(job_id, deadline_seconds, kind, on_poll, rows)
 
     def results(self, job: JobInfo | str, *, sent: int | None = None) -> IngestResults:
         """Return what became of the rows of a job that has ended: one to three API calls.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.fields import Field, ObjectDescribe
+from pipeline.core.org_fit.fields import Field, ObjectDescribe
 
 
 def object_from_describe(answer: Mapping[str, Any]) -> ObjectDescribe:

@@ -114,6 +114,6 @@ def chunks(items: Sequence[str], size: int) -> list[list[str]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_datetime(text: str | None) -> datetime | None:
     """Return a moment of the API's JSON (`2026-01-02T03:04:05.000+0000`), aware."""
     return datetime.fromisoformat(text) if text else None

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.core.fields import Field, ObjectDescribe
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, Integration
-from pipeline.core.market import Market
-from pipeline.core.setup import ObjectSetup
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.configuration.market import Market
+from pipeline.core.org_fit.fields import Field, ObjectDescribe
+from pipeline.core.scoring.scope import ScoringScope
 
 TURNED_ON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BEFORE = datetime(2026, 2, 1, tzinfo=UTC)
@@ -104,15 +104,15 @@ def integration(of: str = "Lead", market_name: str = "fit", **changes: Any) -> I
     return Integration.model_validate(content)
 
 
-def setup(
+def scope(
     *integrations: Integration,
     resting: tuple[Integration, ...] = (),
     held: tuple[Integration, ...] = (),
     turned_on_at: datetime = TURNED_ON,
-) -> ObjectSetup:
+) -> ScoringScope:
     """One object as it is scored by `integrations`, while others rest."""
     name = integrations[0].object
-    return ObjectSetup(
+    return ScoringScope(
         object=name,
         integrations=integrations,
         resting=resting,
@@ -124,7 +124,7 @@ def setup(
     )
 
 
-def records(of: ObjectSetup, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def records(of: ScoringScope, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """A pulled table: each row created and modified after the turning on, unless it says otherwise."""
     usual: dict[str, Any] = {"SystemModstamp": AFTER, "CreatedDate": AFTER}
     full = [{"Id": f"00Q{n:015}", **usual, **row} for n, row in enumerate(rows)]

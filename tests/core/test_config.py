@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.core.config import Configuration, Document, configuration
+from pipeline.core.configuration.configuration import Configuration, Document, configuration
 from pipeline.core.errors import ConfigurationError
 from tests.core.support import market_content
 

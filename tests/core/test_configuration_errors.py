@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.config import Configuration, Document, configuration
-from pipeline.core.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
+from pipeline.core.configuration.configuration import Configuration, Document, configuration
+from pipeline.core.configuration.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
+from pipeline.core.configuration.integration import MARKETS_PER_OBJECT_MAX
+from pipeline.core.configuration.mistakes import KeyPath, Mistake, choice, nearest
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.integration import MARKETS_PER_OBJECT_MAX
-from pipeline.core.written import KeyPath, WrittenProblem, choice, nearest
 from tests.core.support import market_content
 
 SCHEMAS = Path(__file__).parents[2] / "config" / "schemas"
@@ -98,7 +98,7 @@ def test_problems_come_file_by_file_and_line_by_line() -> None:
 
 def test_what_the_reading_found_is_told_with_the_rest() -> None:
     """R2: one reading shows all there is to mend."""
-    unread = Document("i.yaml", None, problems=(WrittenProblem((), "bad.", line=3),), is_read=False)
+    unread = Document("i.yaml", None, problems=(Mistake((), "bad.", line=3),), is_read=False)
     with pytest.raises(ConfigurationError) as caught:
         configuration(Document("s.yaml", {**SETTINGS, "time_zone": ""}), [], [unread])
 

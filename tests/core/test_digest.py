@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.core.digest import digests, hash_field, normalised, stored_digests
-from pipeline.core.fields import DATETIME, arrow_type
+from pipeline.core.org_fit.fields import DATETIME, arrow_type
+from pipeline.core.scoring.digest import digests, hash_field, normalised, stored_digests
 from tests.core.support import field, integration
 
 DIGITS = st.text("0123456789abcdef", min_size=20, max_size=20)

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pipeline.core.drift import PSI_MAX, RECORDS_MIN, SCORE_BINS, drifts
-from pipeline.core.market import SingleFeature, Training
+from pipeline.core.configuration.market import SingleFeature, Training
+from pipeline.core.scoring.drift import PSI_MAX, RECORDS_MIN, SCORE_BINS, drifts
 
 EVEN = (0.1,) * 10
 

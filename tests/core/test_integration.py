@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.core.integration import (
+from pipeline.core.configuration.integration import (
     AUDIT_FIELDS,
     TRACKING_FIELDS,
     Integration,
@@ -13,7 +13,7 @@ from pipeline.core.integration import (
     object_problems,
     problems,
 )
-from pipeline.core.market import Market
+from pipeline.core.configuration.market import Market
 from tests.core.support import integration, market
 
 

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.due import Lane
-from pipeline.core.limits import Allowance, DayPolicy, DaySoFar, allowance, even_shares, lane_of
+from pipeline.core.limit.shares import (
+    Allowance,
+    DayPolicy,
+    DaySoFar,
+    allowance,
+    even_shares,
+    lane_of,
+)
+from pipeline.core.scoring.due import Lane
 
 CHANGES, REFRESH = Lane.CHANGES, Lane.REFRESH
 OBJECTS = ("Account", "Contact", "Lead")

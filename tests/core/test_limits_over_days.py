@@ -8,8 +8,8 @@ from datetime import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.due import Lane
-from pipeline.core.limits import DayPolicy, DaySoFar, allowance
+from pipeline.core.limit.shares import DayPolicy, DaySoFar, allowance
+from pipeline.core.scoring.due import Lane
 
 OBJECTS = ("Account", "Contact", "Lead")
 KINDS = ("new", "changed", "refresh")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from pipeline.core.market import MarketOutput
+from pipeline.core.configuration.market import MarketOutput
 from tests.core.support import market
 
 

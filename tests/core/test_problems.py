@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.fields import Field, ObjectDescribe
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, Integration
-from pipeline.core.market import MarketOutput
-from pipeline.core.problems import Problem, misfit, org_problems
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.configuration.market import MarketOutput
+from pipeline.core.org_fit.fields import Field, ObjectDescribe
+from pipeline.core.org_fit.preflight import Problem, misfit, org_problems
 from tests.core.support import describe, field, integration, market, market_content
 
 SCORE = field("fit_Score__c", "double")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from pipeline.core.repeats import (
-    FREE,
+from pipeline.core.limit.repeats import (
+    FREE_SCORINGS,
     LONGEST_WAIT,
-    REMEMBERED,
+    SCORINGS_KEPT_FOR,
     Scoring,
-    rests_until,
     scored_again,
+    slowed_until,
     wait_after,
 )
 
@@ -24,8 +24,8 @@ def scored_at(due_every: timedelta, days: int) -> list[datetime]:
     scored: list[Scoring] = []
     now, due = START, START
     while now < START + timedelta(days=days):
-        last = scored[-1] if scored and scored[-1].at > now - REMEMBERED else None
-        if now >= due and now >= (rests_until(last) or now):
+        last = scored[-1] if scored and scored[-1].at > now - SCORINGS_KEPT_FOR else None
+        if now >= due and now >= (slowed_until(last) or now):
             scored.append(scored_again(last, now))
             due = now + due_every
         now += TICK
@@ -52,7 +52,7 @@ def test_record_that_every_push_makes_due_again_takes_one_scoring_a_day_in_the_e
     """Neither midnight nor the end of what is remembered lets it begin anew."""
     days = by_day(scored_at(due_every=TICK, days=60))
 
-    assert days[0] <= 2 * FREE  # two hours
+    assert days[0] <= 2 * FREE_SCORINGS  # two hours
     assert days[1] <= 4
     assert all(n <= 1 for n in days[3:])
     assert sum(days[30:]) >= 25
@@ -76,11 +76,11 @@ def test_record_that_rested_begins_anew() -> None:
     busy = Scoring(START, 4)
     later = scored_again(busy, START + timedelta(hours=9))
 
-    assert rests_until(busy) == START + timedelta(minutes=30)
+    assert slowed_until(busy) == START + timedelta(minutes=30)
     assert scored_again(busy, START + timedelta(hours=7)).in_a_row == 5
     assert later.in_a_row == 1
-    assert rests_until(later) is None
+    assert slowed_until(later) is None
 
 
 def test_record_never_scored_does_not_rest() -> None:
-    assert rests_until(None) is None
+    assert slowed_until(None) is None

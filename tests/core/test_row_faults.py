@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.core import row_faults
-from pipeline.core.row_faults import RowFault, alike, fault_of, integration_at_fault
+from pipeline.core.limit import row_faults
+from pipeline.core.limit.row_faults import RowFault, alike, fault_of, integration_at_fault
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.core.schemas import Validated, output_schema, validated
+from pipeline.core.scoring.outputs import Validated, output_schema, validated
 from tests.core.support import field, market
 
 FIELDS = {

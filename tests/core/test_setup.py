@@ -5,14 +5,14 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline.core.fields import DATETIME, TEXT_TYPES, arrow_type
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
-from tests.core.support import describe, field, integration, setup
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.org_fit.fields import DATETIME, TEXT_TYPES, arrow_type
+from tests.core.support import describe, field, integration, scope
 
 
 def test_each_field_is_read_once_however_many_markets_use_it() -> None:
     """R14: Id first, then what decides, then what is scored."""
-    of = setup(
+    of = scope(
         integration(inputs={"company": "Company", "email": "Email"}),
         integration(
             market_name="smb", inputs={"email": "Email"}, candidate_field="Smb_Candidate__c"
@@ -33,7 +33,7 @@ def test_each_field_is_read_once_however_many_markets_use_it() -> None:
 
 def test_fields_of_the_account_are_read_with_the_contact() -> None:
     """R11, R18: and the account itself, since a contact may be moved to another."""
-    of = setup(integration("Contact", inputs={"company": "Account.NumberOfEmployees"}))
+    of = scope(integration("Contact", inputs={"company": "Account.NumberOfEmployees"}))
 
     assert of.schema.field("Account.NumberOfEmployees").type == pa.int64()
     assert of.schema.field("AccountId").type == pa.string()
@@ -41,13 +41,13 @@ def test_fields_of_the_account_are_read_with_the_contact() -> None:
 
 def test_converted_leads_are_left_alone() -> None:
     """R25."""
-    assert setup(integration("Lead")).filters == {"IsConverted": False}
-    assert setup(integration("Account")).filters == {}
+    assert scope(integration("Lead")).filters == {"IsConverted": False}
+    assert scope(integration("Account")).filters == {}
 
 
 def test_the_contact_half_of_person_accounts_is_left_alone_where_the_org_has_them() -> None:
     """R25: elsewhere the field does not exist and must not be asked for."""
-    of = setup(integration("Contact"))
+    of = scope(integration("Contact"))
     person = describe("Contact", field("IsPersonAccount", "boolean"))
 
     assert of.filters == {}
@@ -64,7 +64,7 @@ def test_a_field_that_two_markets_write_is_named_once() -> None:
     second = integration(
         market_name="smb", outputs={"score": "Score__c"}, candidate_field="Smb_Candidate__c"
     )
-    of = setup(first, second, integration(market_name="other"))
+    of = scope(first, second, integration(market_name="other"))
 
     assert of.output_fields == ("Score__c", "Rank__c", "other_Score__c")
     assert of.conflicting(first) == (second,)

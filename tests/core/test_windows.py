@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.windows import (
+from pipeline.core.limit.windows import (
     LAG,
     OVERLAP,
     day_of,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.steps.work import CHANGED_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS
 from tests.crash.trial import FLOW, copy_database
 from tests.plant import Plant, integration
 
@@ -134,5 +134,5 @@ def _saves(plant: Plant) -> dict[str, int]:
 
 
 def _used(plant: Plant) -> int:
-    used: int = plant.with_work(lambda work: work.ledger.claims.day_use(TODAY, LIMIT).used)
+    used: int = plant.with_clients(lambda clients: clients.ledger.claims.day_use(TODAY, LIMIT).used)
     return used

@@ -120,11 +120,11 @@ def test_run_that_holds_its_object_is_not_ended_however_long_it_takes(
         tags={OBJECT_TAG: "Lead"},
     )
 
-    def hold(work: object) -> None:
-        work.run_id = alive.run_id  # type: ignore[attr-defined]
-        assert work.lease("Lead") is not None  # type: ignore[attr-defined]
+    def hold(clients: object) -> None:
+        clients.run_id = alive.run_id  # type: ignore[attr-defined]
+        assert clients.lease("Lead") is not None  # type: ignore[attr-defined]
 
-    plant.with_work(hold)
+    plant.with_clients(hold)
     later = time.time() + DEAD_AFTER.total_seconds() + 1
     monkeypatch.setattr("pipeline.sensors.time.time", lambda: later)
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from local_org.launch import RunningOrg
-from pipeline.steps.work import PUSHED, SCORED, Work
+from pipeline.steps.clients import PUSHED, SCORED, Clients
 from resources.ledger import tables as t
 from tests.crash.effects import Effects
 from tests.crash.forked import Ended, forked
@@ -170,7 +170,7 @@ class Trial:
         Where ledger or lake `has_lost` something, their accounts cannot be whole; the org's records must be.
         """
         self._judge_org()
-        self._in_child(lambda: self.plant.with_work(lambda w: self._judge_ledger(w, has_lost)))
+        self._in_child(lambda: self.plant.with_clients(lambda w: self._judge_ledger(w, has_lost)))
         self._judge_lake(has_lost)
 
     def _judge_org(self) -> None:
@@ -186,8 +186,8 @@ class Trial:
             assert lead["Mintigo_hash__c"], lead
             assert lead["Mintigo_update_datetime__c"], lead
 
-    def _judge_ledger(self, work: Work, has_lost: bool) -> None:
-        ledger = work.ledger
+    def _judge_ledger(self, clients: Clients, has_lost: bool) -> None:
+        ledger = clients.ledger
         known = {
             job.job_id for s in ledger.claims.segments() for job in ledger.claims.jobs(s.segment_id)
         }

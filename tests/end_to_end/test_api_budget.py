@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from assets.work import EXIT_CODE
-from pipeline.steps.report import status
-from pipeline.steps.work import PULL_RESERVE_CALLS
+from assets.clients import EXIT_CODE
+from pipeline.steps.asking.status import status
+from pipeline.steps.clients import PULL_RESERVE_CALLS
 from resources.ledger.ledger import Ledger
 from tests.plant import Plant, integration
 
@@ -39,7 +39,7 @@ def create(built: Plant, count: int) -> list[str]:
 
 def total(built: Plant) -> int:
     """Return the calls that the ledger has counted today."""
-    counted: int = built.with_work(lambda work: work.ledger.calls.total(work.today))
+    counted: int = built.with_clients(lambda clients: clients.ledger.calls.total(clients.today))
     return counted
 
 
@@ -50,7 +50,7 @@ def limit(built: Plant, calls: int, **settings: Any) -> None:
 
 def watermark(built: Plant) -> datetime:
     """Return where the next pull begins."""
-    states = built.with_work(lambda work: work.ledger.state.objects())
+    states = built.with_clients(lambda clients: clients.ledger.state.objects())
     found: datetime = states["Lead"].watermark
     return found
 
@@ -111,9 +111,11 @@ def test_pull_that_comes_near_the_limit_stops_in_the_middle_and_loses_nothing(
     assert "Pulling resumes at 2026-03-11 00:00 CET" in message
     assert code == 3
     assert watermark(leads) == stood
-    stands = leads.with_work(lambda work: work.configuration.settings.daily_api_calls_limit)
+    stands = leads.with_clients(
+        lambda clients: clients.configuration.settings.daily_api_calls_limit
+    )
     assert total(leads) == stands - PULL_RESERVE_CALLS
-    found = leads.with_work(status)
+    found = leads.with_clients(status)
     assert "Pulling resumes at 2026-03-11 00:00 CET" in found.pulling_stopped
     assert found.pulling_resumes_at == datetime(2026, 3, 10, 23, 0, tzinfo=UTC)
     calls = len(leads.org.calls()["log"])
@@ -135,7 +137,7 @@ def test_push_that_has_begun_finishes_beyond_the_limit(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R21: three jobs, since a row stays locked; the limit passes in the middle of them, and they finish."""
-    for place in ("work", "score"):
+    for place in ("clients", "score"):
         monkeypatch.setattr(f"pipeline.steps.{place}.PULL_RESERVE_CALLS", 3)
     monkeypatch.setattr("pipeline.steps.push.PUSH_CALLS", 1)
     (lead,) = create(leads, 1)
@@ -179,7 +181,7 @@ def test_processes_that_pull_at_once_never_pass_the_reserve_together(tmp_path: P
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     day = date(2026, 3, 10)
 
-    def work(number: int) -> int:
+    def clients(number: int) -> int:
         ledger = Ledger(url)
         try:
             allowed = [ledger.calls.count(day, f"kind {number}", most=100) for _ in range(40)]
@@ -189,7 +191,7 @@ def test_processes_that_pull_at_once_never_pass_the_reserve_together(tmp_path: P
 
     Ledger(url).close()
     with ThreadPoolExecutor(4) as pool:
-        counted = list(pool.map(work, range(4)))
+        counted = list(pool.map(clients, range(4)))
 
     ledger = Ledger(url)
     assert sum(counted) == ledger.calls.total(day) == 100
@@ -236,7 +238,7 @@ def test_daily_limit_of_the_org_stops_everything_for_an_hour(
     assert "TotalRequests Limit exceeded" in message
     assert "It is asked again at 2026-03-10 11:00 CET" in message
     assert code == 3
-    found = leads.with_work(status)
+    found = leads.with_clients(status)
     assert "It is asked again at 2026-03-10 11:00 CET" in found.pulling_stopped
     leads.org.clear_faults()
     before = len(leads.org.calls()["log"])

@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from assets.work import WorkResource
+from assets.clients import ClientsResource
 from pipeline.core.errors import LeaseLost
+from pipeline.steps.clients import Clients
 from pipeline.steps.pull import daily_pull, pull
 from pipeline.steps.push import push
 from pipeline.steps.redo import redo
 from pipeline.steps.score import score
-from pipeline.steps.work import Work
 from resources.ledger import tables as t
 from tests.plant import Plant, integration
 
@@ -37,7 +37,7 @@ def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: 
     plant.turn_on()
     for name in OBJECTS:
         plant.refresh(name)
-    first_day = plant.with_work(lambda work: work.today)
+    first_day = plant.with_clients(lambda clients: clients.today)
     assert used(plant)[first_day] > 0
     plant.set_clock(datetime(2026, 3, 11, 21, 30, tzinfo=UTC))
     for name, ids in made.items():
@@ -52,9 +52,9 @@ def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: 
     ready = threading.Barrier(len(runs))
 
     def do(number: int, job: str, name: str) -> None:
-        with opened(plant, f"run-{number}") as work:
+        with opened(plant, f"run-{number}") as clients:
             ready.wait(60)
-            run_job(work, job, name, first_day)
+            run_job(clients, job, name, first_day)
 
     with ThreadPoolExecutor(len(runs)) as pool:
         done = [pool.submit(do, n, job, name) for n, (_, job, name) in enumerate(runs)]
@@ -63,10 +63,10 @@ def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: 
     for name in OBJECTS:  # what a loser of the lease left to the next tick
         plant.refresh(name)
 
-    second_day = plant.with_work(lambda work: work.today)
+    second_day = plant.with_clients(lambda clients: clients.today)
     assert used(plant)[second_day] == limit
     assert twice(plant, second_day) == []
-    assert plant.with_work(lambda work: work.ledger.claims.unfinished()) == []
+    assert plant.with_clients(lambda clients: clients.ledger.claims.unfinished()) == []
 
 
 @pytest.mark.parametrize(
@@ -91,18 +91,18 @@ def test_a_clock_that_passes_midnight_or_changes_in_mid_run_loses_nothing(
     plant.set_clock(begin - timedelta(minutes=5))
     leads = fill(plant, 12, objects=("Lead",))["Lead"]
     plant.set_clock(begin)
-    with opened(plant, "over-midnight") as work:
+    with opened(plant, "over-midnight") as clients:
         seconds = itertools.count()
-        work.now = lambda: begin + timedelta(seconds=2 * next(seconds))
-        run_job(work, "pull", "Lead", begin.date())
-        assert work.now() > begin + timedelta(seconds=10)
-    segments = plant.with_work(lambda work: work.ledger.claims.segments())
+        clients.now = lambda: begin + timedelta(seconds=2 * next(seconds))
+        run_job(clients, "pull", "Lead", begin.date())
+        assert clients.now() > begin + timedelta(seconds=10)
+    segments = plant.with_clients(lambda clients: clients.ledger.claims.segments())
     for hours in (13, 26, 39):
         plant.set_clock(begin + timedelta(hours=hours))
         plant.refresh("Lead")
 
     assert segments
-    for segment in plant.with_work(lambda work: work.ledger.claims.segments()):
+    for segment in plant.with_clients(lambda clients: clients.ledger.claims.segments()):
         assert segment.day == segment.stamp.astimezone(BERLIN).date()
         assert segment.state == "settled"
     assert all(0 <= n <= limit for n in used(plant).values())
@@ -128,31 +128,31 @@ def title_of(name: str) -> str:
 
 
 @contextmanager
-def opened(plant: Plant, run_id: str) -> Iterator[Work]:
+def opened(plant: Plant, run_id: str) -> Iterator[Clients]:
     """Give clients that nobody else uses, as another process has them."""
-    plant_resource = (plant.definitions.resources or {})["work"]
-    assert isinstance(plant_resource, WorkResource)
+    plant_resource = (plant.definitions.resources or {})["clients"]
+    assert isinstance(plant_resource, ClientsResource)
     resource = plant_resource.model_copy()
     resource._open = {}
-    work = resource.get(run_id)
+    clients = resource.get(run_id)
     try:
-        yield work
+        yield clients
     finally:
         resource.close()
 
 
-def run_job(work: Work, job: str, name: str, past: date) -> None:
+def run_job(clients: Clients, job: str, name: str, past: date) -> None:
     """Do what the job's assets do, one step after the other; a run without the lease does nothing."""
     if job == "redo":
-        redo(work, work.run_id, name, past, work.now())
+        redo(clients, clients.run_id, name, past, clients.now())
         return
-    lease = work.lease(name)
+    lease = clients.lease(name)
     if lease is None:
         return
     try:
-        (pull if job == "pull" else daily_pull)(work, lease)
-        score(work, lease)
-        push(work, lease)
+        (pull if job == "pull" else daily_pull)(clients, lease)
+        score(clients, lease)
+        push(clients, lease)
     except LeaseLost:
         return
 
@@ -160,22 +160,22 @@ def run_job(work: Work, job: str, name: str, past: date) -> None:
 def used(plant: Plant) -> dict[date, int]:
     """Return what each day's records used of its limit."""
 
-    def days(work: Work) -> dict[date, int]:
-        with work.ledger.database.read() as connection:
+    def days(clients: Clients) -> dict[date, int]:
+        with clients.ledger.database.read() as connection:
             return {row.day: row.used for row in connection.execute(sa.select(t.days))}
 
-    found: dict[date, int] = plant.with_work(days)
+    found: dict[date, int] = plant.with_clients(days)
     return found
 
 
 def twice(plant: Plant, day: date) -> list[str]:
     """Return the records that were scored more than once on a day."""
 
-    def ids(work: Work) -> list[str]:
-        with work.ledger.database.read() as connection:
+    def ids(clients: Clients) -> list[str]:
+        with clients.ledger.database.read() as connection:
             return list(
                 connection.scalars(sa.select(t.scorings.c.record_id).where(t.scorings.c.day == day))
             )
 
-    scored: list[str] = plant.with_work(ids)
+    scored: list[str] = plant.with_clients(ids)
     return [record_id for record_id, n in Counter(scored).items() if n > 1]

@@ -91,8 +91,8 @@ def pull(plant: Plant) -> dict[str, Any]:
     figures = plant.pull("Lead")
     assert figures["success"], figures
 
-    def ids(work: Any) -> tuple[list[str], list[str]]:
-        lake, today = work.lake, work.today
+    def ids(clients: Any) -> tuple[list[str], list[str]]:
+        lake, today = clients.lake, clients.today
         listed = lake.read_file("salesforce_changed_records", today, "Lead", figures["run_id"])
         results = [lake.read_file("pushed_results", today, "Lead", s) for s in figures["segments"]]
         return (
@@ -100,7 +100,7 @@ def pull(plant: Plant) -> dict[str, Any]:
             [i for table in results if table is not None for i in table.column("id").to_pylist()],
         )
 
-    listed, sent = plant.with_work(ids)
+    listed, sent = plant.with_clients(ids)
     aside = {failure.record_id for failure in plant.failures()} & set(listed) - set(sent)
     assert figures["read"] == figures["not_due"] + figures["due"]
     assert figures["due"] == len(listed) == len(set(listed))
@@ -318,5 +318,5 @@ def test_model_that_hangs_while_it_loads_rests_and_its_neighbour_goes_on(
     assert pull(built)["pushed"] == 1
 
     assert built.record("Lead", lead)["Other_Note__c"] == "Acme|"
-    states = built.with_work(lambda work: work.ledger.state.integrations())
+    states = built.with_clients(lambda clients: clients.ledger.state.integrations())
     assert "was not loaded within 2 seconds, at model.py:2" in states["Lead", "fit"].not_ready

@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.clients import WORK_TAG
 from assets.options import run_config
 from assets.partitions import partition_key
-from assets.work import WORK_TAG
 from pipeline.core.errors import ConfigurationError
 from pipeline.jobs import OBJECT_TAG
-from pipeline.steps.plan import plan as make_plan
+from pipeline.steps.asking.plan import plan as make_plan
 from pipeline.steps.preflight import check
 from tests.plant import Plant, integration
 
@@ -45,7 +45,7 @@ def test_plan_counts_an_integration_that_is_off_as_if_it_were_switched_on(plant:
     built = plant(integration("Lead", enabled=False), integration("Account"), daily_record_limit=2)
     leads(built, 5)
 
-    found = built.with_work(make_plan)
+    found = built.with_clients(make_plan)
 
     of_leads = next(p for p in found.integrations if p.integration == "Lead.fit")
     assert (of_leads.change, of_leads.records, of_leads.due, of_leads.days) == (
@@ -67,8 +67,8 @@ def test_plan_says_what_a_changed_mapping_makes_due_and_until_when(plant: Build)
     del changed["outputs"]["note"]
     built.configure(changed)
 
-    (planned,) = built.with_work(make_plan).integrations
-    (again,) = built.with_work(make_plan).integrations
+    (planned,) = built.with_clients(make_plan).integrations
+    (again,) = built.with_clients(make_plan).integrations
 
     assert (planned.change, planned.records, planned.due) == ("changed mapping or model", 1, 1)
     assert again == planned
@@ -80,9 +80,9 @@ def test_plan_counts_what_the_next_daily_pull_will_list(plant: Build) -> None:
     leads(built, 5)
     built.turn_on()
 
-    before = built.with_work(make_plan)
+    before = built.with_clients(make_plan)
     built.refresh("Lead")
-    after = built.with_work(make_plan)
+    after = built.with_clients(make_plan)
 
     assert (before.waiting_total, before.to_do, before.all_done_on) == (0, 5, built.today)
     assert (after.to_do, after.all_done_on) == (0, None)
@@ -93,7 +93,7 @@ def test_plan_warns_where_the_limit_cannot_keep_all_records_fresh(plant: Build) 
     built = plant(integration("Lead"), daily_record_limit=1, refresh_period_days=3)
     leads(built, 5)
 
-    (warning,) = built.with_work(make_plan).warnings
+    (warning,) = built.with_clients(make_plan).warnings
 
     assert "5 records" in warning
     assert "up to 5 days old" in warning
@@ -104,7 +104,7 @@ def test_dry_run_shows_what_would_be_pushed_and_writes_nothing(plant: Build) -> 
     built = plant(integration("Lead"))
     built.turn_on()
     (lead,) = built.create("Lead", {"LastName": "Ito", "Company": "Acme", "Fit_Note__c": "by hand"})
-    before = built.with_work(lambda work: work.ledger.state.objects()["Lead"])
+    before = built.with_clients(lambda clients: clients.ledger.state.objects()["Lead"])
 
     result = run_with(built, "pull", "salesforce_changed_records", dry_run=True)
 
@@ -115,7 +115,7 @@ def test_dry_run_shows_what_would_be_pushed_and_writes_nothing(plant: Build) -> 
     assert rows["Fit_Note__c"]["would_be"] == "Acme|"
     assert rows["Fit_Score__c"]["stands"] == ""
     assert result.get_asset_materialization_events() == []
-    assert built.with_work(lambda work: work.ledger.state.objects()["Lead"]) == before
+    assert built.with_clients(lambda clients: clients.ledger.state.objects()["Lead"]) == before
     assert built.waiting("Lead") == 0
     assert not list((built.folder / "home" / "lake").rglob("*.parquet"))
     assert built.record("Lead", lead)["Fit_Note__c"] == "by hand"
@@ -132,13 +132,13 @@ def test_dry_run_of_a_changed_mapping_does_not_roll_it_out(plant: Build) -> None
     changed = integration("Lead")
     del changed["outputs"]["note"]
     built.configure(changed)
-    before = built.with_work(lambda work: work.ledger.state.integrations())
+    before = built.with_clients(lambda clients: clients.ledger.state.integrations())
 
     result = run_with(built, "daily_pull", "stale_records", dry_run=True)
 
     (event,) = result.get_asset_observation_events()
     assert event.asset_observation_data.asset_observation.metadata["due"].value == 2
-    assert built.with_work(lambda work: work.ledger.state.integrations()) == before
+    assert built.with_clients(lambda clients: clients.ledger.state.integrations()) == before
 
 
 def test_environment_that_the_org_is_not_is_refused(plant: Build) -> None:
@@ -146,7 +146,7 @@ def test_environment_that_the_org_is_not_is_refused(plant: Build) -> None:
     built = plant(integration("Lead"), environment="production")
 
     with pytest.raises(ConfigurationError, match="is local"):
-        built.with_work(check)
+        built.with_clients(check)
 
 
 def test_dry_run_keeps_no_value_in_dagster_where_persist_is_off(plant: Build) -> None:
@@ -225,7 +225,7 @@ def test_partly_mapped_integration_is_reported_and_does_not_run(plant: Build) ->
     half = integration("Lead", "other", "Other") | {"outputs": {}}
     built = plant(integration("Lead"), half)
 
-    found = built.with_work(check)
+    found = built.with_clients(check)
 
     (error,) = found.errors
     assert "Map both input and output fields" in error.remedy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.steps.explain import Explained, explain
+from pipeline.steps.asking.explain import Explained, explain
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -13,7 +13,7 @@ ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 
 def told(built: Plant, record_id: str) -> Explained:
     """Return the only history that the id has."""
-    (found,) = built.with_work(lambda work: explain(work, record_id))
+    (found,) = built.with_clients(lambda clients: explain(clients, record_id))
     assert isinstance(found, Explained)
     return found
 
@@ -79,4 +79,4 @@ def test_a_refused_record_tells_salesforces_words_and_waits(shared_plant: Build)
 
 def test_an_unknown_record_has_no_history(shared_plant: Build) -> None:
     built = shared_plant(integration("Lead"))
-    assert built.with_work(lambda work: explain(work, "00Q000000000001")) == []
+    assert built.with_clients(lambda clients: explain(clients, "00Q000000000001")) == []

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline.steps.report import status as report
+from pipeline.steps.asking.status import status as report
 from tests.plant import LETTERS, RAISES, Plant, integration
 
 Build = Callable[..., Plant]
@@ -335,7 +335,10 @@ def test_records_that_wait_for_a_held_market_use_nothing_of_the_day(shared_plant
         plant.wait(seconds=30)
 
     assert {plant.record("Lead", lead)["Fit_Note__c"] for lead in scored} == {"Acme|CEO"}
-    assert plant.with_work(lambda work: work.ledger.claims.day_use(work.today, 10).used) == 8
+    assert (
+        plant.with_clients(lambda clients: clients.ledger.claims.day_use(clients.today, 10).used)
+        == 8
+    )
     assert plant.waiting("Lead") == 14
 
 
@@ -403,7 +406,7 @@ def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets
     assert two_markets.pull("Lead")["pushed"] == 1
     record = two_markets.record("Lead", lead)
     assert (record["Fit_Note__c"], record["Other_Note__c"]) == ("Umbrella|CEO", "Acme|CEO")
-    states = two_markets.with_work(lambda work: work.ledger.state.integrations())
+    states = two_markets.with_clients(lambda clients: clients.ledger.state.integrations())
     assert "no_such_library" in states["Lead", "other"].not_ready
 
     _write(two_markets.market("other"), (LETTERS / "model.py").read_text())
@@ -556,7 +559,7 @@ def test_flow_that_rewrites_an_input_at_every_save_does_not_eat_the_day(
             pushed += figures["pushed"]
             days[leads.today] += figures["pushed"]
             slowed += lead in figures.get("slowed_down_records", ())
-    status = leads.with_work(report)
+    status = leads.with_clients(report)
 
     assert len(days) == 2
     assert 4 <= pushed <= 8

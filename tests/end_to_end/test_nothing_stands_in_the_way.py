@@ -36,10 +36,10 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
     fault = leads.org.arm("job_stuck")
     leads.pull("Lead")
     assert leads.org.fired(fault) == 1
-    job_id = leads.with_work(_jobs_of_the_segment)[0]
+    job_id = leads.with_clients(_jobs_of_the_segment)[0]
     leads.org.clear_faults()
     leads.org.control("GET", "jobs/idle")
-    leads.with_work(lambda work: work.org.delete_job(job_id))
+    leads.with_clients(lambda clients: clients.org.delete_job(job_id))
     later = leads.create("Lead", ACME | {"LastName": "Okafor"})[0]
 
     leads.run("pull", "Lead", resumed=1)
@@ -49,8 +49,8 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
     assert leads.waiting("Lead") == 0
 
 
-def _jobs_of_the_segment(work: object) -> list[str]:
-    claims = work.ledger.claims  # type: ignore[attr-defined]
+def _jobs_of_the_segment(clients: object) -> list[str]:
+    claims = clients.ledger.claims  # type: ignore[attr-defined]
     return [job.job_id for s in claims.unfinished() for job in claims.jobs(s.segment_id)]
 
 
@@ -103,12 +103,12 @@ def test_record_of_a_paused_market_alone_waits_for_it(plant: Build) -> None:
     (lead,) = built.create("Lead", ACME | {"Fit_Candidate__c": True})
     built.run("pull", "Lead", asset_selection=[PULL])
     built.wait(minutes=30)
-    built.with_work(lambda work: pause(work, "Lead.fit"))
+    built.with_clients(lambda clients: pause(clients, "Lead.fit"))
     built.run("score_and_push", "Lead")
     assert (built.scored_at("Lead", lead), built.waiting("Lead")) == (None, 1)
 
     built.wait(hours=1)
-    built.with_work(lambda work: resume(work, "Lead.fit"))
+    built.with_clients(lambda clients: resume(clients, "Lead.fit"))
     built.run("score_and_push", "Lead")
 
     assert built.scored_at("Lead", lead) is not None
@@ -122,12 +122,12 @@ def test_change_during_a_short_pause_is_found_by_the_next_tick(plant: Build) -> 
     built.refresh("Lead")
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")
-    built.with_work(lambda work: pause(work, "Lead.other"))
+    built.with_clients(lambda clients: pause(clients, "Lead.other"))
     built.edit("Lead", lead, Company="Umbrella")
     built.pull("Lead")
     built.pull("Lead")
 
-    built.with_work(lambda work: resume(work, "Lead.other"))
+    built.with_clients(lambda clients: resume(clients, "Lead.other"))
     built.wait(minutes=1)
     built.tick()
 
@@ -193,7 +193,7 @@ def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
     leads.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(30)))
 
     leads.pull("Lead")
-    used = leads.with_work(lambda work: work.ledger.calls.total(work.today))
+    used = leads.with_clients(lambda clients: clients.ledger.calls.total(clients.today))
 
     assert 60 <= used <= 100
     waiting = leads.waiting("Lead")
@@ -207,13 +207,15 @@ def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
 def test_share_of_what_the_org_has_left_bounds_the_budget(leads: Plant) -> None:
     """R2: other applications use the org's requests too; what it told an hour ago counts no more."""
     leads.configure(integration("Lead"), org_api_share_percent=50)
-    leads.with_work(
-        lambda work: work.ledger.calls.note_usage(used=14_950, allotted=15_000, now=work.now())
+    leads.with_clients(
+        lambda clients: clients.ledger.calls.note_usage(
+            used=14_950, allotted=15_000, now=clients.now()
+        )
     )
-    assert leads.with_work(lambda work: work.calls_left()) == 25
+    assert leads.with_clients(lambda clients: clients.calls_remaining()) == 25
 
     requests, why_not = leads.tick()
     assert (requests, "nearly used up" in why_not) == ([], True)
     leads.wait(minutes=61)
 
-    assert leads.with_work(lambda work: work.calls_left()) > 10_000
+    assert leads.with_clients(lambda clients: clients.calls_remaining()) > 10_000

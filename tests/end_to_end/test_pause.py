@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check
-from pipeline.steps.work import SCORED, Work
 from resources.ledger.claims import Claims
 from resources.ledger.ledger import Ledger
 from tests.plant import RAISES, Plant, integration
@@ -26,12 +26,12 @@ def leads(shared_plant: Build) -> Plant:
     built.turn_on()
     built.create("Lead", ACME)
     assert built.pull("Lead")["pushed"] == 1
-    built.with_work(lambda work: pause(work, "Lead.other"))
+    built.with_clients(lambda clients: pause(clients, "Lead.other"))
     return built
 
 
-def _resume(work: Work) -> None:
-    resume(work, "Lead.other")
+def _resume(clients: Clients) -> None:
+    resume(clients, "Lead.other")
 
 
 @pytest.mark.parametrize("version", ["1", "2"], ids=["came of age", "market replaced"])
@@ -41,10 +41,10 @@ def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
     """R12, R17: the other market's stamp is younger than the paused one's score, and than its roll-out."""
     path = leads.market("other") / "market.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
-    leads.with_work(check)
+    leads.with_clients(check)
     leads.wait(days=40)
     assert leads.refresh("Lead")["pushed"] == 1
-    leads.with_work(_resume)
+    leads.with_clients(_resume)
 
     assert leads.refresh("Lead")["pushed"] == 1
     assert _scored_by(leads, "other") == [None, version]
@@ -60,7 +60,7 @@ def test_run_that_began_in_the_pause_scores_nothing_more_after_it(
 
     def claim_after_the_pause(self: Claims, *args: Any, **more: Any) -> Any:
         monkeypatch.setattr(Claims, "claim", claim)
-        leads.with_work(_resume)
+        leads.with_clients(_resume)
         return claim(self, *args, **more)
 
     monkeypatch.setattr(Claims, "claim", claim_after_the_pause)
@@ -81,7 +81,7 @@ def test_record_in_flight_when_the_pause_ends_is_scored_once_more(
     def mark_and_resume(self: Claims, *args: Any, **more: Any) -> None:
         monkeypatch.setattr(Claims, "mark_scored", mark_scored)
         mark_scored(self, *args, **more)
-        leads.with_work(_resume)
+        leads.with_clients(_resume)
 
     monkeypatch.setattr(Claims, "mark_scored", mark_and_resume)
     assert leads.refresh("Lead")["pushed"] == 1
@@ -94,9 +94,9 @@ def test_record_in_flight_when_the_pause_ends_is_scored_once_more(
 def _scored_by(plant: Plant, market: str) -> list[str | None]:
     """Return the market's version at each of today's scorings, oldest first; None where it did not score."""
 
-    def versions(work: Work) -> list[str | None]:
+    def versions(clients: Clients) -> list[str | None]:
         rows: list[tuple[Any, str | None]] = []
-        for table in work.lake.read(SCORED, work.today, "Lead"):
+        for table in clients.lake.read(SCORED, clients.today, "Lead"):
             stamps = table.column("scored_at").to_pylist()
             name = f"{market}.version"
             known = name in table.column_names
@@ -107,7 +107,7 @@ def _scored_by(plant: Plant, market: str) -> list[str | None]:
             )
         return [version for _, version in sorted(rows, key=lambda row: row[0])]
 
-    found: list[str | None] = plant.with_work(versions)
+    found: list[str | None] = plant.with_clients(versions)
     return found
 
 
@@ -124,10 +124,10 @@ def test_change_that_was_first_read_in_the_pause_is_scored_after_it(shared_plant
     plant.edit("Lead", lead, Company="Umbrella")
     plant.wait(minutes=15)
 
-    plant.with_work(lambda work: pause(work, "Lead.other"))
+    plant.with_clients(lambda clients: pause(clients, "Lead.other"))
     assert plant.pull("Lead")["claimed"] == 0
     plant.wait(minutes=15)
-    plant.with_work(_resume)
+    plant.with_clients(_resume)
 
     assert plant.pull("Lead")["pushed"] == 1
     assert plant.record("Lead", lead)["Other_Note__c"] == "Umbrella|CEO"
@@ -165,13 +165,13 @@ def test_pull_that_began_in_the_pause_is_read_again_after_it(
     """It decided without the market, and says so only after the pause: its watermark does not count."""
     plant = shared_plant(_routed("Lead", "fit", "Fit"), _routed("Lead", "other", "Other"))
     plant.turn_on()
-    plant.with_work(lambda work: pause(work, "Lead.other"))
+    plant.with_clients(lambda clients: pause(clients, "Lead.other"))
     (lead,) = plant.create("Lead", ACME | {"Other_Candidate__c": True})
     record_pull = Ledger.record_pull
 
     def resume_and_record(self: Ledger, *args: Any, **more: Any) -> None:
         monkeypatch.setattr(Ledger, "record_pull", record_pull)
-        plant.with_work(_resume)
+        plant.with_clients(_resume)
         record_pull(self, *args, **more)
 
     monkeypatch.setattr(Ledger, "record_pull", resume_and_record)

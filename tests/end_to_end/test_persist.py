@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from demo.stage import environment, insights
-from pipeline.steps.work import Work
+from pipeline.steps.clients import Clients
 from resources.ledger.tables import metadata
 from resources.models import RemoteModel
 from tests.plant import Plant, integration
@@ -219,14 +219,14 @@ def test_working_files_of_ended_segments_are_removed_by_the_objects_next_run(
     """R24: those of another object, which another run may be working on, stay."""
     _run_only(stopping, "pull", "salesforce_changed_records")
     _run_only(stopping, "score_and_push", "scored_enriched")
-    work = stopping.folder / "home" / "lake" / "_work"
-    (segment,) = work.glob("*.parquet")
+    clients = stopping.folder / "home" / "lake" / "_work"
+    (segment,) = clients.glob("*.parquet")
     content = segment.read_bytes()
     stopping.run("score_and_push", "Lead", resumed=1)
     left = (segment.name, f".{segment.name}.0123abcd", "pulled-lead-cli-1.parquet")
     others = ("20260310-account-0123456789ab.parquet", "pulled-account-cli-2.parquet")
     for name in (*left, *others):
-        (work / name).write_bytes(content)
+        (clients / name).write_bytes(content)
 
     stopping.pull("Lead")
     assert _work_files(stopping) == sorted(others)
@@ -306,14 +306,14 @@ def _found_in(built: Plant, *marks: str) -> dict[str, set[str]]:
                 found.setdefault(_place(path), set()).add(mark)
     assert looked_at > 2
     if built.ledger is not None:
-        seen = built.with_work(_ledgers_rows)
+        seen = built.with_clients(_ledgers_rows)
         found |= {LEDGER: there} if (there := {m for m in marks or MARKS if m in seen}) else {}
     return found
 
 
-def _ledgers_rows(work: Work) -> str:
+def _ledgers_rows(clients: Clients) -> str:
     """Return all that the ledger holds, where it is no file."""
-    with work.ledger.database.read() as connection:
+    with clients.ledger.database.read() as connection:
         tables = [connection.execute(sa.select(table)).all() for table in metadata.sorted_tables]
     return str(tables).lower()
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import ConfigurationError
+from pipeline.steps.asking.status import status
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check
-from pipeline.steps.report import status
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -90,7 +90,7 @@ def test_what_is_wrong_in_the_org_is_named_with_what_to_do(
     built = plant(integration("Lead"), integration("Account"))
     spoil(built)
 
-    found = built.with_work(check)
+    found = built.with_clients(check)
 
     own = [p for p in found.errors if where in p.where and words in p.message]
     assert own, [str(problem) for problem in found.errors]
@@ -105,7 +105,7 @@ def test_picklist_that_lacks_a_rank_is_refused(plant: Build) -> None:
     picklist = {"restricted": True, "valueSetDefinition": {"sorted": False, "value": values}}
     field("Fit_Rank__c", type="Picklist", valueSet=picklist)(built)
 
-    (error,) = built.with_work(check).errors
+    (error,) = built.with_clients(check).errors
 
     assert "lacks D, F" in error.message
 
@@ -131,7 +131,7 @@ def test_preflight_costs_a_call_for_each_object_not_for_each_field(plant: Build)
     built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
     before = len(built.org.calls()["log"])
 
-    built.with_work(check)
+    built.with_clients(check)
 
     assert len(built.org.calls()["log"]) - before <= 5
 
@@ -142,7 +142,7 @@ def test_paused_integration_rests_and_catches_up(plant: Build) -> None:
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")
-    built.with_work(lambda work: pause(work, "Lead.fit"))
+    built.with_clients(lambda clients: pause(clients, "Lead.fit"))
     built.wait(hours=2)
     built.edit("Lead", lead, Company="Umbrella")
     assert built.pull("Lead")["pushed"] == 1
@@ -150,7 +150,7 @@ def test_paused_integration_rests_and_catches_up(plant: Build) -> None:
     assert (meanwhile["Fit_Note__c"], meanwhile["Other_Note__c"]) == ("Acme|CEO", "Umbrella|CEO")
     built.wait(hours=2)
 
-    built.with_work(lambda work: resume(work, "Lead.fit"))
+    built.with_clients(lambda clients: resume(clients, "Lead.fit"))
 
     assert built.pull("Lead")["pushed"] == 1
     assert built.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
@@ -161,19 +161,19 @@ def test_paused_integration_is_visible_and_an_unknown_one_is_refused(plant: Buil
     """R12: `status` says so; a wrong name gets the nearest right one."""
     built = plant(integration("Lead"))
     built.turn_on()
-    built.with_work(lambda work: pause(work, "Lead.fit"))
+    built.with_clients(lambda clients: pause(clients, "Lead.fit"))
 
-    (row,) = built.with_work(status).integrations
+    (row,) = built.with_clients(status).integrations
     requests, why_not = built.tick()
 
     assert row["state"] == "paused"
     assert (requests, "Lead.fit is paused" in why_not) == ([], True)
     with pytest.raises(ConfigurationError, match=r"did you mean 'Lead\.fit'"):
-        built.with_work(lambda work: pause(work, "Lead.fitt"))
+        built.with_clients(lambda clients: pause(clients, "Lead.fitt"))
 
 
 def test_fields_of_the_plant_pass(plant: Build) -> None:
     """The cases above start from a set-up without problems."""
     built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
 
-    assert built.with_work(check).problems == ()
+    assert built.with_clients(check).problems == ()

@@ -40,7 +40,7 @@ def test_an_object_is_rescored_over_the_days_it_takes_without_anybody_coming_bac
     built.set_clock(datetime(2026, 3, 13, 21, 30, tzinfo=UTC))
     ticks(built)
 
-    asked = built.with_work(lambda work: rescore(work, ["Lead"]))
+    asked = built.with_clients(lambda clients: rescore(clients, ["Lead"]))
 
     assert (asked.integrations, asked.records, asked.done_on) == (
         ["Lead.fit"],
@@ -75,7 +75,7 @@ def test_a_market_is_rescored_on_all_its_objects_and_others_are_left_alone(
     assert all(before.values())
     built.wait(hours=1)
 
-    asked = built.with_work(lambda work: rescore(work, markets=["fit"]))
+    asked = built.with_clients(lambda clients: rescore(clients, markets=["fit"]))
     ticks(built)
 
     assert sorted(asked.integrations) == ["Account.fit", "Lead.fit"]
@@ -87,6 +87,6 @@ def test_what_is_not_there_is_refused_with_what_there_is(shared_plant: Build) ->
     built = shared_plant(integration("Lead"))
     for objects, markets in (((), ()), (("Contact",), ()), (("Lead",), ("nope",))):
         with pytest.raises(ConfigurationError, match=r"there are Lead\.fit"):
-            built.with_work(lambda work, o=objects, m=markets: rescore(work, o, m))
+            built.with_clients(lambda clients, o=objects, m=markets: rescore(clients, o, m))
     with pytest.raises(ConfigurationError, match="insights check"):
-        built.with_work(lambda work: rescore(work, ["Lead"]))
+        built.with_clients(lambda clients: rescore(clients, ["Lead"]))

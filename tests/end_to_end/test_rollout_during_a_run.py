@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.preflight import check
-from pipeline.steps.work import SCORED, Work
 from resources.ledger import tables as t
 from resources.ledger.claims import Claims
 from tests.plant import Plant, integration
@@ -45,7 +45,7 @@ def test_run_with_an_older_market_scores_nothing_more_once_another_is_rolled_out
     figures = leads.run("score_and_push", "Lead")
 
     assert (figures["success"], figures["pushed"]) == (True, 1)
-    assert leads.with_work(_versions) == ["2"]
+    assert leads.with_clients(_versions) == ["2"]
 
 
 def test_record_scored_in_the_second_of_a_rollout_is_scored_again(leads: Plant) -> None:
@@ -54,12 +54,12 @@ def test_record_scored_in_the_second_of_a_rollout_is_scored_again(leads: Plant) 
     leads.pull("Lead")
     stamp = datetime.fromisoformat(str(leads.scored_at("Lead", lead)))
 
-    def roll_out(work: Work) -> None:
+    def roll_out(clients: Clients) -> None:
         at = stamp + timedelta(milliseconds=400)
-        with work.ledger.database.begin() as connection:
+        with clients.ledger.database.begin() as connection:
             connection.execute(t.integrations.update().values(enabled_at=at))
 
-    leads.with_work(roll_out)
+    leads.with_clients(roll_out)
 
     assert leads.refresh("Lead")["pushed"] == 1
     assert leads.refresh("Lead")["claimed"] == 0
@@ -69,13 +69,13 @@ def _install(plant: Plant, *, version: str) -> None:
     """Put another version of the market in its place and check it, as an admin does."""
     path = plant.market("fit") / "market.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
-    plant.with_work(check)
+    plant.with_clients(check)
 
 
-def _versions(work: Work) -> list[str]:
+def _versions(clients: Clients) -> list[str]:
     """Return the versions of the market that today's records were scored with."""
     return [
         version
-        for table in work.lake.read(SCORED, work.today, "Lead")
+        for table in clients.lake.read(SCORED, clients.today, "Lead")
         for version in table.column("fit.version").to_pylist()
     ]

@@ -12,9 +12,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from assets.clients import WORK_TAG
 from assets.partitions import partition_key
-from assets.work import WORK_TAG
-from pipeline.core.integration import OBJECTS
+from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG
 from resources.lake import Lake
 from tests.plant import Plant, integration
@@ -163,7 +163,7 @@ def test_job_deleted_in_setup_before_it_was_read_is_decided_by_the_records(
         assert not leads.pull("Lead")["success"]
     pushed = leads.record("Lead", lead)
     jobs = [str(job["id"]) for job in leads.org.control("GET", "jobs")]
-    leads.with_work(lambda work: work.org.delete_job(max(jobs)))
+    leads.with_clients(lambda clients: clients.org.delete_job(max(jobs)))
 
     figures = leads.run("score_and_push", "Lead", resumed=1)
 
@@ -584,9 +584,9 @@ def _hold(built: Plant, name: str) -> None:
     """Take the object's lease as another process would."""
     from datetime import timedelta
 
-    taken = built.with_work(
-        lambda work: work.ledger.state.acquire_lease(
-            name, "elsewhere", now=work.now(), lasts=timedelta(minutes=10)
+    taken = built.with_clients(
+        lambda clients: clients.ledger.state.acquire_lease(
+            name, "elsewhere", now=clients.now(), lasts=timedelta(minutes=10)
         )
     )
     assert taken is not None
@@ -610,12 +610,12 @@ def _restore_ledger(built: Plant) -> None:
 
 
 def _segments(built: Plant) -> list[Any]:
-    segments: list[Any] = built.with_work(lambda work: work.ledger.claims.segments())
+    segments: list[Any] = built.with_clients(lambda clients: clients.ledger.claims.segments())
     return segments
 
 
 def _used(built: Plant, day: date) -> int:
-    used: int = built.with_work(lambda work: work.ledger.claims.day_use(day, 10_000).used)
+    used: int = built.with_clients(lambda clients: clients.ledger.claims.day_use(day, 10_000).used)
     return used
 
 

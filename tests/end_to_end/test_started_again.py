@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from assets.work import WorkResource
+from assets.clients import ClientsResource
+from pipeline.steps.clients import Clients
 from pipeline.steps.pull import pull
 from pipeline.steps.score import score
-from pipeline.steps.work import Work
 from resources.ledger.claims import Claims
 from tests.plant import RAISES, Plant, integration
 
@@ -19,11 +19,11 @@ Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 
 
-def _opened(plant: Plant) -> Work:
+def _opened(plant: Plant) -> Clients:
     """Return the clients of the run as a new process of it opens them."""
     plant.configure(integration("Lead"))
-    resource = (plant.definitions.resources or {})["work"]
-    assert isinstance(resource, WorkResource)
+    resource = (plant.definitions.resources or {})["clients"]
+    assert isinstance(resource, ClientsResource)
     return resource.get("run-1")
 
 

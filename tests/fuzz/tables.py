@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.core.errors import InsightsError
-from pipeline.core.schemas import validated
+from pipeline.core.scoring.outputs import validated
 from resources.lake import Lake
 from resources.salesforce.bulk import failed_rows, ids_of
 from resources.salesforce.errors import SalesforceError

@@ -22,9 +22,9 @@ from urllib3.util import parse_url
 
 from assets.partitions import day_and_object, partition_key
 from pipeline.cli import cli
-from pipeline.core.digest import hash_field, stored_digests
+from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.integration import OBJECTS
+from pipeline.core.scoring.digest import hash_field, stored_digests
 from pipeline.sensors import _read_cursor, _written
 from resources.configuration import read_configuration
 from resources.salesforce.browser import LoginAttempt, LoginNotFinished, _Handler, _Server

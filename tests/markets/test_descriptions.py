@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.core.integration import TRACKING_FIELDS, Integration, conflicts, problems
-from pipeline.core.market import Market as DescribedMarket
+from pipeline.core.configuration.integration import (
+    TRACKING_FIELDS,
+    Integration,
+    conflicts,
+    problems,
+)
+from pipeline.core.configuration.market import Market as DescribedMarket
 
 from .conftest import MARKETS, NAMES, Market
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from assets.partitions import partition_key
-from pipeline.core import update
-from pipeline.core.drift import RECORDS_MIN
+from pipeline.core.scoring import results as update
+from pipeline.core.scoring.drift import RECORDS_MIN
 from tests.plant import Plant, integration
 
 ACME = {"Company": "Acme", "Title": "CEO", "LastName": "Ito"}
@@ -106,12 +106,12 @@ def test_a_tick_tells_of_what_was_asked_for_without_a_run(leads: Plant) -> None:
     leads.pull("Lead")
     assert complete(leads)[key_of(leads)] == (True, 0, None)
 
-    def again(work: Any) -> None:
+    def again(clients: Any) -> None:
         from pipeline.steps.redo import redo
 
-        redo(work, "a command", "Lead", work.today, work.now() + timedelta(hours=1))
+        redo(clients, "a command", "Lead", clients.today, clients.now() + timedelta(hours=1))
 
-    leads.with_work(again)
+    leads.with_clients(again)
     leads.ask()
     assert complete(leads)[key_of(leads)][:2] == (False, len(ids))
 

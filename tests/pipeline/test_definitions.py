@@ -14,9 +14,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.work import WORK_TAG
+from assets.clients import WORK_TAG
+from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.integration import OBJECTS
 from pipeline.definitions import build_definitions
 from pipeline.jobs import PRIORITY_TAG
 
@@ -390,11 +390,17 @@ def test_broken_yaml_is_refused_with_file_and_line(copied: Path) -> None:
 # -- the ladder of imports -------------------------------------------------------------------------
 
 BREACHES = {
-    "Imports go down the ladder, never up": ("pipeline/core/due.py", "import pipeline.steps.pull"),
+    "Imports go down the ladder, never up": (
+        "pipeline/core/scoring/due.py",
+        "import pipeline.steps.pull",
+    ),
     "Rules, steps and clients know no Dagster": ("pipeline/steps/redo.py", "import dagster"),
-    "Rules know no network and no database": ("pipeline/core/limits.py", "import sqlalchemy"),
+    "Rules know no network and no database": ("pipeline/core/limit/shares.py", "import sqlalchemy"),
     "Production never imports the local org": ("resources/lake.py", "import local_org.launch"),
-    "The local org never imports production": ("local_org/ids.py", "import pipeline.core.digest"),
+    "The local org never imports production": (
+        "local_org/ids.py",
+        "import pipeline.core.scoring.digest",
+    ),
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.work import WORK_TAG
-from pipeline.core.integration import OBJECTS
+from assets.clients import WORK_TAG
+from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG, PRIORITY_TAG
 from tests.plant import START, Plant, integration
 
@@ -354,10 +354,12 @@ def test_a_new_object_is_turned_on_by_the_sensors_first_run(shared_plant: Build)
 
 def hold_lease(built: Plant, name: str, owner: str) -> None:
     """Take the object's lease as another process would."""
-    from pipeline.steps.work import LEASE_LASTS
+    from pipeline.steps.clients import LEASE_LASTS
 
-    taken = built.with_work(
-        lambda work: work.ledger.state.acquire_lease(name, owner, now=work.now(), lasts=LEASE_LASTS)
+    taken = built.with_clients(
+        lambda clients: clients.ledger.state.acquire_lease(
+            name, owner, now=clients.now(), lasts=LEASE_LASTS
+        )
     )
     assert taken is not None
 
@@ -367,19 +369,21 @@ def _pause(built: Plant, name: str, market: str) -> None:
 
     from resources.ledger import tables as t
 
-    def pause(work: Any) -> None:
-        with work.ledger.database.begin() as connection:
+    def pause(clients: Any) -> None:
+        with clients.ledger.database.begin() as connection:
             connection.execute(
                 sa.update(t.integrations)
                 .where(t.integrations.c.object == name, t.integrations.c.market == market)
-                .values(paused_at=work.now())
+                .values(paused_at=clients.now())
             )
 
-    built.with_work(pause)
+    built.with_clients(pause)
 
 
 def _counted(built: Plant) -> dict[str, int]:
-    counted: dict[str, int] = built.with_work(lambda work: work.ledger.calls.by_kind(work.today))
+    counted: dict[str, int] = built.with_clients(
+        lambda clients: clients.ledger.calls.by_kind(clients.today)
+    )
     return counted
 
 
@@ -390,7 +394,9 @@ def _counted_total(built: Plant) -> int:
 def _watermarks(built: Plant) -> dict[str, datetime]:
     return {
         name: state.watermark
-        for name, state in built.with_work(lambda work: work.ledger.state.objects()).items()
+        for name, state in built.with_clients(
+            lambda clients: clients.ledger.state.objects()
+        ).items()
     }
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.core.limits import Allowance, DayPolicy
+from pipeline.core.limit.shares import Allowance, DayPolicy
 from resources.ledger import tables as t
 from resources.ledger.claims import Outcome, RowFailure, Segment
 from resources.ledger.ledger import Ledger
 from resources.ledger.state import Lease
-from resources.ledger.waiting import Wish
+from resources.ledger.waiting import ScoringRequest
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 DAY = date(2026, 3, 2)
@@ -41,14 +41,14 @@ class Book:
             self.leases[name] = lease
         return self.leases[name]
 
-    def wish(self, *ids: str, of: str = "Lead", reason: str = "changed", **more: Any) -> None:
+    def request(self, *ids: str, of: str = "Lead", reason: str = "changed", **more: Any) -> None:
         """Put records on the waiting list, claimable from now on unless it is said otherwise."""
-        wishes = [Wish(i, reason, **{"not_before": self.now, **more}) for i in ids]
-        self.ledger.add_wishes(self.lease(of), wishes, self.now)
+        requests = [ScoringRequest(i, reason, **{"not_before": self.now, **more}) for i in ids]
+        self.ledger.add_requests(self.lease(of), requests, self.now)
 
     def many(self, count: int, of: str = "Lead", reason: str = "changed") -> None:
         """Put `count` made-up records on the waiting list."""
-        self.wish(*(f"{of[0]}-{reason[:8]}-{n:04}" for n in range(count)), of=of, reason=reason)
+        self.request(*(f"{of[0]}-{reason[:8]}-{n:04}" for n in range(count)), of=of, reason=reason)
 
     def claim(self, of: str = "Lead", rows_max: int = 10_000, day: date = DAY) -> Segment | None:
         """Claim on `day`, at the time it is."""

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.commands.schema import schema
-from pipeline.core.editor_schemas import EDITOR_SCHEMA_NAMES
+from pipeline.core.configuration.editor_schemas import EDITOR_SCHEMA_NAMES
 from pipeline.core.errors import ConfigurationError
 from resources.configuration import FILE_BYTES_MAX, read_configuration
 

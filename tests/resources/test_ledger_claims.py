@@ -16,7 +16,7 @@ from resources.ledger.claims import (
     SegmentState,
     backoff,
 )
-from resources.ledger.waiting import Wish
+from resources.ledger.waiting import ScoringRequest
 from tests.resources.ledger_support import DAY, NOW, Book, failure
 
 pytestmark = pytest.mark.both_ledgers
@@ -33,11 +33,11 @@ def claim_all(book: Book, rows_max: int = 1) -> list[str]:
 
 def test_rows_are_claimed_in_the_order_of_their_reasons_and_failed_ones_last(book: Book) -> None:
     """D6, R23: new, changed, never scored, stale, redo; then what failed before."""
-    book.wish("failed", reason="new")
+    book.request("failed", reason="new")
     book.end(book.claimed(), failed=("failed",))
     book.wait(hours=1)
     for reason in ("redo", "stale", "never_scored", "changed", "new"):
-        book.wish(reason, reason=reason)
+        book.request(reason, reason=reason)
 
     assert claim_all(book) == ["new", "changed", "never_scored", "stale", "redo", "failed"]
 
@@ -45,8 +45,8 @@ def test_rows_are_claimed_in_the_order_of_their_reasons_and_failed_ones_last(boo
 def test_rows_of_one_reason_are_claimed_oldest_first(book: Book) -> None:
     """R17: never scored before all others."""
     for name, days in (("young", 31), ("old", 90), ("older", 365)):
-        book.wish(name, reason="stale", order_at=NOW - timedelta(days=days))
-    book.wish("never", reason="stale", order_at=None)
+        book.request(name, reason="stale", order_at=NOW - timedelta(days=days))
+    book.request("never", reason="stale", order_at=None)
 
     assert claim_all(book) == ["never", "older", "old", "young"]
 
@@ -75,7 +75,7 @@ def test_a_claimed_row_is_not_claimed_again(book: Book) -> None:
 
 def test_a_row_is_not_claimed_before_its_time(book: Book) -> None:
     """R15, R23."""
-    book.wish("a", not_before=NOW + timedelta(minutes=5))
+    book.request("a", not_before=NOW + timedelta(minutes=5))
     assert book.claim() is None
     book.wait(minutes=5)
 
@@ -159,7 +159,7 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
 
 def test_pushed_rows_leave_the_list(book: Book) -> None:
     """D3."""
-    book.wish("a", "b")
+    book.request("a", "b")
     segment = book.end(book.claimed(), pushed=("a", "b"))
 
     assert (segment.pushed, segment.state) == (2, SegmentState.SETTLED)
@@ -169,7 +169,7 @@ def test_pushed_rows_leave_the_list(book: Book) -> None:
 
 def test_gone_rows_leave_the_list(book: Book) -> None:
     """R25: converted, deleted and merged records are left alone."""
-    book.wish("a")
+    book.request("a")
     segment = book.end(book.claimed(), gone=("a",))
 
     assert segment.gone == 1
@@ -178,10 +178,10 @@ def test_gone_rows_leave_the_list(book: Book) -> None:
 
 def test_a_row_wished_for_anew_while_it_was_pushed_stays(book: Book) -> None:
     """D3: a wish that arrives in flight is not lost."""
-    book.wish("a", "b", modstamp=NOW, hash="h")
+    book.request("a", "b", modstamp=NOW, hash="h")
     segment = book.claimed()
-    book.wish("a", reason="redo")
-    book.wish("b", modstamp=NOW + timedelta(seconds=1), hash="h")
+    book.request("a", reason="redo")
+    book.request("b", modstamp=NOW + timedelta(seconds=1), hash="h")
     book.end(segment, pushed=("a", "b"))
 
     assert (book.there("a")["segment_id"], book.there("a")["tries"]) == (None, 0)
@@ -191,11 +191,11 @@ def test_a_row_wished_for_anew_while_it_was_pushed_stays(book: Book) -> None:
 
 def test_a_redo_asked_for_while_the_model_runs_is_not_lost(book: Book) -> None:
     """D3: what was asked for before the inputs were read is met, what comes after is not."""
-    book.wish("a", "b")
+    book.request("a", "b")
     segment = book.claimed()
-    book.wish("a", reason="redo")
+    book.request("a", reason="redo")
     book.ledger.claims.begin_attempt(book.lease(), segment)
-    book.wish("b", reason="redo")
+    book.request("b", reason="redo")
     book.ledger.claims.note_inputs(book.lease(), segment, {"a": "h", "b": "h"})
     book.ledger.claims.mark_scored(book.lease(), segment)
     book.end(segment, pushed=("a", "b"))
@@ -206,7 +206,7 @@ def test_a_redo_asked_for_while_the_model_runs_is_not_lost(book: Book) -> None:
 
 def test_a_failed_row_waits_longer_each_time(book: Book) -> None:
     """R23: with Salesforce's words, and the segment says how many."""
-    book.wish("a")
+    book.request("a")
     waits = []
     for tries in range(1, 5):
         segment = book.end(book.claimed(), failed=("a",))
@@ -231,7 +231,7 @@ def test_a_wait_has_a_bound_and_passing_faults_wait_less(passing: bool, most: ti
 
 def test_a_passing_failure_waits_as_passing_ones_do(book: Book) -> None:
     """R23."""
-    book.wish("a")
+    book.request("a")
     book.end(book.claimed(), failed=("a",), passing=True)
 
     assert book.there("a")["not_before"] == NOW + backoff(1, passing=True)
@@ -239,9 +239,9 @@ def test_a_passing_failure_waits_as_passing_ones_do(book: Book) -> None:
 
 def test_a_failed_row_that_was_wished_for_anew_tries_at_once(book: Book) -> None:
     """R23: the edit came while it was being pushed."""
-    book.wish("a", modstamp=NOW, hash="h")
+    book.request("a", modstamp=NOW, hash="h")
     segment = book.claimed()
-    book.wish("a", modstamp=NOW + timedelta(seconds=1), hash="other")
+    book.request("a", modstamp=NOW + timedelta(seconds=1), hash="other")
     book.end(segment, failed=("a",))
 
     assert (book.there("a")["tries"], book.there("a")["not_before"]) == (0, NOW)
@@ -273,7 +273,7 @@ def test_failing_rows_of_one_object_leave_anothers_its_turn(book: Book) -> None:
     """R20, R23: one failing row a day, and the object that is asked first has some that are ready every day."""
     book.limit = 20
     book.many(3, of="Account")
-    book.wish("c", of="Contact")
+    book.request("c", of="Contact")
     failing = _fail_all(book, "Account") | _fail_all(book, "Contact")
     tried: list[str] = []
     for days in range(1, 5):
@@ -288,10 +288,10 @@ def test_failing_rows_of_one_object_leave_anothers_its_turn(book: Book) -> None:
 def test_late_in_the_day_an_object_may_try_what_another_has_left(book: Book) -> None:
     """R20: what is kept for others until 22:00 is not lost where they do not come."""
     book.limit = 20
-    book.wish("a", of="Account")
+    book.request("a", of="Account")
     _fail_all(book, "Account")
     book.wait(minutes=5)
-    book.wish("c", of="Contact")
+    book.request("c", of="Contact")
     _fail_all(book, "Contact")
     book.wait(hours=1)
     at_noon = book.allowed("Account").lasting, book.allowed("Contact").lasting
@@ -303,10 +303,10 @@ def test_late_in_the_day_an_object_may_try_what_another_has_left(book: Book) -> 
 
 def test_a_partly_scored_row_waits_and_its_own_push_does_not_hurry_it(book: Book) -> None:
     """R15, R23: the stamp that the push left in the org is no later edit."""
-    book.wish("a", modstamp=NOW - timedelta(minutes=1), hash="h")
+    book.request("a", modstamp=NOW - timedelta(minutes=1), hash="h")
     segment = book.end(book.claimed(), partial=("a",))
     waiting = book.there("a")
-    book.wish("a", modstamp=NOW, hash="h")
+    book.request("a", modstamp=NOW, hash="h")
 
     assert (segment.failed, segment.pushed) == (1, 0)
     assert waiting["not_before"] == NOW + backoff(1, passing=False)
@@ -315,7 +315,7 @@ def test_a_partly_scored_row_waits_and_its_own_push_does_not_hurry_it(book: Book
 
 def test_rows_that_nothing_was_said_of_wait_again(book: Book) -> None:
     """R22: none is lost, none counts as tried."""
-    book.wish("a", "b")
+    book.request("a", "b")
     segment = book.end(book.claimed(), pushed=("a",))
 
     assert (segment.pushed, segment.failed) == (1, 0)
@@ -324,7 +324,7 @@ def test_rows_that_nothing_was_said_of_wait_again(book: Book) -> None:
 
 def test_settling_the_same_rows_twice_counts_them_once(book: Book) -> None:
     """D3: a run ended between the rows and their segment, and its successor read the results again."""
-    book.wish("a", "b", "c", "d")
+    book.request("a", "b", "c", "d")
     segment = book.claimed()
     outcome = Outcome(pushed=["a"], failed=[failure("b")], gone=["c"], partial=[failure("d")])
     for _ in range(2):
@@ -337,7 +337,7 @@ def test_settling_the_same_rows_twice_counts_them_once(book: Book) -> None:
 
 def test_a_segment_settles_only_rows_of_its_own(book: Book) -> None:
     """D3: results name a row that another segment has by now."""
-    book.wish("a", "b")
+    book.request("a", "b")
     first = book.claimed(rows_max=1)
     second = book.claimed()
     book.end(first, pushed=("a", "b"), failed=("b",))
@@ -388,7 +388,7 @@ def test_a_day_without_claims_has_all_of_its_limit_left(book: Book) -> None:
 
 def test_attempts_at_a_segment_are_counted(book: Book) -> None:
     """D3: tries are capped."""
-    book.wish("a")
+    book.request("a")
     segment = book.claimed()
 
     assert [book.ledger.claims.begin_attempt(book.lease(), segment) for _ in range(3)] == [1, 2, 3]
@@ -396,7 +396,7 @@ def test_attempts_at_a_segment_are_counted(book: Book) -> None:
 
 def test_a_segment_goes_from_claimed_to_scored_and_its_rows_know_their_hash(book: Book) -> None:
     """D3: rows listed by id only learn what was scored."""
-    book.wish("a", "b", reason="stale")
+    book.request("a", "b", reason="stale")
     segment = book.claimed()
     book.ledger.claims.note_inputs(book.lease(), segment, {"a": "ha", "b": "hb"})
     book.ledger.claims.mark_scored(book.lease(), segment)
@@ -408,7 +408,7 @@ def test_a_segment_goes_from_claimed_to_scored_and_its_rows_know_their_hash(book
 
 def test_jobs_of_a_segment_are_kept_with_their_state(book: Book) -> None:
     """D3: recorded before any data are sent."""
-    book.wish("a")
+    book.request("a")
     segment = book.claimed()
     for number in ("7501", "7502"):
         job = PushJob(number, segment.segment_id, "Lead", 1, "open", book.now)
@@ -434,7 +434,7 @@ def test_segments_are_found_by_day_and_run(book: Book) -> None:
 
 
 def scored(book: Book, *ids: str) -> None:
-    book.wish(*ids)
+    book.request(*ids)
     book.end(book.claimed(), pushed=ids)
 
 
@@ -442,7 +442,7 @@ def test_a_partitions_records_are_those_scored_on_its_day(book: Book) -> None:
     """R28: each once, of the object asked for."""
     scored(book, "a", "b")
     scored(book, "b")
-    book.wish("c", of="Account")
+    book.request("c", of="Account")
     book.claimed("Account")
     claims = book.ledger.claims
     asked_at = book.now + timedelta(hours=1)
@@ -456,7 +456,7 @@ def test_records_scored_since_a_backfill_was_asked_for_are_passed_over(book: Boo
     scored(book, "a", "b")
     asked_at = book.now + timedelta(hours=1)
     book.wait(days=1)
-    book.wish("a")
+    book.request("a")
     book.claimed(day=TOMORROW)
 
     assert book.ledger.claims.scored_on("Lead", DAY, before=asked_at) == ["b"]
@@ -464,25 +464,27 @@ def test_records_scored_since_a_backfill_was_asked_for_are_passed_over(book: Boo
 
 def test_a_redo_is_recorded_once_for_each_request(book: Book) -> None:
     """D5: a retry repeats it harmlessly, another backfill does not count as a retry."""
-    wishes = [Wish("a", "redo", NOW), Wish("b", "redo", NOW)]
+    requests = [ScoringRequest("a", "redo", NOW), ScoringRequest("b", "redo", NOW)]
     ledger = book.ledger
 
-    assert ledger.record_redo("backfill-1", "Lead", DAY, wishes, NOW) == 2
-    assert ledger.record_redo("backfill-1", "Lead", DAY, wishes[:1], NOW) == 2
+    assert ledger.record_redo("backfill-1", "Lead", DAY, requests, NOW) == 2
+    assert ledger.record_redo("backfill-1", "Lead", DAY, requests[:1], NOW) == 2
     assert book.there("a")["seq"] == 1
-    assert ledger.record_redo("backfill-2", "Lead", DAY, wishes[:1], NOW) == 1
+    assert ledger.record_redo("backfill-2", "Lead", DAY, requests[:1], NOW) == 1
     assert book.there("a")["seq"] == 2
-    assert ledger.record_redo("backfill-1", "Lead", TOMORROW, wishes[:1], NOW) == 1
+    assert ledger.record_redo("backfill-1", "Lead", TOMORROW, requests[:1], NOW) == 1
     assert book.there("a")["seq"] == 3
 
 
 def test_a_daily_pull_and_its_mark_are_one_transaction(book: Book) -> None:
     """R17: a day is marked only where its records wait."""
     book.ledger.state.turn_on(["Lead"], NOW)
-    book.ledger.record_daily_pull(book.lease(), [Wish("a", "stale", NOW)], day=DAY, now=NOW)
+    book.ledger.record_daily_pull(
+        book.lease(), [ScoringRequest("a", "stale", NOW)], day=DAY, now=NOW
+    )
 
     assert book.ledger.state.objects()["Lead"].daily_pulled_on == DAY
-    bad = [Wish("b", "stale", NOW), Wish("c", "no such reason", NOW)]
+    bad = [ScoringRequest("b", "stale", NOW), ScoringRequest("c", "no such reason", NOW)]
     with pytest.raises(KeyError):
         book.ledger.record_daily_pull(book.lease(), bad, day=TOMORROW, now=NOW)
     assert book.ledger.state.objects()["Lead"].daily_pulled_on == DAY

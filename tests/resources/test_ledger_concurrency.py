@@ -39,10 +39,10 @@ class Crowd:
     pool: ProcessPoolExecutor
     manager: SyncManager
 
-    def do(self, work: Any, *arguments: Any) -> list[Future[Any]]:
+    def do(self, clients: Any, *arguments: Any) -> list[Future[Any]]:
         """Let every process do `work(number, barrier, *arguments)`."""
         barrier = self.manager.Barrier(PROCESSES)
-        return [self.pool.submit(work, n, barrier, *arguments) for n in range(PROCESSES)]
+        return [self.pool.submit(clients, n, barrier, *arguments) for n in range(PROCESSES)]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_one_new_lead_is_claimed_before_a_backlog_of_many_days(book: Book) -> No
     with book.ledger.database.begin() as connection:
         connection.execute(backlog(60_000))
     first = book.claimed(rows_max=10_000)
-    book.wish("new-lead", reason="new")
+    book.request("new-lead", reason="new")
     segment = book.claimed()
 
     assert 0 < first.rows < book.limit

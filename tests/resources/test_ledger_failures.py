@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.core.repeats import Scoring
+from pipeline.core.limit.repeats import Scoring
 from resources.ledger import failures as module
 from resources.ledger.claims import Outcome, RowFailure
 from resources.ledger.failures import Chosen, Retried
@@ -36,11 +36,11 @@ def ids(book: Book, chosen: Chosen | None = None) -> list[str]:
 
 def test_failures_are_chosen_by_object_code_id_and_age(book: Book) -> None:
     """R23: of what failed early, what failed late."""
-    book.wish("old")
+    book.request("old")
     fail(book, "old", code="STRING_TOO_LONG")
     book.wait(days=2)
-    book.wish("new")
-    book.wish("firm", of="Account")
+    book.request("new")
+    book.request("firm", of="Account")
     fail(book, "new", "old")
     fail(book, "firm", of="Account")
     yesterday = book.now - A_DAY
@@ -57,7 +57,7 @@ def test_failures_are_chosen_by_object_code_id_and_age(book: Book) -> None:
 
 def test_first_failure_is_remembered_until_the_row_is_written(book: Book) -> None:
     """R23: what waited for long and succeeded leaves no trace, should it fail again."""
-    book.wish("a")
+    book.request("a")
     fail(book, "a")
     book.wait(hours=1)
     fail(book, "a")
@@ -66,7 +66,7 @@ def test_first_failure_is_remembered_until_the_row_is_written(book: Book) -> Non
 
     book.wait(hours=2)
     segment = book.claimed()
-    book.wish("a", modstamp=book.now, hash="edited while it is pushed")
+    book.request("a", modstamp=book.now, hash="edited while it is pushed")
     book.end(segment, pushed=("a",))
     assert ids(book) == []
     assert book.there("a")["error_message"] is None
@@ -92,7 +92,7 @@ def test_failures_are_read_a_page_at_a_time(book: Book, monkeypatch: pytest.Monk
 
 def test_failures_alike_are_counted(book: Book) -> None:
     """R23: by code, and by message where it is asked for."""
-    book.wish("a", "b", "c")
+    book.request("a", "b", "c")
     fail(book, "a", "b")
     (count,) = book.ledger.failures.counts()
     by_message = book.ledger.failures.counts(by_message=True)
@@ -123,7 +123,7 @@ def test_retried_row_is_claimed_at_once_like_any_other(book: Book) -> None:
 
 def test_retry_leaves_others_alone_and_says_what_is_in_flight(book: Book) -> None:
     """R23: a row that is being tried is not asked for twice."""
-    book.wish("a", "b")
+    book.request("a", "b")
     fail(book, "a", "b")
     book.wait(hours=1)
     book.claimed(rows_max=1)
@@ -138,9 +138,9 @@ def test_retry_leaves_others_alone_and_says_what_is_in_flight(book: Book) -> Non
 def test_retry_of_records_that_wait_for_a_held_market_tries_the_market(book: Book) -> None:
     """R23: while it is held a claim would be a scoring for nothing; one that is paused stays."""
     hold = book.ledger.holds.hold("other", "raised", book.now)
-    book.wish("a", "b")
+    book.request("a", "b")
     fail(book, "a", code="MARKET_FAILED", held="other")
-    book.wish("c")
+    book.request("c")
     fail(book, "b", code="MARKET_RESTS", held="paused")
     assert hold.retry_at > book.now
 
@@ -156,7 +156,7 @@ def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
     """R20, R23: 100 rows fail whenever they are tried; each day's 40 changed records are scored all the same."""
     book.limit, book.pulls_done = 1_000, True
     failing = {f"bad-{n:03}" for n in range(100)}
-    book.wish(*failing)
+    book.request(*failing)
     fail(book, *failing)
     book.limit = 60
     tried_by_day = []
@@ -164,7 +164,7 @@ def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
         book.now = NOW + timedelta(days=number)
         book.leases.clear()
         good = {f"good-{number}-{n:02}" for n in range(40)}
-        book.wish(*good)
+        book.request(*good)
         scored, tried = set(), 0
         for _ in range(6):
             while segment := book.claim(day=DAY + timedelta(days=number)):
@@ -183,7 +183,7 @@ def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
 
 def test_only_what_was_scored_counts_as_scored(book: Book) -> None:
     """R15, R28: neither what was claimed and given back nor what a job did not work off."""
-    book.wish("back", "lost")
+    book.request("back", "lost")
     book.ledger.claims.dissolve(book.lease(), book.claimed(), book.now)
     segment = book.claimed()
     unprocessed = RowFailure("lost", "UNPROCESSED", "")
@@ -201,7 +201,7 @@ def test_only_what_was_scored_counts_as_scored(book: Book) -> None:
 
 def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> None:
     """R15, R23: so that the edit that mends it is not slowed down, and one rewritten every minute is."""
-    book.wish("a", modstamp=NOW)
+    book.request("a", modstamp=NOW)
     for _ in range(4):
         fail(book, "a")
         book.wait(days=1)
@@ -210,7 +210,7 @@ def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> N
     assert once == {"a": [Scoring(NOW, 1)]}
 
     for n in range(3):
-        book.wish("a", modstamp=book.now + timedelta(minutes=n), hash=f"edit {n}")
+        book.request("a", modstamp=book.now + timedelta(minutes=n), hash=f"edit {n}")
         fail(book, "a")
         book.wait(minutes=1)
     with book.ledger.database.read() as connection:
@@ -221,8 +221,8 @@ def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> N
 def test_records_that_rest_are_told_from_those_that_failed(book: Book) -> None:
     """R15: waiting for later without having failed."""
     later = book.now + timedelta(hours=2)
-    book.wish("resting", not_before=later)
-    book.wish("failing", "ready")
+    book.request("resting", not_before=later)
+    book.request("failing", "ready")
     fail(book, "failing")
 
     (slowed,) = book.ledger.waiting.slowed_down(book.now)

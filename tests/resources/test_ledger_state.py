@@ -275,7 +275,7 @@ def test_a_released_lease_is_free_at_once_and_only_its_owner_releases_it(book: B
 
 EFFECTS: dict[str, Callable[[Book, Lease], object]] = {
     "claim": lambda book, _: book.claim(),
-    "add_wishes": lambda book, lease: book.ledger.add_wishes(lease, [], NOW),
+    "add_wishes": lambda book, lease: book.ledger.add_requests(lease, [], NOW),
     "record_pull": lambda book, lease: book.ledger.record_pull(
         lease, watermark=NOW, seen=(0, None), now=NOW
     ),
@@ -303,7 +303,7 @@ def _segment(book: Book) -> Segment:
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_a_run_that_was_taken_over_has_no_effect_any_more(book: Book, effect: str) -> None:
     """D3: the old token is refused wherever something would be written, and nothing is."""
-    book.wish("a", "b")
+    book.request("a", "b")
     book.claimed(rows_max=1)
     old = book.lease()
     taken = book.ledger.state.acquire_lease("Lead", "b", now=NOW + LASTS, lasts=LASTS)
@@ -344,12 +344,12 @@ def test_api_calls_are_counted_by_kind_and_day(book: Book) -> None:
 def test_what_the_org_says_of_its_usage_is_kept(book: Book) -> None:
     """R2, R21: the latest word counts, for an hour."""
     calls = book.ledger.calls
-    assert calls.org_left(NOW) is None
+    assert calls.org_remaining(NOW) is None
     calls.note_usage(5, 100, NOW)
     calls.note_usage(6, 100, NOW + LASTS)
 
-    assert calls.org_left(NOW + LASTS) == 94
-    assert calls.org_left(NOW + LASTS + timedelta(minutes=61)) is None
+    assert calls.org_remaining(NOW + LASTS) == 94
+    assert calls.org_remaining(NOW + LASTS + timedelta(minutes=61)) is None
 
 
 def test_newest_migration_is_the_one_the_database_looks_for() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.due import Reason
-from pipeline.core.repeats import Scoring
-from resources.ledger.waiting import CHUNK, Wish
+from pipeline.core.limit.repeats import Scoring
+from pipeline.core.scoring.due import Reason
+from resources.ledger.waiting import CHUNK, ScoringRequest
 from tests.resources.ledger_support import NOW, Book, failure
 
 pytestmark = pytest.mark.both_ledgers
@@ -17,9 +17,9 @@ LATER = NOW + timedelta(minutes=1)
 REASONS = [reason.value for reason in Reason]
 
 
-def failing(book: Book, **wish: Any) -> None:
+def failing(book: Book, **request: Any) -> None:
     """Let record a fail once, so that it waits."""
-    book.wish("a", **wish)
+    book.request("a", **request)
     book.end(book.claimed(), failed=("a",))
 
 
@@ -29,8 +29,8 @@ def test_a_record_that_waits_keeps_the_more_urgent_reason(
     book: Book, first: str, second: str
 ) -> None:
     """D6: in whatever order the two come; it waits once."""
-    book.wish("a", reason=first)
-    book.wish("a", reason=second)
+    book.request("a", reason=first)
+    book.request("a", reason=second)
 
     assert book.there("a")["reason"] == min(first, second, key=REASONS.index)
     assert book.there("a")["priority"] == min(REASONS.index(first), REASONS.index(second))
@@ -39,17 +39,17 @@ def test_a_record_that_waits_keeps_the_more_urgent_reason(
 
 def test_a_more_urgent_reason_brings_its_place_in_the_order(book: Book) -> None:
     """D6: and a less urgent one does not."""
-    book.wish("a", reason="stale", order_at=NOW - timedelta(days=90))
-    book.wish("a", reason="changed", order_at=NOW)
-    book.wish("a", reason="redo", order_at=NOW - timedelta(days=30))
+    book.request("a", reason="stale", order_at=NOW - timedelta(days=90))
+    book.request("a", reason="changed", order_at=NOW)
+    book.request("a", reason="redo", order_at=NOW - timedelta(days=30))
 
     assert book.there("a")["order_at"] == NOW
 
 
 def test_one_id_may_wait_on_two_objects(book: Book) -> None:
     """D3: the key is object and id."""
-    book.wish("a")
-    book.wish("a", of="Account")
+    book.request("a")
+    book.request("a", of="Account")
 
     assert book.ledger.waiting.ids_waiting("Lead") == 1
     assert book.ledger.waiting.ids_waiting("Account") == 1
@@ -57,8 +57,11 @@ def test_one_id_may_wait_on_two_objects(book: Book) -> None:
 
 def test_a_record_read_twice_in_one_pull_waits_once(book: Book) -> None:
     """D6: pages overlap while records move; the later reading counts."""
-    wishes = [Wish("a", "changed", NOW, hash="old"), Wish("a", "changed", NOW, hash="new")]
-    book.ledger.add_wishes(book.lease(), wishes, NOW)
+    requests = [
+        ScoringRequest("a", "changed", NOW, hash="old"),
+        ScoringRequest("a", "changed", NOW, hash="new"),
+    ]
+    book.ledger.add_requests(book.lease(), requests, NOW)
 
     assert book.there("a")["hash_seen"] == "new"
     assert book.there("a")["seq"] == 1
@@ -69,7 +72,7 @@ def test_a_pull_that_saw_the_same_changes_nothing(book: Book) -> None:
     failing(book, modstamp=NOW, hash="h")
     before = book.there("a")
     book.wait(minutes=5)
-    book.wish("a", modstamp=NOW, hash="h")
+    book.request("a", modstamp=NOW, hash="h")
 
     assert book.there("a") == before
 
@@ -78,7 +81,7 @@ def test_a_pull_that_saw_an_earlier_stamp_changes_no_wait(book: Book) -> None:
     """R23: readings may come out of order."""
     failing(book, modstamp=NOW, hash="h")
     before = book.there("a")
-    book.wish("a", modstamp=NOW - timedelta(hours=1), hash="h")
+    book.request("a", modstamp=NOW - timedelta(hours=1), hash="h")
 
     assert (book.there("a")["tries"], book.there("a")["not_before"]) == (1, before["not_before"])
 
@@ -87,7 +90,7 @@ def test_a_later_edit_of_a_failing_record_makes_it_try_anew_at_once(book: Book) 
     """R23: even one of another field, which may be what was in the way."""
     failing(book, modstamp=NOW, hash="h")
     book.wait(minutes=1)
-    book.wish("a", modstamp=book.now, hash="h")
+    book.request("a", modstamp=book.now, hash="h")
 
     assert (book.there("a")["tries"], book.there("a")["not_before"]) == (0, book.now)
     assert book.there("a")["seq"] == 1
@@ -97,7 +100,7 @@ def test_a_later_edit_of_a_failing_record_makes_it_try_anew_at_once(book: Book) 
 def test_other_inputs_are_a_new_wish(book: Book) -> None:
     """D3: they raise seq, so that a push that has begun does not take them for done."""
     failing(book, modstamp=NOW, hash="h")
-    book.wish("a", modstamp=NOW, hash="other")
+    book.request("a", modstamp=NOW, hash="other")
 
     assert (book.there("a")["tries"], book.there("a")["seq"]) == (0, 2)
 
@@ -105,7 +108,7 @@ def test_other_inputs_are_a_new_wish(book: Book) -> None:
 def test_a_redo_is_always_a_new_wish(book: Book) -> None:
     """R28: though nothing of the record has changed."""
     failing(book, modstamp=NOW, hash="h")
-    book.wish("a", reason="redo")
+    book.request("a", reason="redo")
     row = book.there("a")
 
     assert (row["tries"], row["seq"], row["reason"]) == (0, 2, "changed")
@@ -116,15 +119,15 @@ def test_a_daily_pull_that_lists_a_failing_record_again_does_not_hurry_it(book: 
     """R23: it knows ids only, and would list it every day."""
     failing(book, reason="stale")
     before = book.there("a")
-    book.wish("a", reason="stale")
+    book.request("a", reason="stale")
 
     assert book.there("a") == before
 
 
 def test_a_record_that_is_slowed_down_is_not_hurried_by_the_same_reading(book: Book) -> None:
     """R15."""
-    book.wish("a", modstamp=NOW, hash="h", not_before=NOW + timedelta(hours=1))
-    book.wish("a", modstamp=NOW, hash="h", not_before=NOW)
+    book.request("a", modstamp=NOW, hash="h", not_before=NOW + timedelta(hours=1))
+    book.request("a", modstamp=NOW, hash="h", not_before=NOW)
 
     assert book.there("a")["not_before"] == NOW + timedelta(hours=1)
     assert book.claim() is None
@@ -151,7 +154,7 @@ def test_the_list_is_counted_by_object_reason_and_state(book: Book) -> None:
 def test_failures_are_listed_with_salesforces_own_words(book: Book) -> None:
     """R23."""
     failing(book)
-    book.wish("b")
+    book.request("b")
     (row,) = book.ledger.failures.rows()
 
     assert (row.record_id, row.error_code, row.error_message) == (
@@ -166,7 +169,7 @@ def test_when_a_record_was_scored_lately_is_known(book: Book) -> None:
     """R15: for any number of ids at once, whatever day it was."""
     ids = [f"x{n}" for n in range(CHUNK + 5)]
     for _ in range(2):
-        book.wish("a", ids[-1])
+        book.request("a", ids[-1])
         segment = book.claimed()
         book.end(segment, pushed=("a", ids[-1]))
         book.wait(minutes=1)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.core.config import MARKET_TIMEOUT_SECONDS_MAX
+from pipeline.core.configuration.configuration import MARKET_TIMEOUT_SECONDS_MAX
 from pipeline.core.errors import ConfigurationError, ModelFailed
-from pipeline.steps.work import LEASE_LASTS
+from pipeline.steps.clients import LEASE_LASTS
 from resources import market_calls
 from resources.models import Models
 from tests.core.support import market

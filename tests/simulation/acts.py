@@ -8,11 +8,11 @@ from datetime import time, timedelta
 from functools import partial
 from typing import Final
 
+from assets.clients import BACKFILL_TAG
 from assets.partitions import partition_key
-from assets.work import BACKFILL_TAG
+from pipeline.steps.clients import SCORED
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check
-from pipeline.steps.work import SCORED
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import Run
 from tests.simulation.schedule import FAULT_PATHS, Schedule

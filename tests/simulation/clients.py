@@ -18,16 +18,16 @@ import pyarrow as pa
 import requests
 import sqlalchemy as sa
 
-import assets.work
+import assets.clients
 import resources.lake
 import resources.ledger.ledger
-from assets.work import WorkResource
+from assets.clients import ClientsResource
 from local_org.launch import CLIENT_ID, CLIENT_SECRET
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.configuration.market import Market
 from pipeline.core.errors import ModelFailed
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD
-from pipeline.core.market import Market
-from pipeline.core.update import UPDATE
-from pipeline.steps.work import Work
+from pipeline.core.scoring.results import UPDATE
+from pipeline.steps.clients import Clients
 from resources.lake import Lake, _Parts
 from resources.ledger.database import Database
 from resources.ledger.ledger import Ledger
@@ -133,8 +133,8 @@ class PointedParts(_Parts):
 
     def _effect(self) -> str:
         folder = self._path.relative_to(self._lake.root).parts[0]
-        work = folder == "_work"
-        return f"lake write_work {_kind(self._path.name)}" if work else f"lake write {folder}"
+        clients = folder == "_work"
+        return f"lake write_work {_kind(self._path.name)}" if clients else f"lake write {folder}"
 
 
 class PointedLake(Lake):
@@ -314,11 +314,11 @@ class _Opens:
 
 
 class SimResource:
-    """Gives a run its clients as `assets.work.WorkResource` does, by its own code."""
+    """Gives a run its clients as `assets.clients.WorkResource` does, by its own code."""
 
-    _opened: Any = WorkResource._opened
-    get: Any = WorkResource.get
-    close: Any = WorkResource.close
+    _opened: Any = ClientsResource._opened
+    get: Any = ClientsResource.get
+    close: Any = ClientsResource.close
 
     def __init__(self, schedule: Schedule) -> None:
         """Open clients for one process of `schedule`."""
@@ -328,7 +328,7 @@ class SimResource:
         self.ledger = _Opens(lambda: Ledger(schedule.stage.url))
         self.lake = _Opens(lambda: PointedLake(schedule.lake, schedule))
         self.models = _Opens(lambda *_, **__: SimModels(schedule))
-        self._open: dict[str, Work] = {}
+        self._open: dict[str, Clients] = {}
 
 
 @contextmanager
@@ -337,7 +337,7 @@ def pointed(schedule: Schedule) -> Iterator[None]:
     replaced = (
         (resources.ledger.ledger, "Database", PointedDatabase),
         (resources.lake, "_Parts", PointedParts),
-        (assets.work, "read_configuration", lambda _: schedule.configuration()),
+        (assets.clients, "read_configuration", lambda _: schedule.configuration()),
     )
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     _NOW.append(schedule)
@@ -367,7 +367,7 @@ class Log:
 
 @dataclass
 class Context:
-    """What `assets.work` asks of Dagster's context of a run."""
+    """What `assets.clients` asks of Dagster's context of a run."""
 
     run: Any
     partition_keys: list[str]

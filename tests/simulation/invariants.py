@@ -10,8 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline.core.digest import digests, stored_digests
-from pipeline.core.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.scoring.digest import digests, stored_digests
 from resources.ledger import tables as t
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import expected

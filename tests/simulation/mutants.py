@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-import pipeline.core.windows
+import pipeline.core.limit.windows
 import pipeline.steps.pull
 import pipeline.steps.watch
 import resources.ledger.claims
 import resources.ledger.ledger
 import resources.ledger.state
-from assets.work import WorkResource
-from pipeline.core import due
-from pipeline.core.setup import ObjectSetup
+from assets.clients import ClientsResource
+from pipeline.core.scoring import due
+from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
 from resources.ledger.claims import Claims
 from resources.ledger.state import Lease, State
@@ -42,7 +42,7 @@ def _with(*replaced: tuple[Any, str, Any]) -> Iterator[None]:
 def without_overlap() -> AbstractContextManager[None]:
     """Read from the watermark on, not from some minutes before it."""
     nothing = timedelta(0)
-    modules = (pipeline.core.windows, pipeline.steps.pull, pipeline.steps.watch)
+    modules = (pipeline.core.limit.windows, pipeline.steps.pull, pipeline.steps.watch)
     return _with(*((module, "OVERLAP", nothing) for module in modules))
 
 
@@ -69,14 +69,14 @@ def without_lease() -> AbstractContextManager[None]:
 def without_digest() -> AbstractContextManager[None]:
     """Take every record for unchanged that a market has scored once."""
 
-    def alike(setup: ObjectSetup, table: pa.Table) -> due.Standing:
-        stand = due.standing(setup, table)
+    def alike(scope: ScoringScope, table: pa.Table) -> due.RowStatus:
+        statuses = due.row_statuses(scope, table)
         stored = {
-            market: pc.if_else(pc.is_valid(known), stand.digests[market], known)
-            for market, known in stand.stored.items()
-            if market in stand.digests
+            market: pc.if_else(pc.is_valid(known), statuses.digests[market], known)
+            for market, known in statuses.stored.items()
+            if market in statuses.digests
         }
-        return replace(stand, stored={**stand.stored, **stored})
+        return replace(statuses, stored={**statuses.stored, **stored})
 
     return _with((pipeline.steps.pull, "standing", alike))
 
@@ -85,10 +85,10 @@ def without_waiting_list() -> AbstractContextManager[None]:
     """Keep what is due only as long as the run that found it lives."""
 
     def close(self: SimResource) -> None:
-        for work in self._open.values():
-            with work.ledger.database.engine.begin() as connection:
+        for clients in self._open.values():
+            with clients.ledger.database.engine.begin() as connection:
                 connection.execute(t.waiting.delete().where(t.waiting.c.segment_id.is_(sa.null())))
-        WorkResource.close(self)  # type: ignore[arg-type]
+        ClientsResource.close(self)  # type: ignore[arg-type]
 
     return _with((SimResource, "close", close))
 

@@ -16,19 +16,19 @@ from typing import Any, Final
 import dagster as dg
 import pyarrow as pa
 
+from assets.clients import WORK_TAG, partitions_of, run_step
 from assets.partitions import partition_key
-from assets.work import WORK_TAG, partitions_of, run_step
-from pipeline.core.config import Configuration, Settings
+from pipeline.core.configuration.configuration import Configuration, Settings
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import JOBS
 from pipeline.sensors import _Asked, _attempt
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS, Clients
 from pipeline.steps.pause import resume
 from pipeline.steps.preflight import check
 from pipeline.steps.pull import daily_pull, pull
 from pipeline.steps.push import push
 from pipeline.steps.score import score
 from pipeline.steps.watch import watch
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS, Work
 from resources.ledger.ledger import Ledger
 from resources.salesforce.client import Salesforce
 from tests.simulation.clients import STAMP_COLUMN, Context, Log, Run, SimResource
@@ -305,8 +305,8 @@ class Schedule:
 
     def _asset(self, context: Any, resource: Any, asset: str) -> bool:
         if asset == CHANGED_RECORDS:
-            for work, name, _ in partitions_of(context, resource):
-                _stopping(partial(check, work, [name]))
+            for clients, name, _ in partitions_of(context, resource):
+                _stopping(partial(check, clients, [name]))
         done = list(run_step(context, resource, STEPS[asset]))
         for one in done:
             self.say(f"done {asset} {one.object} {one.day} {_figures(one)}")
@@ -338,17 +338,17 @@ class Schedule:
         resource = self._resource()
         process.facts["asked"] = []
         try:
-            work = resource.get("tick-salesforce_changes")
-            watched = watch(work)
+            clients = resource.get("tick-salesforce_changes")
+            watched = watch(clients)
             busy, cursor = self.busy(), dict(self.cursor)
             for ask in watched.asks:
                 if ask.object in busy:
                     continue
                 remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
-                attempt = _attempt(cursor.get(remembered), ask, work.now(), Interval)
+                attempt = _attempt(cursor.get(remembered), ask, clients.now(), Interval)
                 if attempt is None:
                     continue
-                cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, work.now())
+                cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, clients.now())
                 process.facts["asked"].append((ask.job, ask.object))
                 busy.add(ask.object)
             self.cursor = cursor
@@ -365,7 +365,7 @@ class Schedule:
         alive = [p.facts["run"] for p in self.scheduler.alive if "run" in p.facts]
         return {run.object for run in (*alive, *self.dead) if run.by_daemon}
 
-    def command(self, name: str, step: Callable[[Work], Any]) -> Process:
+    def command(self, name: str, step: Callable[[Clients], Any]) -> Process:
         """Let a person give a command in a process of its own."""
 
         def body(process: Process) -> None:

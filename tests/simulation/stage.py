@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from local_org.launch import RunningOrg, spawn
-from pipeline.core.config import Configuration
+from pipeline.core.configuration.configuration import Configuration
 from resources.configuration import read_configuration
 from resources.ledger import tables as t
 from resources.ledger.database import Database

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from local_org.launch import ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, RunningOrg, start
 from pipeline.cli import cli
-from pipeline.commands.opening import opened_work
+from pipeline.commands.clients import opened_clients
 from pipeline.core.errors import InsightsError
 from pipeline.steps.preflight import Preflight, check
 from resources.salesforce.calls import RetryPolicy
@@ -87,8 +87,8 @@ class Desk:
 
     def check(self) -> Preflight:
         """Do what `insights check` does, with this desk's folders."""
-        with opened_work() as work:
-            return check(work)
+        with opened_clients() as clients:
+            return check(clients)
 
     def configure(self, *integrations: dict[str, Any], markets: tuple[str, ...] = ()) -> None:
         """Write a configuration by hand."""

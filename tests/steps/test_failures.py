@@ -17,7 +17,7 @@ import pytest
 
 from local_org.launch import RunningOrg
 from pipeline.commands.failures import moment_of
-from pipeline.steps.failures import (
+from pipeline.steps.asking.failures import (
     EXPORTED,
     ask_again,
     export,
@@ -81,7 +81,9 @@ def test_records_have_salesforces_words_kind_times_and_a_link(
 ) -> None:
     """R23: and what each of them waits for."""
     built, ids = listed
-    found = {row["id"]: row for row in built.with_work(lambda work: records(work, Chosen()))}
+    found = {
+        row["id"]: row for row in built.with_clients(lambda clients: records(clients, Chosen()))
+    }
 
     assert set(found) == set(ids[:3])
     row = found[ids[0]]
@@ -99,7 +101,7 @@ def test_failures_are_counted_by_code_object_message_and_integration(
     built, _ = listed
 
     def counted(by: str) -> list[tuple[str, int, int]]:
-        found = built.with_work(lambda work: groups(work, by, Chosen()))
+        found = built.with_clients(lambda clients: groups(clients, by, Chosen()))
         return [(group.group, group.records, group.lasting) for group in found]
 
     assert counted("code") == [("CUSTOM", 2, 2), ("UNABLE_TO_LOCK_ROW", 1, 0)]
@@ -114,7 +116,7 @@ def test_export_has_every_failure_and_no_formula(listed: Failed, tmp_path: Path)
     file = tmp_path / "failures.csv"
     file.write_text("an older export")
 
-    assert built.with_work(lambda work: export(work, Chosen(codes=["CUSTOM"]), file)) == 2
+    assert built.with_clients(lambda clients: export(clients, Chosen(codes=["CUSTOM"]), file)) == 2
 
     with file.open(encoding="utf-8-sig", newline="") as opened:
         rows = {row["id"]: row for row in csv.DictReader(opened)}
@@ -133,7 +135,7 @@ def test_export_to_parquet_keeps_texts_and_times_as_they_are(
     built, ids = listed
     file = tmp_path / "failures.parquet"
 
-    assert built.with_work(lambda work: export(work, Chosen(), file)) == 3
+    assert built.with_clients(lambda clients: export(clients, Chosen(), file)) == 3
 
     table = pq.read_table(file)
     assert table.schema.equals(EXPORTED)
@@ -254,7 +256,7 @@ def test_passing_failure_that_stays_is_shown_as_lasting(failed: Failed) -> None:
         built.wait(hours=1)
         built.run("score_and_push", "Lead")
 
-    (row,) = [r for r in built.with_work(lambda w: records(w, Chosen())) if r["id"] == ids[2]]
+    (row,) = [r for r in built.with_clients(lambda w: records(w, Chosen())) if r["id"] == ids[2]]
     assert (row["code"], row["tries"], row["kind"]) == ("UNABLE_TO_LOCK_ROW", 3, "lasting")
 
 
@@ -263,7 +265,7 @@ def test_retry_lets_the_next_run_try_them(failed: Failed) -> None:
     built, ids = failed
     assert built.run("score_and_push", "Lead")["claimed"] == 0
 
-    assert built.with_work(lambda work: retry(work, codes=["CUSTOM"], ids=ids[:1])) == 1
+    assert built.with_clients(lambda clients: retry(clients, codes=["CUSTOM"], ids=ids[:1])) == 1
 
     figures = built.run("score_and_push", "Lead")
     assert (figures["claimed"], figures["pushed"]) == (1, 1)
@@ -280,7 +282,7 @@ def test_retry_never_goes_beyond_the_days_limit(shared_plant: Callable[..., Plan
     assert built.pull("Lead")["failed"] == 8
     built.org.clear_faults()
 
-    asked = built.with_work(lambda work: ask_again(work, Chosen()))
+    asked = built.with_clients(lambda clients: ask_again(clients, Chosen()))
     built.wait(hours=13)  # late in the evening any lane may take what is left
     same_day = built.run("score_and_push", "Lead")["pushed"]
 

@@ -19,7 +19,7 @@ import requests
 
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME, RunningOrg
 from pipeline.core.errors import ConfigurationError
-from pipeline.steps.login import log_in
+from pipeline.steps.setting_up.login import log_in
 from resources.configurable import login_file
 from resources.salesforce.browser import LoginNotFinished
 from resources.salesforce.client import Salesforce

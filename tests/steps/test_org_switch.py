@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from local_org.launch import RunningOrg, start
-from pipeline.commands.opening import opened_work
+from pipeline.commands.clients import opened_clients
 from pipeline.core.errors import LeaseLost
-from pipeline.core.limits import DayPolicy
+from pipeline.core.limit.shares import DayPolicy
 from resources.lake import Lake
 from resources.ledger import tables as t
 from resources.ledger.switch import CHANGED, FORGOTTEN, KEPT
-from resources.ledger.waiting import Wish
+from resources.ledger.waiting import ScoringRequest
 from tests.plant import FIELDS, TRACKING
 from tests.steps.conftest import Desk, MakeDesk
 
@@ -46,32 +46,32 @@ def working_desk(new_org: RunningOrg, desk_for: MakeDesk) -> Desk:
     desk = desk_for(new_org)
     desk.configure(INTEGRATION, markets=("enterprise_fit",))
     assert not desk.check().errors
-    with opened_work() as work:
-        lease = work.lease("Lead")
+    with opened_clients() as clients:
+        lease = clients.lease("Lead")
         assert lease is not None
-        now = work.now()
-        work.ledger.add_wishes(
-            lease, [Wish(f"r{n}", "changed", not_before=now) for n in (1, 2)], now
+        now = clients.now()
+        clients.ledger.add_requests(
+            lease, [ScoringRequest(f"r{n}", "changed", not_before=now) for n in (1, 2)], now
         )
-        work.ledger.claims.claim(
+        clients.ledger.claims.claim(
             lease,
-            day=work.today,
+            day=clients.today,
             now=now,
-            now_local=work.local_now,
+            now_local=clients.local_now,
             policy=DayPolicy(limit=100),
             daily_pulls_done=True,
             rows_max=1,
             run_id="run",
         )
-        work.lake.write("scored_enriched", DAY, "Lead", "s1", pa.table({"Id": ["r0"]}))
-        work.lake.write_work("s2", pa.table({"Id": ["r1"]}))
+        clients.lake.write("scored_enriched", DAY, "Lead", "s1", pa.table({"Id": ["r0"]}))
+        clients.lake.write_work("s2", pa.table({"Id": ["r1"]}))
     return desk
 
 
 def rows(desk: Desk, table: sa.Table) -> int:
     """Count a table of the desk's ledger."""
     del desk
-    with opened_work() as work, work.ledger.database.read() as connection:
+    with opened_clients() as clients, clients.ledger.database.read() as connection:
         return int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
 
 
@@ -120,9 +120,9 @@ def test_a_switch_forgets_the_old_org_and_keeps_what_the_day_has_used(
         assert rows(working_desk, table) == 0, table.name
     assert rows(working_desk, t.day_usage) == used > 0
     assert rows(working_desk, t.api_calls) >= calls > 0
-    with opened_work() as work:
-        assert work.ledger.state.org_id() == other_org.org_id
-        assert work.ledger.claims.day_use(work.today, 100).used == 1
+    with opened_clients() as clients:
+        assert clients.ledger.state.org_id() == other_org.org_id
+        assert clients.ledger.claims.day_use(clients.today, 100).used == 1
 
 
 def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
@@ -130,17 +130,17 @@ def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
 ) -> None:
     working_desk.connect(other_org)
     working_desk.run("org", "switch", "--yes")
-    with opened_work() as work:
-        state = work.ledger.state.integrations()["Lead", "enterprise_fit"]
+    with opened_clients() as clients:
+        state = clients.ledger.state.integrations()["Lead", "enterprise_fit"]
         assert state.enabled_at is None
         assert state.not_ready
         assert (state.outputs, state.left_fields) == ("", "")
 
     assert not working_desk.check().errors
-    with opened_work() as work:
-        state = work.ledger.state.integrations()["Lead", "enterprise_fit"]
+    with opened_clients() as clients:
+        state = clients.ledger.state.integrations()["Lead", "enterprise_fit"]
         assert state.enabled_at is not None
-        assert work.ledger.state.objects()["Lead"].turned_on_at
+        assert clients.ledger.state.objects()["Lead"].turned_on_at
 
 
 def test_the_old_org_s_history_is_set_aside_and_its_working_files_are_deleted(
@@ -174,15 +174,15 @@ def test_a_switch_to_the_same_org_does_nothing(working_desk: Desk) -> None:
 
 
 def test_while_a_run_works_nothing_is_switched(working_desk: Desk, other_org: RunningOrg) -> None:
-    with opened_work() as work:
-        work.ledger.state.acquire_lease("Lead", "a-running-run", now=work.now(), lasts=LASTS)
+    with opened_clients() as clients:
+        clients.ledger.state.acquire_lease("Lead", "a-running-run", now=clients.now(), lasts=LASTS)
         working_desk.connect(other_org)
 
         said = working_desk.run("org", "switch", "--yes")
 
         assert said.code == 3
         assert "Run a-runnin works on Lead" in said.text
-        assert work.ledger.state.lease_holder("Account", work.now()) is None
+        assert clients.ledger.state.lease_holder("Account", clients.now()) is None
     assert rows(working_desk, t.waiting) == 2
 
 
@@ -190,27 +190,27 @@ def test_a_run_of_before_cannot_write_after_a_switch(
     working_desk: Desk, other_org: RunningOrg
 ) -> None:
     """Its lease ran out, but it does not know yet: the tokens rise with the switch."""
-    with opened_work() as work:
-        long_ago = work.now() - timedelta(hours=1)
-        stale = work.ledger.state.acquire_lease("Lead", "stuck", now=long_ago, lasts=LASTS)
+    with opened_clients() as clients:
+        long_ago = clients.now() - timedelta(hours=1)
+        stale = clients.ledger.state.acquire_lease("Lead", "stuck", now=long_ago, lasts=LASTS)
         assert stale is not None
         working_desk.connect(other_org)
         assert working_desk.run("org", "switch", "--yes").code == 0
 
         with pytest.raises(LeaseLost):
-            work.ledger.add_wishes(
-                stale, [Wish("r9", "changed", not_before=work.now())], work.now()
+            clients.ledger.add_requests(
+                stale, [ScoringRequest("r9", "changed", not_before=clients.now())], clients.now()
             )
 
 
 def test_a_pause_survives_a_switch(working_desk: Desk, other_org: RunningOrg) -> None:
-    with opened_work() as work, work.ledger.database.begin() as connection:
-        connection.execute(t.integrations.update().values(paused_at=work.now()))
+    with opened_clients() as clients, clients.ledger.database.begin() as connection:
+        connection.execute(t.integrations.update().values(paused_at=clients.now()))
     working_desk.connect(other_org)
     working_desk.run("org", "switch", "--yes")
 
-    with opened_work() as work:
-        assert work.ledger.state.integrations()["Lead", "enterprise_fit"].paused_at
+    with opened_clients() as clients:
+        assert clients.ledger.state.integrations()["Lead", "enterprise_fit"].paused_at
 
 
 def test_an_org_of_another_kind_than_the_settings_say_is_refused(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from local_org.launch import RunningOrg
-from pipeline.core.fields import Field
-from pipeline.core.market import MarketOutput
-from pipeline.core.provisioning import WantedField, output_metadata
-from pipeline.steps.provision import PERMISSION_SET
+from pipeline.core.configuration.market import MarketOutput
+from pipeline.core.org_fit.fields import Field
+from pipeline.core.org_fit.provisioning import WantedField, output_metadata
+from pipeline.steps.setting_up.provision import PERMISSION_SET
 from tests.steps.conftest import Desk
 
 INTEGRATION: dict[str, Any] = {
@@ -210,10 +210,10 @@ def test_every_call_counts(desk: Desk) -> None:
     desk.configure(INTEGRATION)
     desk.as_admin()
     desk.run("provision", "--yes")
-    from pipeline.commands.opening import opened_work
+    from pipeline.commands.clients import opened_clients
 
-    with opened_work() as work:
-        counted = work.ledger.calls.total(work.today)
+    with opened_clients() as clients:
+        counted = clients.ledger.calls.total(clients.today)
 
     assert counted == len(desk.org.calls()["log"])
 

@@ -9,10 +9,10 @@ import yaml
 
 from demo.stage import make_fields
 from local_org.launch import RunningOrg
-from pipeline.core.fields import Field, ObjectDescribe
-from pipeline.core.integration import Integration
-from pipeline.core.market import Market
-from pipeline.core.suggest import new_field_name, suggest
+from pipeline.core.configuration.integration import Integration
+from pipeline.core.configuration.market import Market
+from pipeline.core.org_fit.fields import Field, ObjectDescribe
+from pipeline.core.org_fit.suggestions import new_field_name, suggest
 from resources.configuration import read_configuration
 from tests.steps.conftest import Desk
 

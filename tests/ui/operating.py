@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from assets.partitions import partition_key
 from assets.reports import PLAN, STATUS
-from pipeline.steps.work import CHANGED_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS
 from tests.ui.site import Site
 from tests.ui.story import Story
 

@@ -16,7 +16,7 @@ from playwright.sync_api import TimeoutError as Late
 from assets.partitions import partition_key
 from assets.reports import PLAN, STATUS
 from pipeline.sensors import SENSOR
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 from tests.ui.browser import HEIGHT, WIDTH
 from tests.ui.graphql import LOCATION
 from tests.ui.operating import HIDDEN

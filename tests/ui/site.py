@@ -20,14 +20,14 @@ import dagster as dg
 import requests
 import yaml
 
+from assets.clients import WORK_TAG, ClientsResource
 from assets.partitions import partition_key
-from assets.work import WORK_TAG, WorkResource
 from demo.stage import CONFIG, ROOT
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg, start
 from pipeline.definitions import build_definitions
 from pipeline.instance import write_dagster_yaml
 from pipeline.jobs import OBJECT_TAG
-from pipeline.steps.work import Work
+from pipeline.steps.clients import Clients
 from tests.plant import ManualClock
 from tests.ui.graphql import LOCATION, GraphQL, until
 
@@ -82,10 +82,10 @@ class Site:
         """Let time pass on both clocks."""
         self.set_clock(self.now + timedelta(**span))
 
-    def with_work(self, step: Callable[[Work], _T]) -> _T:
+    def with_clients(self, step: Callable[[Clients], _T]) -> _T:
         """Run a plain step with the clients of a command."""
-        resource = (self.definitions.resources or {})["work"]
-        assert isinstance(resource, WorkResource)
+        resource = (self.definitions.resources or {})["clients"]
+        assert isinstance(resource, ClientsResource)
         try:
             return step(resource.get("test"))
         finally:

@@ -15,9 +15,9 @@ from demo.companies import companies
 from demo.people import leads
 from demo.stage import SEED, make_fields
 from pipeline.sensors import SENSOR
+from pipeline.steps.clients import PUSHED, SCORED
 from pipeline.steps.pause import pause
 from pipeline.steps.preflight import check
-from pipeline.steps.work import PUSHED, SCORED
 from tests.ui.graphql import until
 from tests.ui.site import ZONE, Site
 
@@ -81,7 +81,7 @@ def _fill(site: Site, first: date) -> None:
     site.org.load("Account", companies()[:COMPANIES])
     site.org.load("Lead", leads(SEED, LEADS))
     site.be(first - timedelta(days=1), 23, 30)
-    found = site.with_work(check)
+    found = site.with_clients(check)
     assert not found.errors, [str(problem) for problem in found.errors]
 
 
@@ -102,8 +102,8 @@ def _score_everything(site: Site, story: Story) -> None:
         if number == len(story.scored) - 1:
             story.refused = site.run("daily_pull", "Account", day)["failed"]
         site.run("daily_pull", "Lead", day)
-    site.with_work(lambda work: pause(work, "Account.enterprise_fit"))
-    site.with_work(lambda work: pause(work, "Contact.enterprise_fit"))
+    site.with_clients(lambda clients: pause(clients, "Account.enterprise_fit"))
+    site.with_clients(lambda clients: pause(clients, "Contact.enterprise_fit"))
 
 
 def _ask_again(site: Site, story: Story) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from demo.stage import CONFIG
-from pipeline.core.integration import Integration
-from pipeline.steps.work import CHANGED_RECORDS, PUSHED
+from pipeline.core.configuration.integration import Integration
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED
 from resources.configuration import read_configuration
 from tests.ui.graphql import values
 from tests.ui.site import Site

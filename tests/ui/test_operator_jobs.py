@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.steps.work import CHANGED_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS
 from tests.ui.graphql import GraphQLError
 from tests.ui.operating import HIDDEN, Operated
 from tests.ui.site import Site
@@ -22,7 +22,7 @@ def test_every_job_ends_well(done: Operated) -> None:
 
 def test_an_integration_is_resumed_and_paused(site: Site, done: Operated) -> None:
     """The jobs change what the sensor and every later run go by: the ledger."""
-    states = site.with_work(lambda work: work.ledger.state.integrations())
+    states = site.with_clients(lambda clients: clients.ledger.state.integrations())
 
     assert "Contact.enterprise_fit goes on" in done.said["resume_integration"]["said"]
     assert "Contact.enterprise_fit is paused" in done.said["pause_integration"]["said"]

@@ -13,7 +13,7 @@ import pytest
 
 from local_org.launch import CLIENT_SECRET, RunningOrg
 from pipeline.core.errors import BudgetExhausted
-from pipeline.core.fields import arrow_type
+from pipeline.core.org_fit.fields import arrow_type
 from resources.salesforce.calls import ApiCall, ApiUsage, Timeouts
 from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import (

@@ -1,0 +1,72 @@
+"""The command `explain`: one record's whole history (R30)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.clients import opened_clients
+from pipeline.commands.printing import JSON_OPTION, print_json
+
+if TYPE_CHECKING:
+    from pipeline.steps.asking.explain import Explained, MarketScoring, Scoring
+
+
+@click.command()
+@click.argument("record_id", metavar="ID")
+@JSON_OPTION
+def explain(record_id: str, as_json: bool) -> None:
+    """Tell every scoring of a record: when, why, from what, by which models, and how its push ended. No API call."""
+    from pipeline.steps.asking.explain import explain as step
+
+    with opened_clients() as clients:
+        found = step(clients, record_id)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    if not found:
+        click.echo(
+            f"Nothing is kept of {record_id}: it was not scored from here, or the lake that told of it is gone."
+        )
+    for one in found:
+        _show(one)
+
+
+def _show(found: Explained) -> None:
+    from pipeline.steps.asking.explain import WORDS
+
+    click.echo(f"{found.object} {found.record_id}: {len(found.scorings)} scorings")
+    for scoring in found.scorings:
+        click.echo(
+            f"{scoring.scored_at:%Y-%m-%d %H:%M:%S} UTC, day {scoring.day}: {WORDS[scoring.reason]}"
+        )
+        for market in scoring.markets:
+            _show_market(market)
+        click.echo(f"  {_result(scoring)}")
+    if found.waiting:
+        row = found.waiting
+        why = f"; last failure {row.error_code}: {row.error_message}" if row.error_code else ""
+        click.echo(
+            f"waits since {row.requested_at:%Y-%m-%d %H:%M} UTC ({WORDS[row.reason]}), "
+            f"not before {row.not_before:%Y-%m-%d %H:%M} UTC{why}"
+        )
+
+
+def _show_market(market: MarketScoring) -> None:
+    click.echo(f"  market {market.market}, version {market.version}")
+    if market.changed:
+        click.echo(f"    changed: {', '.join(market.changed)}")
+    for label, values in (("inputs", market.inputs), ("outputs", market.outputs)):
+        told = (
+            ", ".join(f"{name} = {value}" for name, value in values.items())
+            if values
+            else "not kept (persist was off)"
+        )
+        click.echo(f"    {label}: {told}")
+
+
+def _result(scoring: Scoring) -> str:
+    words = f"{scoring.result}, bulk job {scoring.job_id}" if scoring.job_id else scoring.result
+    return f"{words}: {scoring.code} {scoring.message}" if scoring.code else words

@@ -1,0 +1,116 @@
+"""`insights provision`: creates the missing fields and lets people use them (R13)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pipeline.commands.clients import (
+    opened_admin,
+    opened_clients,
+)
+from pipeline.commands.printing import (
+    JSON_OPTION,
+    YES_OPTION,
+    confirmed,
+    print_json,
+    problem_row,
+)
+from pipeline.core.configuration.integration import OBJECTS
+
+if TYPE_CHECKING:
+    from pipeline.core.org_fit.provisioning import Plan, WantedField
+    from pipeline.steps.setting_up.provision import Provisioned
+
+FAILED: Final = 1
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option(
+    "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
+)
+@click.option(
+    "--user", "users", multiple=True, help="Let this user (by user name) see the fields as well."
+)
+@YES_OPTION
+@JSON_OPTION
+def provision(
+    objects: tuple[str, ...], users: tuple[str, ...], *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Create the missing fields in the org and let the integration user use them, after showing them.
+
+    Fields that are there are never changed. Needs an admin: by SALESFORCE_ADMIN_... variables for this command
+    alone, or where the integration user is one.
+    """
+    from pipeline.steps.setting_up import provision as step
+
+    with opened_clients() as clients:
+        plan = step.plan(clients, objects)
+        if not as_json:
+            _show_plan(plan)
+        act = not plan.is_empty and not dry_run
+        if act and confirmed("Create and grant these fields?", yes=yes):
+            with opened_admin(clients) as admin:
+                done = step.provision(clients, plan, admin, users=users, names=objects)
+        else:
+            done = None
+    if as_json:
+        print_json(_plan_json(plan, done))
+    elif done:
+        _show_done(done)
+    if plan.wrong or (done and (done.refused or any(p.severity == "error" for p in done.problems))):
+        sys.exit(FAILED)
+
+
+def _show_plan(plan: Plan) -> None:
+    for wanted in plan.create:
+        click.echo(f"create   {wanted.full_name:<60} {wanted.words:<16} {wanted.label}")
+    for wanted in plan.grant:
+        click.echo(f"grant    {wanted.full_name:<60} Edit")
+    for line in plan.wrong:
+        click.echo(f"wrong    {line}")
+    if plan.is_empty:
+        click.echo("Nothing to create or grant.")
+    else:
+        count = len(plan.create) + len(plan.grant)
+        click.echo(
+            f"{count} fields, granted by the permission set Predictive_Insights; "
+            f"about {len(plan.create) + 8} API calls."
+        )
+
+
+def _show_done(done: Provisioned) -> None:
+    click.echo(
+        f"{len(done.created)} created, {len(done.already_there)} there already but hidden, "
+        f"{len(done.granted)} granted"
+    )
+    for name, why in done.refused.items():
+        click.echo(f"refused  {name}: {why}")
+    for problem in done.problems:
+        click.echo(f"{problem.severity:8} {problem}")
+    if not done.problems:
+        click.echo("Preflight finds nothing wrong. Next: insights check")
+
+
+def _plan_json(plan: Plan, done: Provisioned | None) -> dict[str, object]:
+    def rows(fields: Sequence[WantedField]) -> list[dict[str, str]]:
+        return [{"field": w.full_name, "label": w.label, "type": w.words} for w in fields]
+
+    return {
+        "create": rows(plan.create),
+        "grant": rows(plan.grant),
+        "wrong": list(plan.wrong),
+        "done": None
+        if done is None
+        else {
+            "created": done.created,
+            "already_there": done.already_there,
+            "granted": done.granted,
+            "refused": done.refused,
+            "problems": [problem_row(problem) for problem in done.problems],
+        },
+    }

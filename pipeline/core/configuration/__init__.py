@@ -1,0 +1,1 @@
+"""What people write: settings, markets and integrations, and what is wrong with them as written."""

@@ -1,0 +1,291 @@
+"""What preflight finds: an integration held against what the org's describes say (R9, R10, R12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pipeline.core.configuration.integration import (
+    DATETIME_FIELD,
+    HASH_FIELD,
+    PARENT_PREFIX,
+    Integration,
+)
+from pipeline.core.configuration.market import SCORE_MAX, Market, MarketInput, MarketOutput
+from pipeline.core.org_fit.fields import NUMBER_TYPES, TEXT_TYPES, Field, ObjectDescribe
+
+HASH_LENGTH_MIN: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding: an error holds its integration back, a warning does not."""
+
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+    remedy: str
+    about_type: bool = False
+
+    @property
+    def order(self) -> tuple[bool, bool]:
+        """Sort errors first, and among them what concerns a field's type: the first thing to look at."""
+        return self.severity != "error", not self.about_type
+
+    def __str__(self) -> str:
+        """Say where, what and what to do, on one line."""
+        return f"{self.where}: {self.message} {self.remedy}"
+
+
+def org_problems(
+    integration: Integration, market: Market, describes: Mapping[str, ObjectDescribe]
+) -> list[Problem]:
+    """Return all that keeps `integration` from running in the org, and what to do in Setup about it."""
+    describe = describes[integration.object]
+    return [
+        *_mapping_problems(integration, market),
+        *_object_problems(integration, describe),
+        *_tracking_problems(integration, describe),
+        *_input_problems(integration, market, describes),
+        *_candidate_problems(integration, describe),
+        *(
+            problem
+            for name, field_name in integration.outputs.items()
+            for problem in _output_problems(
+                integration, name, market.outputs[name], field_name, describe
+            )
+        ),
+    ]
+
+
+def _error(where: str, message: str, remedy: str, *, about_type: bool = False) -> Problem:
+    return Problem("error", where, message, remedy, about_type)
+
+
+def _mapping_problems(integration: Integration, market: Market) -> list[Problem]:
+    found = []
+    if not integration.is_mapped:
+        found.append(
+            _error(
+                integration.name,
+                "inputs or outputs are not mapped yet.",
+                "Map both input and output fields, so that the integration can run (R12).",
+            )
+        )
+    unmapped = {n: i for n, i in market.inputs.items() if n not in integration.inputs}
+    found += [
+        _error(
+            f"{integration.name}: inputs: {name}",
+            f"market {market.name} requires {market_input.label}, which is not mapped.",
+            "Map it to a field (R12).",
+        )
+        for name, market_input in unmapped.items()
+        if market_input.required and integration.inputs
+    ]
+    found += [
+        Problem(
+            "warning",
+            f"{integration.name}: inputs: {name}",
+            f"the model was built on {market_input.label}, which is not mapped.",
+            "Map it, or accept less exact scores.",
+        )
+        for name, market_input in unmapped.items()
+        if market_input.used_by_model and not market_input.required
+    ]
+    return found
+
+
+def _object_problems(integration: Integration, describe: ObjectDescribe) -> list[Problem]:
+    rights = {
+        "Create": describe.createable,
+        "Read": describe.queryable,
+        "Edit": describe.updateable,
+    }
+    return [
+        _error(
+            integration.name,
+            f"the integration user has no {right} permission on {describe.name}.",
+            f"Grant {right} on {describe.name} in the user's permission set (R9).",
+        )
+        for right, granted in rights.items()
+        if not granted
+    ]
+
+
+def _tracking_problems(integration: Integration, describe: ObjectDescribe) -> list[Problem]:
+    found = []
+    for name, kind in ((HASH_FIELD, "textarea"), (DATETIME_FIELD, "datetime")):
+        where = f"{integration.name}: {describe.name}.{name}"
+        wanted = "TextArea(255)" if kind == "textarea" else "Date/Time"
+        field = describe.fields.get(name)
+        if field is None:
+            near = [f for f in describe.fields if f.lower() == name.lower()]
+            message = (
+                f"the field is written {near[0]}; case counts."
+                if near
+                else "the field does not exist, or the user may not see it."
+            )
+            remedy = (
+                f"Create it as {wanted} with exactly this API name and grant the user Edit (R9)."
+            )
+            found.append(_error(where, message, remedy))
+            continue
+        if field.type not in ({"textarea", "string"} if kind == "textarea" else {kind}):
+            found.append(
+                _error(
+                    where,
+                    f"the field is of type {field.type}.",
+                    f"Make it {wanted} (R9).",
+                    about_type=True,
+                )
+            )
+        elif kind == "textarea" and field.length < HASH_LENGTH_MIN:
+            found.append(
+                _error(
+                    where, f"the field holds {field.length} characters.", f"Make it {wanted} (R9)."
+                )
+            )
+        found += _not_writable(where, field)
+    return found
+
+
+def _not_writable(where: str, field: Field) -> list[Problem]:
+    if field.calculated or field.auto_number:
+        return [
+            _error(where, "a formula or auto number cannot be written.", "Map another field (R10).")
+        ]
+    if not field.updateable:
+        return [
+            _error(
+                where,
+                "the integration user may not edit the field.",
+                "Grant Edit on the field in the user's permission set (R9).",
+            )
+        ]
+    return []
+
+
+def _input_problems(
+    integration: Integration, market: Market, describes: Mapping[str, ObjectDescribe]
+) -> list[Problem]:
+    found = []
+    for name, path in integration.inputs.items():
+        parent = path.startswith(PARENT_PREFIX)
+        describe = describes["Account" if parent else integration.object]
+        leaf = path.removeprefix(PARENT_PREFIX)
+        where = f"{integration.name}: inputs: {name}: {path}"
+        field = describe.fields.get(leaf)
+        if field is None:
+            near = [f for f in describe.fields if f.lower() == leaf.lower()]
+            message = f"{describe.name} has no field {leaf} that the integration user can read."
+            remedy = (
+                f"Write it {near[0]}."
+                if near
+                else "Correct the name, or grant Read on the field in the user's permission set (R9)."
+            )
+            found.append(_error(where, message, remedy))
+        elif field.type in ("address", "location", "base64"):
+            found.append(
+                _error(where, f"a field of type {field.type} cannot be an input.", "Map its parts.")
+            )
+        elif mismatch := input_misfit(market.inputs[name], field):
+            found.append(_error(where, mismatch, "Map a field of another type.", about_type=True))
+    return found
+
+
+def input_misfit(market_input: MarketInput, field: Field) -> str | None:
+    """Return why values of `field` cannot be given to the model as `market_input`, or None where they can."""
+    numbers = NUMBER_TYPES | {"int", "boolean"}
+    possible = {
+        "number": numbers | TEXT_TYPES,
+        "boolean": numbers,
+        "date": {"date", "datetime"},
+        "datetime": {"date", "datetime"},
+    }.get(market_input.type)
+    if possible is None or field.type in possible:
+        return None
+    return f"the market takes a {market_input.type}, which a {field.type} field does not hold."
+
+
+def _candidate_problems(integration: Integration, describe: ObjectDescribe) -> list[Problem]:
+    name = integration.candidate_field
+    if name is None:
+        return []
+    where = f"{integration.name}: candidate_field: {name}"
+    field = describe.fields.get(name)
+    if field is None:
+        return [
+            _error(where, "the field does not exist or cannot be read.", "Create a checkbox (R7).")
+        ]
+    if field.type != "boolean":
+        return [
+            _error(
+                where,
+                f"the field is of type {field.type}.",
+                "Choose a checkbox (R7).",
+                about_type=True,
+            )
+        ]
+    return []
+
+
+def _output_problems(
+    integration: Integration,
+    name: str,
+    output: MarketOutput,
+    field_name: str,
+    describe: ObjectDescribe,
+) -> list[Problem]:
+    where = f"{integration.name}: outputs: {name}: {field_name}"
+    field = describe.fields.get(field_name)
+    if field is None:
+        near = [f for f in describe.fields if f.lower() == field_name.lower()]
+        remedy = (
+            f"Write it {near[0]}."
+            if near
+            else "Create it, and grant the integration user Edit on it (R9)."
+        )
+        return [_error(where, "the field does not exist, or the user may not see it.", remedy)]
+    found = _not_writable(where, field)
+    mismatch = misfit(output, field)
+    if mismatch:
+        found.append(
+            _error(where, mismatch, "Map it to a field that can hold it (R10).", about_type=True)
+        )
+    return found
+
+
+def misfit(output: MarketOutput, field: Field) -> str | None:
+    """Return why `field` cannot hold `output`'s values, or None where it can (R10)."""
+    kind = output.kind
+    if kind == "boolean":
+        return None if field.type == "boolean" else f"yes or no does not fit a {field.type} field."
+    if field.type == "boolean":
+        return f"a {kind} does not fit a checkbox."
+    if kind == "score":
+        if field.type not in {*NUMBER_TYPES, "int"}:
+            return f"a score needs a number field, this is {field.type}."
+        if field.integer_digits < len(str(SCORE_MAX)):
+            return f"a score of {SCORE_MAX} does not fit {field.integer_digits} digits."
+        return None
+    if kind == "number":
+        fits = field.type in {*NUMBER_TYPES, "int"}
+        return None if fits else f"a number does not fit a {field.type} field."
+    return _text_misfit(output, field)
+
+
+def _text_misfit(output: MarketOutput, field: Field) -> str | None:
+    if field.type not in TEXT_TYPES or field.type in ("id", "reference", "time"):
+        return f"text does not fit a {field.type} field."
+    if field.type == "email":
+        return "text does not fit an e-mail field."
+    if field.restricted_picklist:
+        possible = output.rank_values if output.kind == "rank" else output.values
+        if not possible:
+            return "free text does not fit a restricted picklist."
+        missing = [value for value in possible if value not in field.picklist_values]
+        return f"the restricted picklist lacks {', '.join(missing)}." if missing else None
+    if field.length < output.text_length_max:
+        return f"text of up to {output.text_length_max} characters does not fit {field.length}."
+    return None

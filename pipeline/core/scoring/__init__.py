@@ -1,0 +1,1 @@
+"""What is read, whether a record is due, and what scoring makes of it."""

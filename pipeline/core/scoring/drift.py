@@ -1,0 +1,92 @@
+"""How far a day's scores and ranks are from those that the model was trained on: the population stability index.
+
+PSI = sum of (actual - expected) * ln(actual / expected) over the bins, as shares. Below 0.1 nothing has moved, up to
+0.25 a little, beyond it enough to look: usually the inputs have changed, not the world.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.core.configuration.market import Training
+
+RECORDS_MIN: Final = 200
+"""With fewer records a day, chance alone passes the threshold."""
+
+PSI_MAX: Final = 0.25
+SHARE_LEAST: Final = 0.0001
+"""Stands for an empty bin, whose logarithm there is none of."""
+
+SCORE_BINS: Final = tuple(str(start) for start in range(0, 100, 10))
+"""Scores by tens, named after their lowest; the last holds 100 as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bin: shares of what training expects and of what the day has."""
+
+    name: str
+    expected: float
+    actual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One distribution held against training's; `records` is how many the day has."""
+
+    market: str
+    output: str
+    records: int
+    bins: tuple[Bin, ...]
+
+    @property
+    def is_enough(self) -> bool:
+        """Say whether there are records enough to tell."""
+        return self.records >= RECORDS_MIN
+
+    @property
+    def psi(self) -> float:
+        """Return the population stability index."""
+        return sum(_term(one.expected, one.actual) for one in self.bins)
+
+    @property
+    def has_drifted(self) -> bool:
+        """Say whether it is far enough from training to tell somebody."""
+        return self.is_enough and self.psi > PSI_MAX
+
+
+def _term(expected: float, actual: float) -> float:
+    expected, actual = max(expected, SHARE_LEAST), max(actual, SHARE_LEAST)
+    return (actual - expected) * math.log(actual / expected)
+
+
+def drifts(
+    market: str, training: Training, scores: Mapping[str, int], ranks: Mapping[str, int]
+) -> list[Drift]:
+    """Return a day's counts of scores (by tens) and ranks beside the shares in training that the market tells."""
+    found = []
+    if training.score_distribution:
+        shares = dict(zip(SCORE_BINS, training.score_distribution, strict=False))
+        found.append(_drift(market, "score", shares, scores, SCORE_BINS))
+    if training.rank_distribution:
+        names = sorted({*training.rank_distribution, *ranks} - {"none"})
+        found.append(_drift(market, "rank", training.rank_distribution, ranks, names))
+    return found
+
+
+def _drift(
+    market: str,
+    output: str,
+    expected: Mapping[str, float],
+    counts: Mapping[str, int],
+    names: Sequence[str],
+) -> Drift:
+    records = sum(counts.get(name, 0) for name in names)
+    bins = tuple(
+        Bin(name, expected.get(name, 0.0), counts.get(name, 0) / records if records else 0.0)
+        for name in names
+    )
+    return Drift(market, output, records, bins)

@@ -1,0 +1,326 @@
+"""One segment's results as tables: what is pushed, what is kept, and which rows go on waiting (R8, R23, R24)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS
+from pipeline.core.org_fit.fields import DATETIME, arrow_type
+from pipeline.core.scoring.digest import VERSION as EMPTY_HASH
+from pipeline.core.scoring.due import RowStatus, any_of, new_hashes
+from pipeline.core.scoring.outputs import (
+    BAD_ROWS_MIN,
+    BAD_SHARE_MAX,
+    Invalid,
+    Validated,
+    broken_rows,
+)
+from pipeline.core.scoring.scope import ScoringScope
+
+UPDATE: Final = "update."
+WRITTEN: Final = "written."
+"""Prefixes of a working file's columns: a field's new value, and whether the field is written on the row."""
+
+PARTIAL_CODE: Final = "partial.code"
+PARTIAL_MESSAGE: Final = "partial.message"
+PARTIAL_HELD_FOR: Final = "partial.held_for"
+"""Why a row that is pushed goes on waiting for one of its markets; null where it does not."""
+
+PARENT_ID: Final = "AccountId"
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """Why a market did not score a row; with `held_for` the market is to blame, not the row."""
+
+    code: str
+    message: str
+    held_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarketResult:
+    """One market's outputs over all rows of a segment.
+
+    `scored` says which rows it scored well; `problems` why it did not score others that are its candidates,
+    by position.
+    """
+
+    outputs: pa.Table
+    scored: pa.Array
+    problems: Mapping[int, RowProblem]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """What became of a segment's rows: the update to push, what the lake keeps, and the rows that failed.
+
+    `inputs` holds for every row the hash of the inputs it was scored from, whichever markets scored it.
+    """
+
+    update: pa.Table
+    kept: pa.Table
+    failed: Mapping[str, RowProblem]
+    inputs: Mapping[str, str]
+
+
+def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
+    """Bring a market's results, one for each row of `mask` that is true, to the positions of all rows."""
+    rows = pc.indices_nonzero(mask)
+    total = len(mask)
+    problems: dict[int, RowProblem] = {}
+    if result.whole:
+        whole = RowProblem(MARKET_FAILED, f"{name}: {result.whole}", held_for=name)
+        problems = dict.fromkeys(rows.to_pylist(), whole)
+    for broken in result.broken:
+        problem = RowProblem(INVALID_OUTPUT, f"{name}: {broken.output} is not {broken.rule}")
+        problems |= {rows[row].as_py(): problem for row in broken.rows}
+    if len(rows) == 0:
+        nothing = {c.name: pa.nulls(total, c.type) for c in result.outputs.schema}
+        return MarketResult(pa.table(nothing), _none(total), problems)
+    positions = pc.index_in(pa.array(range(total), rows.type), value_set=rows)
+    scored = pc.fill_null(result.valid.take(positions), False)
+    return MarketResult(result.outputs.take(positions), scored, problems)
+
+
+def _none(rows: int) -> pa.Array:
+    return pa.array([False] * rows, pa.bool_())
+
+
+def held_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
+    """Return the rows that a held market would score, by position: they wait for it."""
+    problems: dict[int, RowProblem] = {}
+    for integration in scope.held:
+        message = f"{integration.market}: the market is held since it failed as a whole"
+        problem = RowProblem(MARKET_FAILED, message, held_for=integration.market)
+        field = integration.candidate_field
+        mask = pc.fill_null(table.column(field), False) if field else None
+        rows = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
+        problems |= dict.fromkeys(rows, problem)
+    return problems
+
+
+def resting_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
+    """Return the rows that a resting market would score, by position: they wait for it where no other scores them."""
+    problems: dict[int, RowProblem] = {}
+    for integration in scope.resting:
+        field = integration.candidate_field
+        if field is not None and field not in table.column_names:
+            continue
+        message = f"{integration.market}: the integration is paused or not ready"
+        problem = RowProblem(MARKET_RESTS, message, held_for=integration.market)
+        mask = pc.fill_null(table.column(field), False) if field else None
+        rows = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
+        problems |= dict.fromkeys(rows, problem)
+    return problems
+
+
+def segment_result(
+    scope: ScoringScope,
+    stamp: datetime,
+    table: pa.Table,
+    statuses: RowStatus,
+    results: Mapping[str, MarketResult],
+    reasons: Mapping[str, str],
+) -> SegmentResult:
+    """Put the markets' results together.
+
+    A row is pushed when at least one of its markets scored it; a market that did not keeps its old outputs and
+    digest, and the row goes on waiting for it. `reasons` says by record id why it was claimed.
+    """
+    scored = {market: result.scored for market, result in results.items()}
+    masks = [pa.chunked_array([mask]) for mask in scored.values()]
+    some = any_of([*masks, *statuses.leaves.values()], table.num_rows)
+    problems = held_problems(scope, table)
+    for result in results.values():
+        problems |= result.problems
+    ids = table.column("Id").to_pylist()
+    waits = {**resting_problems(scope, table), **problems}
+    left_out = pc.indices_nonzero(pc.invert(some)).to_pylist() if waits else ()
+    failed = {ids[at]: waits[at] for at in left_out if at in waits}
+    hashes = new_hashes(scope, statuses, scored)
+    cleared = cleared_fields(scope, table, statuses)
+    update = _update(scope, stamp, table, results, cleared, hashes)
+    for name, values in _partial(problems, table.num_rows).items():
+        update = update.append_column(name, values)
+    kept = _kept(scope, stamp, table, results, hashes, reasons)
+    inputs = dict(zip(ids, new_hashes(scope, statuses).to_pylist(), strict=True))
+    if pc.all(some).as_py():
+        return SegmentResult(update, kept, failed, inputs)
+    return SegmentResult(update.filter(some), kept.filter(some), failed, inputs)
+
+
+def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Invalid, ...]]:
+    """Return the result without rows whose id or hash is of the wrong form, and the rules that they broke.
+
+    Past a share of them something is wrong with all: none is pushed (D8). Positions are those in `result.kept`.
+    """
+    ids = result.kept.column("id")
+    broken = broken_rows(ids, result.update.column(UPDATE + HASH_FIELD))
+    if not broken:
+        return result, ()
+    problems = {
+        row: RowProblem(INVALID_OUTPUT, f"{one.output} is not {one.rule}")
+        for one in broken
+        for row in one.rows
+    }
+    if len(problems) >= BAD_ROWS_MIN and len(problems) > result.kept.num_rows * BAD_SHARE_MAX:
+        message = (
+            f"{len(problems)} of {result.kept.num_rows} rows have an id or a hash of a wrong form"
+        )
+        whole = RowProblem(INVALID_OUTPUT, f"{message}; none was pushed")
+        problems = {row: problems.get(row, whole) for row in range(result.kept.num_rows)}
+    good = pa.array([row not in problems for row in range(result.kept.num_rows)], pa.bool_())
+    failed = {**result.failed, **{ids[row].as_py(): p for row, p in problems.items()}}
+    checked = SegmentResult(
+        result.update.filter(good), result.kept.filter(good), failed, result.inputs
+    )
+    return checked, broken
+
+
+def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Array]:
+    if not problems:
+        names = (PARTIAL_CODE, PARTIAL_MESSAGE, PARTIAL_HELD_FOR)
+        return {name: pa.nulls(rows, pa.string()) for name in names}
+    listed = [problems.get(at) for at in range(rows)]
+    return {
+        column: pa.array([getattr(p, attribute) if p else None for p in listed], pa.string())
+        for column, attribute in (
+            (PARTIAL_CODE, "code"),
+            (PARTIAL_MESSAGE, "message"),
+            (PARTIAL_HELD_FOR, "held_for"),
+        )
+    }
+
+
+def _update(
+    scope: ScoringScope,
+    stamp: datetime,
+    table: pa.Table,
+    results: Mapping[str, MarketResult],
+    cleared: Mapping[str, pa.Array],
+    hashes: pa.Array,
+) -> pa.Table:
+    columns: dict[str, Any] = {"Id": table.column("Id")}
+    if PARENT_ID in table.column_names:
+        columns[PARENT_ID] = table.column(PARENT_ID)
+    columns[UPDATE + HASH_FIELD] = pc.if_else(
+        pc.equal(hashes, EMPTY_HASH), pa.scalar(None, pa.string()), hashes
+    )
+    columns[UPDATE + DATETIME_FIELD] = pa.repeat(pa.scalar(stamp, DATETIME), table.num_rows)
+    for name in scope.output_fields:
+        value, written = _field_update(scope, name, results)
+        clears = cleared.get(name)
+        if value is None:
+            value, written = _nothing(scope, name, table.num_rows), clears
+        elif clears is not None:
+            nothing = _nothing(scope, name, table.num_rows)
+            value = pc.if_else(written, value, pc.cast(nothing, value.type))
+            written = pc.or_(written, clears)
+        columns[UPDATE + name], columns[WRITTEN + name] = value, written
+    return pa.table(columns)
+
+
+def cleared_fields(
+    scope: ScoringScope, table: pa.Table, statuses: RowStatus
+) -> dict[str, pa.Array]:
+    """Return by field on which rows its old value goes: no market keeps it fresh there any more (R7, R19).
+
+    A field that was taken out of a mapping is cleared once, on rows last scored before the change.
+    """
+    cleared: dict[str, pa.Array] = {}
+    for integration in scope.clearing:
+        mask = statuses.leaves[integration.market].combine_chunks()
+        for name in integration.outputs.values():
+            cleared[name] = pc.or_(cleared[name], mask) if name in cleared else mask
+    scored_at = table.column(DATETIME_FIELD)
+    for market, names in scope.left_fields.items():
+        before = pc.less(scored_at, pa.scalar(scope.enabled_at[market], scored_at.type))
+        mask = pc.fill_null(before, False).combine_chunks()
+        for name in names:
+            cleared[name] = pc.or_(cleared[name], mask) if name in cleared else mask
+    return cleared
+
+
+def _nothing(scope: ScoringScope, name: str, rows: int) -> pa.Array:
+    """Return what an emptied field holds: null, and false in a checkbox."""
+    kind = arrow_type(scope.describes[scope.object].fields[name])
+    return pa.array([False] * rows) if pa.types.is_boolean(kind) else pa.nulls(rows, kind)
+
+
+def _field_update(
+    scope: ScoringScope, name: str, results: Mapping[str, MarketResult]
+) -> tuple[Any, pa.Array]:
+    """Return a field's new values and on which rows it is written: each row by the market that scored it."""
+    value: Any = None
+    written: Any = None
+    for integration, output in _writers(scope.integrations, name):
+        result = results[integration.market]
+        column = result.outputs.column(output).combine_chunks()
+        writes = result.scored
+        if pa.types.is_boolean(column.type):
+            column = pc.fill_null(column, False)
+        if integration.null_outputs == "keep":
+            writes = pc.and_(writes, pc.is_valid(column))
+        if value is None:
+            value, written = column, writes
+        else:
+            value = pc.if_else(writes, column, pc.cast(value, column.type))
+            written = pc.or_(written, writes)
+    return value, written
+
+
+def _writers(integrations: Sequence[Integration], name: str) -> list[tuple[Integration, str]]:
+    return [
+        (integration, output)
+        for integration in integrations
+        for output, field in integration.outputs.items()
+        if field == name
+    ]
+
+
+def _kept(
+    scope: ScoringScope,
+    stamp: datetime,
+    table: pa.Table,
+    results: Mapping[str, MarketResult],
+    hashes: pa.Array,
+    reasons: Mapping[str, str],
+) -> pa.Table:
+    """Return what the lake keeps: ids, hash and versions always, inputs and outputs where persist is on (R24)."""
+    ids = table.column("Id").to_pylist()
+    columns: dict[str, Any] = {
+        "id": table.column("Id"),
+        "reason": pa.array(list(map(reasons.__getitem__, ids)), pa.string()),
+        "scored_at": pa.repeat(pa.scalar(stamp, DATETIME), len(ids)),
+        "hash": hashes,
+        "previous_hash": table.column(HASH_FIELD),
+    }
+    for integration in scope.integrations:
+        market = integration.market
+        result = results[market]
+        version = pa.scalar(scope.markets[market].version)
+        columns[f"{market}.version"] = pc.if_else(
+            result.scored, version, pa.scalar(None, pa.string())
+        )
+        if integration.persist:
+            for name, path in integration.inputs.items():
+                columns[f"{market}.input.{name}"] = table.column(path)
+            for name in integration.outputs:
+                columns[f"{market}.output.{name}"] = result.outputs.column(name)
+    return pa.table(columns)
+
+
+def rows_to_send(update: pa.Table) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
+    """Return the table to send, with API names, and for each output field on which rows it is written."""
+    names = update.column_names
+    sent = {n.removeprefix(UPDATE): update.column(n) for n in names if n.startswith(UPDATE)}
+    written = {n.removeprefix(WRITTEN): update.column(n) for n in names if n.startswith(WRITTEN)}
+    return pa.table({"Id": update.column("Id"), **sent}), written

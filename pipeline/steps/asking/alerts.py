@@ -1,0 +1,113 @@
+"""What somebody should be told of without having to look: situations that the ledger knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Final
+
+from pipeline.core.errors import BudgetExhausted
+from pipeline.core.limit.pace import last_day
+from pipeline.steps.clients import Clients
+
+SILENT_INTERVALS: Final = 6
+"""How many pull intervals may pass without an answer of the org before somebody is told."""
+
+SILENT_LEAST: Final = timedelta(minutes=30)
+BACKLOG_DAYS: Final = 3
+"""A backlog is growing when it is longer on each of so many days than on the day before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that somebody should know. While `key` stands, it is told once; no record's values are in it."""
+
+    key: str
+    text: str
+
+
+def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
+    """Return what stands now: limit, budget, silence, held markets, and a backlog that grows.
+
+    `backlog` holds the records that waited at the end of each of the last days (ISO date to records).
+    No API call.
+    """
+    return [
+        *_limit(clients),
+        *_budget(clients),
+        *_silence(clients),
+        *_held_markets(clients),
+        *_growing(clients, backlog),
+    ]
+
+
+def waiting_total(clients: Clients) -> int:
+    """Return how many records wait, over all objects."""
+    return sum(int(row["records"]) for row in clients.ledger.waiting.summary(clients.now()))
+
+
+def _limit(clients: Clients) -> Iterator[Alert]:
+    settings = clients.configuration.settings
+    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    waiting = waiting_total(clients)
+    if use.left == 0 and waiting:
+        done = last_day(clients.today, waiting, 0, settings.daily_record_limit)
+        yield Alert(
+            f"limit {clients.today}",
+            f"Today's limit of {use.cap} records is used up and {waiting} wait; they go on at midnight "
+            f"{settings.time_zone}, the last of them on {done}. daily_record_limit in settings.yaml is the limit.",
+        )
+
+
+def _budget(clients: Clients) -> Iterator[Alert]:
+    try:
+        clients.require_budget()
+    except BudgetExhausted as exhausted:
+        yield Alert(f"budget {clients.today}", str(exhausted))
+
+
+def _silence(clients: Clients) -> Iterator[Alert]:
+    """Tell of objects that the org has not answered about for several intervals, one that never ran excepted."""
+    interval = timedelta(minutes=clients.configuration.settings.pull_interval_minutes)
+    longest = max(SILENT_LEAST, SILENT_INTERVALS * interval)
+    running = clients.running_objects()
+    for name, state in sorted(clients.ledger.state.objects().items()):
+        heard = max(filter(None, (state.turned_on_at, state.pulled_at, state.asked_at)))
+        if name in running and clients.now() - heard > longest:
+            yield Alert(
+                f"silent {name} {heard:%Y-%m-%dT%H:%M}",
+                f"{name}: no successful pull and no answer of the org since {heard:%Y-%m-%d %H:%M} UTC. Look at the "
+                "sensor salesforce_changes (is it on, what does its last tick say?) and at the newest failed run.",
+            )
+
+
+def _held_markets(clients: Clients) -> Iterator[Alert]:
+    for market, hold in sorted(clients.ledger.holds.all().items()):
+        yield Alert(
+            f"market {market} {hold.held_at.isoformat()}",
+            f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets go on; "
+            f"it is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
+        )
+
+
+def _growing(clients: Clients, backlog: Mapping[str, int]) -> Iterator[Alert]:
+    limit = clients.configuration.settings.daily_record_limit
+    days = [clients.today - timedelta(days=back) for back in range(BACKLOG_DAYS, 0, -1)]
+    known = [backlog[day.isoformat()] for day in days if day.isoformat() in backlog]
+    totals = [*known, waiting_total(clients)]
+    grows = all(later > earlier for earlier, later in pairwise(totals))
+    if len(known) == BACKLOG_DAYS and grows and totals[-1] > limit:
+        yield Alert(
+            f"backlog {clients.today}",
+            f"The backlog grows: {totals[-1]} records wait, on the {BACKLOG_DAYS} days before it were "
+            f"{', '.join(str(n) for n in known)}. More becomes due than {limit} a day; see `insights plan`.",
+        )
+
+
+def remembered_backlog(backlog: Mapping[str, int], today: date, waiting: int) -> dict[str, int]:
+    """Return `backlog` with today's figure, without days that no longer count."""
+    first = (today - timedelta(days=BACKLOG_DAYS)).isoformat()
+    kept = {day: records for day, records in backlog.items() if day >= first}
+    return {**kept, today.isoformat(): waiting}

@@ -1,0 +1,142 @@
+"""Scores and shows what would be pushed, beside what stands in the org; writes nothing anywhere (R31)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from pipeline.core.configuration.integration import DATETIME_FIELD
+from pipeline.core.limit.windows import pull_window
+from pipeline.core.scoring.due import due_after_pull, row_statuses
+from pipeline.core.scoring.results import UPDATE, WRITTEN, SegmentResult, segment_result
+from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.soql import AllOf, In, select
+from pipeline.steps.clients import Clients
+from pipeline.steps.preflight import scope_of
+from pipeline.steps.pull import read_changed, stale_rows
+from pipeline.steps.score import ScoreSummary, candidates, score_market
+
+RECORDS_MAX: Final = 100
+"""How many records a dry run scores unless told otherwise."""
+
+Kind = Literal["pull", "daily_pull"]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would do. `due` counts records by reason; `rows` shows the first of them, field by field.
+
+    Each row has `id`, `reason`, and by Salesforce field `stands` and `would_be`; `failed` says by record id why
+    a record would be set aside.
+    """
+
+    object: str
+    read: int
+    due: dict[str, int]
+    rows: list[dict[str, Any]]
+    failed: dict[str, str]
+    broken: dict[str, int]
+
+
+def dry_run(clients: Clients, name: str, kind: Kind, first: int = RECORDS_MAX) -> DryRun:
+    """Do what a pull or a daily pull of the object would do for its `first` due records, short of any effect.
+
+    The watermark, the waiting list, the limit and the org stay as they are.
+    """
+    clients.require_budget()
+    scope = scope_of(clients, name, record=False)
+    read, reasons = _due(clients, scope, kind)
+    chosen = dict(list(reasons.items())[:first])
+    summary = ScoreSummary(object=name)
+    table, statuses = candidates(clients, scope, list(chosen))
+    results = {
+        i.market: score_market(clients, scope, i, table, statuses, summary)
+        for i in scope.integrations
+    }
+    result = segment_result(
+        scope, clients.now().replace(microsecond=0), table, statuses, results, chosen
+    )
+    return DryRun(
+        object=name,
+        read=read,
+        due=dict(Counter(reasons.values())),
+        rows=_rows(scope, result, _stands(clients, scope, result), chosen),
+        failed={i: f"{p.code}: {p.message}" for i, p in result.failed.items()},
+        broken={f"{m}: {o} is not {rule}": n for (m, o, rule), n in summary.broken.items()},
+    )
+
+
+def _due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, dict[str, str]]:
+    """Return how many records would be read, and why each due one is due."""
+    reasons: dict[str, str] = {}
+    read = 0
+    if kind == "daily_pull":
+        for table in stale_rows(clients, scope):
+            ids, why = table.column("id").to_pylist(), table.column("reason").to_pylist()
+            reasons |= dict(zip(ids, why, strict=True))
+        return len(reasons), reasons
+    state = clients.ledger.state.objects().get(scope.object)
+    window = pull_window(
+        watermark=state.watermark if state else scope.turned_on_at,
+        turned_on_at=scope.turned_on_at,
+        org_now=clients.org.org_now(),
+    )
+    for table in read_changed(clients, scope, window)[0]:
+        read += table.num_rows
+        found = due_after_pull(scope, table, row_statuses(scope, table)).to_pylist()
+        ids = table.column("Id").to_pylist()
+        reasons |= {i: reason for i, reason in zip(ids, found, strict=True) if reason}
+    return read, reasons
+
+
+def _stands(
+    clients: Clients, scope: ScoringScope, result: SegmentResult
+) -> dict[str, dict[str, Any]]:
+    """Return what stands in the org now in the fields that would be written, by record id."""
+    ids = result.update.column("Id").to_pylist()
+    names = ("Id", DATETIME_FIELD, *scope.output_fields)
+    fields = [(name, result.update.column(UPDATE + name).type) for name in names[1:]]
+    schema = pa.schema([("Id", pa.string()), *((n, _readable(t)) for n, t in fields)])
+    found: dict[str, dict[str, Any]] = {}
+    if not ids:
+        return found
+    batches = clients.org.read_by_ids(
+        lambda part: select(names, scope.object, AllOf([In("Id", list(part))])), ids, schema
+    )
+    for batch in batches:
+        found |= {row["Id"]: row for row in batch.to_pylist()}
+    return found
+
+
+def _readable(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which the org gives a field's values: its whole numbers are doubles (API notes 8)."""
+    return pa.float64() if pa.types.is_integer(kind) else kind
+
+
+def _rows(
+    scope: ScoringScope,
+    result: SegmentResult,
+    stands: dict[str, dict[str, Any]],
+    reasons: dict[str, str],
+) -> list[dict[str, Any]]:
+    rows = []
+    for row in result.update.to_pylist():
+        record_id = row["Id"]
+        written = [n for n in scope.output_fields if row[WRITTEN + n]]
+        rows.append(
+            {
+                "id": record_id,
+                "reason": reasons[record_id],
+                "fields": {
+                    name: {
+                        "stands": stands.get(record_id, {}).get(name),
+                        "would_be": row[UPDATE + name],
+                    }
+                    for name in written
+                },
+            }
+        )
+    return rows

@@ -1,0 +1,139 @@
+"""What people ask: what is used, what waits and until when, what failed and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.limit.pace import in_flight_of, last_day
+from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
+from pipeline.steps.asking.failures import record_link
+from pipeline.steps.clients import Clients
+from resources.ledger.ledger import Ledger
+from resources.ledger.waiting import SlowedRow
+
+SLOWED_SHOWN: Final = 20
+"""How many of the records that keep becoming due are named; the count is of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How things stand today. Counts are records; `waiting` is by object, reason and state.
+
+    `slowed_down` shows records that keep becoming due, those first that rest longest (R15). `pulling_stopped` says
+    why nothing is pulled now, where too few API calls are left (R21).
+    """
+
+    day: date
+    org_id: str | None
+    limit: int
+    limit_used: int
+    waiting: list[dict[str, Any]]
+    waiting_total: int
+    failing: dict[str, int]
+    last_done_on: date | None
+    api_calls: dict[str, int]
+    api_calls_limit: int
+    pulling_stopped: str | None
+    pulling_resumes_at: datetime | None
+    objects: list[dict[str, Any]]
+    integrations: list[dict[str, Any]]
+    slowed_down_total: int
+    slowed_down: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return asdict(self)
+
+
+def status(clients: Clients) -> Status:
+    """Read the whole status from the ledger; no API call."""
+    ledger, configuration = clients.ledger, clients.configuration
+    limit = configuration.settings.daily_record_limit
+    use = ledger.claims.day_use(clients.today, limit)
+    waiting = [dict(row) for row in ledger.waiting.summary(clients.now())]
+    total = sum(row["records"] for row in waiting)
+    exhausted = clients.budget_exhausted()
+    slowed = ledger.waiting.slowed_down(clients.now())
+    return Status(
+        day=clients.today,
+        org_id=ledger.state.org_id(),
+        limit=limit,
+        limit_used=use.used,
+        waiting=waiting,
+        waiting_total=total,
+        failing=_failing(ledger),
+        last_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        api_calls=ledger.calls.by_kind(clients.today),
+        api_calls_limit=configuration.settings.daily_api_calls_limit,
+        pulling_stopped=str(exhausted) if exhausted else None,
+        pulling_resumes_at=exhausted.resumes_at if exhausted else None,
+        objects=_objects(ledger),
+        integrations=_integrations(ledger, configuration),
+        slowed_down_total=len(slowed),
+        slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
+    )
+
+
+def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
+    """Return how often each of these records was scored lately and until when it rests; no API call (R15)."""
+    now, link = clients.now(), record_link(clients)
+    shown = []
+    with clients.ledger.database.read() as connection:
+        for row in rows:
+            scored = clients.ledger.waiting.scored_since(
+                connection, row.object, [row.record_id], now - SCORINGS_KEPT_FOR
+            ).get(row.record_id, [])
+            shown.append(
+                {
+                    "object": row.object,
+                    "id": row.record_id,
+                    "scored_24h": sum(one.at > now - timedelta(hours=24) for one in scored),
+                    "scored_in_a_row": scored[-1].in_a_row if scored else 0,
+                    "last_scored": scored[-1].at if scored else None,
+                    "until": row.until,
+                    "link": link(row.record_id),
+                }
+            )
+    return shown
+
+
+def _failing(ledger: Ledger) -> dict[str, int]:
+    failing: Counter[str] = Counter()
+    for count in ledger.failures.counts():
+        failing[count.error_code] += count.records
+    return dict(failing.most_common())
+
+
+def _objects(ledger: Ledger) -> list[dict[str, Any]]:
+    return [asdict(state) for _, state in sorted(ledger.state.objects().items())]
+
+
+def _integrations(ledger: Ledger, configuration: Configuration) -> list[dict[str, Any]]:
+    states = ledger.state.integrations()
+    rows = []
+    for integration in configuration.integrations:
+        state = states.get((integration.object, integration.market))
+        if not integration.enabled:
+            word = "off"
+        elif not integration.is_mapped:
+            word = "not ready: map both input and output fields"
+        elif state is None:
+            word = "not checked yet"
+        elif state.not_ready:
+            word = "not ready"
+        else:
+            word = "paused" if state.paused_at else "on"
+        rows.append(
+            {
+                "integration": integration.name,
+                "state": word,
+                "since": state.enabled_at if state else None,
+                "market_version": configuration.markets[integration.market].version,
+            }
+        )
+    return rows
