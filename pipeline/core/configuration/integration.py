@@ -18,6 +18,7 @@ from pipeline.core.configuration.mistakes import (
     choice,
     shown,
 )
+from pipeline.core.configuration.running import IntegrationKey
 
 ObjectName = Literal["Account", "Contact", "Lead"]
 OBJECTS: Final[tuple[ObjectName, ...]] = ("Account", "Contact", "Lead")
@@ -86,6 +87,11 @@ class Integration(Strict):
     def name(self) -> str:
         """Return the name that people see: object and market."""
         return f"{self.object}.{self.market}"
+
+    @property
+    def key(self) -> IntegrationKey:
+        """Return what the ledger knows it by."""
+        return IntegrationKey(self.object, self.market)
 
     @property
     def tag(self) -> str:

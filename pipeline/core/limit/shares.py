@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import time
+from datetime import date, datetime, time
 from typing import Final
 
 from pipeline.core.scoring.due import LANES, Lane, Reason
@@ -55,6 +55,21 @@ class DayPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DayFacts:
+    """What a claim has to know of the day on which it is made.
+
+    `day` and `local_time` are those of the settings' time zone, `now` is aware UTC. `awaited` are
+    the objects that run and whose daily pull of the day is not in yet (R20).
+    """
+
+    day: date
+    now: datetime
+    local_time: time
+    policy: DayPolicy
+    awaited: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class DaySoFar:
     """What has been used of a day, and what could be claimed now.
 
@@ -64,12 +79,16 @@ class DaySoFar:
     """
 
     local_time: time
-    daily_pulls_done: bool
     used: Counts = field(default_factory=dict)
     claimable: Counts = field(default_factory=dict)
     claimable_new: Mapping[str, int] = field(default_factory=dict)
     lasting_used: int = 0
     awaited: frozenset[str] = frozenset()
+
+    @property
+    def daily_pulls_done(self) -> bool:
+        """Say whether every object's daily pull of the day is in."""
+        return not self.awaited
 
     @property
     def used_total(self) -> int:
