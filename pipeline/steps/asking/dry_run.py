@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.core.configuration.integration import DATETIME_FIELD
 from pipeline.core.limit.windows import pull_window
-from pipeline.core.scoring.due import due_after_pull, row_status
+from pipeline.core.scoring.due import due_after_pull, row_statuses
 from pipeline.core.scoring.results import IS_SET, UPDATE, SegmentResult, segment_result
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
