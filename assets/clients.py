@@ -69,11 +69,11 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         clients = Clients(
             configuration=configuration,
             open_org=lambda: self.salesforce.open(
-                clients.count,
+                clients.budget.count,
                 note,
                 ledger.state.check_org,
                 keep_session=run_id.startswith(TICK),
-                on_limit=clients.note_org_limit,
+                on_limit=clients.budget.note_org_limit,
             ),
             ledger=ledger,
             lake=self.lake.open(),
