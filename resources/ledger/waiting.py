@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from pipeline.core.limit.pace import WaitingCount
 from pipeline.core.scoring.due import LANES, Lane, Reason
 from resources.ledger import tables as t
 from resources.ledger.database import Database
@@ -86,19 +87,6 @@ class WaitingRow:
     error_code: str | None
     error_message: str | None
     segment_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingCount:
-    """How many rows of the waiting list are alike.
-
-    `state` is `ready`, `backing_off` (its time has not come) or `in_flight` (a segment holds it).
-    """
-
-    object: str
-    reason: str
-    state: str
-    records: int
 
 
 @dataclass(frozen=True, slots=True)
