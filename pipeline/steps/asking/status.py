@@ -93,7 +93,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
                     "object": row.object,
                     "id": row.record_id,
                     "scored_24h": sum(one.at > now - timedelta(hours=24) for one in scored),
-                    "scored_in_a_row": scored[-1].in_a_row if scored else 0,
+                    "scored_in_a_row": scored[-1].streak if scored else 0,
                     "last_scored": scored[-1].at if scored else None,
                     "until": row.until,
                     "link": link(row.record_id),
