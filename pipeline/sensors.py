@@ -87,21 +87,19 @@ def salesforce_changes_sensor(
         skips = dict(watched.skips)
         cursor = _read_cursor(context.cursor)
         requests: dict[str, dg.RunRequest] = {}
-        for wanted in watched.wanted:
-            if wanted.object in requests:
+        for ask in watched.wanted:
+            if ask.object in requests:
                 continue
-            if wanted.object in busy:
-                skips[wanted.object] = (
-                    f"{wanted.why}, and run {busy[wanted.object][:8]} is on its way"
-                )
+            if ask.object in busy:
+                skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
                 continue
-            remembered = f"{wanted.object} {wanted.job} {wanted.topic}".rstrip()
-            attempt = _attempt(cursor.get(remembered), wanted, opened.now(), interval)
+            remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
+            attempt = _attempt(cursor.get(remembered), ask, opened.now(), interval)
             if attempt is None:
-                skips[wanted.object] = f"{wanted.why}, tried lately; tried again after a pause"
+                skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
                 continue
-            cursor[remembered] = _Asked(f"{wanted.job} {wanted.situation}", attempt, opened.now())
-            requests[wanted.object] = _request(wanted, attempt, opened.now(), opened.today)
+            cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
+            requests[ask.object] = _request(ask, attempt, opened.now(), opened.today)
         quiet = _nothing_new(key, watched.unchanged, cursor, opened, settings.pull_interval_minutes)
         why_not = "; ".join(f"{name}: {why}" for name, why in skips.items())
         return dg.SensorResult(
@@ -145,12 +143,12 @@ def _nothing_new(
     ]
 
 
-def _request(wanted: WantedRun, attempt: int, now: datetime, day: date) -> dg.RunRequest:
+def _request(ask: WantedRun, attempt: int, now: datetime, day: date) -> dg.RunRequest:
     return dg.RunRequest(
-        job_name=wanted.job,
-        run_key=f"{wanted.object} {wanted.job} {wanted.situation} #{attempt} {now.isoformat()}",
-        partition_key=partition_key(day, wanted.object),
-        tags={OBJECT_TAG: wanted.object, "insights/why": wanted.why},
+        job_name=ask.job,
+        run_key=f"{ask.object} {ask.job} {ask.situation} #{attempt} {now.isoformat()}",
+        partition_key=partition_key(day, ask.object),
+        tags={OBJECT_TAG: ask.object, "insights/why": ask.why},
     )
 
 
@@ -181,11 +179,9 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
             )
 
 
-def _attempt(
-    last: _Asked | None, wanted: WantedRun, now: datetime, interval: timedelta
-) -> int | None:
+def _attempt(last: _Asked | None, ask: WantedRun, now: datetime, interval: timedelta) -> int | None:
     """Return which attempt at the situation this is; None while its pause lasts, doubling each time."""
-    situation = f"{wanted.job} {wanted.situation}"
+    situation = f"{ask.job} {ask.situation}"
     if last is None or last.situation != situation:
         return 1
     pause = min(PAUSE_MAX, interval * 2 ** min(last.attempts - 1, 10))

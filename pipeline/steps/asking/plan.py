@@ -8,7 +8,6 @@ from datetime import date
 from typing import Any, Final
 
 from pipeline.core.configuration.integration import Integration
-
 from pipeline.core.limit.pace import days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
