@@ -41,7 +41,7 @@ def day(
     claimable |= {(name, REFRESH): n for name, n in refresh.items()}
     return DaySoFar(
         local_time=at,
-        daily_pulls_done=more.pop("pulls_done", False),
+        awaited=frozenset() if more.pop("pulls_done", False) else frozenset({"Lead"}),
         used=used or {},
         claimable=claimable,
         claimable_new=new,
@@ -141,7 +141,7 @@ def test_new_records_come_before_changed_ones() -> None:
 
 def test_a_lane_is_shared_equally_over_objects() -> None:
     """R20."""
-    so_far = day(refresh=dict.fromkeys(OBJECTS, 5_000))
+    so_far = day(refresh=dict.fromkeys(OBJECTS, 5_000), pulls_done=True)
 
     assert [granted(so_far, name).refresh for name in OBJECTS] == [233, 233, 234]
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from pipeline.core.configuration.running import IntegrationKey
 from pipeline.core.errors import LeaseLost, WrongOrg
 from resources.ledger import tables as t
 from resources.ledger.database import VERSION_TABLE, Database, normalised_url
@@ -22,7 +23,7 @@ from resources.ledger.settling import Outcome
 from tests.resources.ledger_support import DAY, LASTS, NOW, Book
 
 pytestmark = pytest.mark.both_ledgers
-KEY = ("Lead", "fit")
+KEY = IntegrationKey("Lead", "fit")
 
 
 def test_migrations_make_the_tables_that_the_code_expects(book: Book) -> None:
