@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -40,7 +41,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 class Names(sa.types.TypeDecorator[tuple[str, ...]]):
     """Names of fields, in order, as a JSON list."""
 
-    impl = sa.JSON
+    # PostgreSQL compares no plain JSON.
+    impl = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
     cache_ok = True
 
     def process_bind_param(
