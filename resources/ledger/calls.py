@@ -12,12 +12,12 @@ from resources.ledger import tables as t
 from resources.ledger.database import Database
 
 ORG_USAGE_LASTS: Final = timedelta(hours=1)
-"""How long what the org told of its usage counts; an org that refused a call is asked again after it."""
+"""How long what the org reported of its usage counts; after a refusal it is asked again as late."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrgUsage:
-    """The org's own count of API requests in the last 24 hours, and until when it is held to be true."""
+    """The org's own count of API requests in the last 24 hours, and until when it is believed."""
 
     used: int
     allotted: int
@@ -37,9 +37,10 @@ class Calls:
         self._db = database
 
     def count(self, day: date, kind: str, calls: int = 1, *, most: int | None = None) -> bool:
-        """Add `calls` of one kind to the day; with `most`, only where the day's total stays within it.
+        """Add `calls` of one kind to the day; with `most`, only while its total stays within it.
 
-        Say whether they were added. However many processes count at once, they never pass `most` together.
+        Say whether they were added. However many processes count at once, they never pass `most`
+        together.
         """
         total = sa.select(sa.func.coalesce(sa.func.sum(t.api_calls.c.calls), 0))
         with self._db.begin() as connection:
@@ -47,6 +48,7 @@ class Calls:
                 so_far = connection.scalar(total.where(t.api_calls.c.day == day)) or 0
                 if so_far + calls > most:
                     return False
+
             row = {"day": day, "kind": kind, "calls": calls}
             changes = {"calls": t.api_calls.c.calls + calls}
             self._db.upsert(connection, t.api_calls, [row], changes=changes)
@@ -72,7 +74,10 @@ class Calls:
             self._db.upsert(connection, t.api_usage, [row])
 
     def note_limit_reached(self, now: datetime) -> datetime:
-        """Keep that the org refused a call for its daily limit, whatever it told before; return when to ask again."""
+        """Keep that the org refused a call for its daily limit; return when to ask again.
+
+        Whatever it reported before, nothing is left.
+        """
         with self._db.begin() as connection:
             row = connection.execute(sa.select(t.api_usage)).one_or_none()
             allotted = row.allotted if row else 0
