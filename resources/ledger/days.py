@@ -73,13 +73,13 @@ class Days:
     # -- in the caller's transaction -----------------------------------------------------------
 
     def granted(self, connection: sa.Connection, object_name: str, facts: DayFacts) -> Allowance:
-        """Return what the object is granted, cut to the rows there are: its total is what a claim takes."""
+        """Return what the object is granted, cut to the rows there are: the total of a claim."""
         so_far, failed = _so_far(connection, facts)
         granted = allowance(facts.policy, so_far, object_name)
         return replace(granted, lasting=min(granted.lasting, failed.get(object_name, 0)))
 
     def lock(self, connection: sa.Connection, day: date, cap: int) -> None:
-        """Lock the day's row, with a cap that no setting of the limit can put below what is used."""
+        """Lock the day's row; its cap is `cap`, or what is used where the limit was lowered since."""
         row = {"day": day, "cap": cap, "used": 0}
         self._db.upsert(connection, t.days, [row], changes={})
 
@@ -112,7 +112,7 @@ class Days:
         self._db.upsert(connection, t.day_usage, [row], changes=changes)
 
     def charge_lasting(self, connection: sa.Connection, day: date, records: int) -> None:
-        """Count `records` of the day's use as rows that keep failing; a negative number gives back."""
+        """Count `records` of the day's use as rows that keep failing; negative ones are given back."""
         connection.execute(
             t.days.update()
             .where(t.days.c.day == day)
@@ -121,7 +121,7 @@ class Days:
 
 
 def _so_far(connection: sa.Connection, facts: DayFacts) -> tuple[DaySoFar, Mapping[str, int]]:
-    """Return how the day stands, and how many rows that keep failing may be tried now, by object."""
+    """Return how the day stands, and by object how many rows that keep failing may be tried now."""
     claimable: Counter[tuple[str, Lane]] = Counter()
     new: Counter[str] = Counter()
     failed: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def _so_far(connection: sa.Connection, facts: DayFacts) -> tuple[DaySoFar, Mappi
 def _in_turn(
     connection: sa.Connection, facts: DayFacts, so_far: DaySoFar, failed: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """Return whose rows that keep failing come next, where there are more than the day has room for.
+    """Return by object which rows that keep failing come next, where the day has room for few.
 
     Each in its turn, whosever it is: else the object that comes first would take it all, every day.
     """

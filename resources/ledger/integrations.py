@@ -1,4 +1,4 @@
-"""What is remembered of each integration: its rollout, its pauses, the fields that it wrote (R17, R19, R28).
+"""What is remembered of each integration: its rollout, its pauses, its fields (R17, R19, R28).
 
 Whether one runs is not decided here: `pipeline.core.configuration.running` answers that.
 """
@@ -186,7 +186,7 @@ def check_rollout(
     fingerprints: Mapping[str, str],
     resting: Collection[str] = (),
 ) -> None:
-    """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market.
+    """Raise LeaseLost unless the integrations of the object stand as `fingerprints` say, by market.
 
     Those that are `resting` for the run (paused, not ready or held) must rest still: its stamps
     would pass for scorings by them.
@@ -206,7 +206,10 @@ def check_rollout(
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """What a rollout changes: the new states, who is ready again and since when it was not, who went."""
+    """What a rollout changes.
+
+    `ready_again` says since when each was not ready.
+    """
 
     states: list[IntegrationState]
     ready_again: list[tuple[IntegrationKey, datetime]]
@@ -255,14 +258,14 @@ def _rollout(
 
 
 def _is_same(old: IntegrationState, state: IntegrationState) -> bool:
-    """Say whether it was turned on before. Of another one all records are due, so it need not catch up."""
+    """Say whether it was turned on before. Of another one all records are due anyway."""
     return old.enabled_at is not None and old.fingerprint == state.fingerprint
 
 
 def _resting_since(
     old: IntegrationState | None, not_ready: str | None, read_until: datetime
 ) -> datetime | None:
-    """Return from when on changes are read without an integration that is enabled: not ready, or paused."""
+    """Return from when on changes are read without an integration: not ready, or paused."""
     before = old.resting_since if old else None
     if not_ready or (old and old.paused_at):
         return before or read_until

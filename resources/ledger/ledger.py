@@ -27,11 +27,11 @@ from resources.ledger.settling import Settling
 from resources.ledger.waiting import ScoringRequest, ScoringRequests, Waiting
 
 REQUESTS_AT_ONCE: Final = 20_000
-"""The most records that one transaction adds to the waiting list: others wait for it seconds at most."""
+"""The most records that one transaction adds to the list: others wait for it seconds at most."""
 
 
 class Ledger:
-    """One attribute for each noun of the ledger, and the writes that touch several of them at once."""
+    """One attribute for each noun of the ledger, and the writes that touch several at once."""
 
     def __init__(self, url: str) -> None:
         """Open the database at `url` and bring its tables up to date.
@@ -78,7 +78,7 @@ class Ledger:
         day: date | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Move the watermark after a pull whose due rows are on the list, and keep what the window held.
+        """Move the watermark after a pull whose due rows are on the list; keep what the window held.
 
         `seen` is the count and newest stamp of the window: the sensor compares (D7). What was read
         and decided (`counts`) is counted for `day`.
@@ -104,7 +104,7 @@ class Ledger:
     def add_requests(
         self, lease: Lease, requests: Sequence[ScoringRequest] | ScoringRequests, now: datetime
     ) -> None:
-        """Put due records on the waiting list. Safe to repeat: it is done before the watermark moves.
+        """Put due records on the waiting list; safe to repeat: it precedes the watermark's move.
 
         Many are added in several transactions, so that others may write in between.
         """
@@ -149,7 +149,7 @@ class Ledger:
         requests: Sequence[ScoringRequest] | ScoringRequests,
         now: datetime,
     ) -> int:
-        """Ask for a partition's records again, once for each `request`; return how many were asked for."""
+        """Ask for a partition's records again, once for each `request`; return how many they are."""
         with self.database.begin() as connection:
             key = {"request": request, "day": day, "object": object_name}
             known = connection.scalar(sa.select(t.redos.c.records).filter_by(**key))

@@ -1,4 +1,4 @@
-"""Which record was scored when: for the redo of a day, and for records that keep becoming due (R15, R28)."""
+"""Which record was scored when: for redos, and for records that keep becoming due (R15, R28)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Scorings:
         waiting anyway.
         """
         this = t.scorings.alias()
+
         query = (
             sa.select(this.c.record_id)
             .distinct()
@@ -45,7 +46,7 @@ class Scorings:
     def scored_since(
         self, connection: sa.Connection, object_name: str, ids: Sequence[str], since: datetime
     ) -> dict[str, list[Scoring]]:
-        """Return for each of `ids` that was scored after `since` when that was, oldest first (R15)."""
+        """Return for each of `ids` that was scored after `since` when, oldest first (R15)."""
         row = t.scorings.c
         query = (
             sa.select(row.record_id, row.scored_at, row.in_a_row)
@@ -69,7 +70,7 @@ class Scorings:
         scored: Sequence[str],
         held: Collection[str],
     ) -> None:
-        """Note, in the caller's transaction, that `scored` were scored, as of when they were claimed.
+        """Note, in the caller's transaction, that `scored` were scored when they were claimed.
 
         They are all among the rows that the segment still holds: `held`.
         """

@@ -79,7 +79,7 @@ class Segments:
         run_id: str,
         held_for: str | None = None,
     ) -> Segment | None:
-        """Claim up to `rows_max` waiting records of the lease's object, or None where nothing may be.
+        """Claim up to `rows_max` waiting records of the object, or None where nothing may be.
 
         With `held_for` only records that wait for that market are claimed: the trial of a market
         that failed. One transaction counts, divides (`core.limit.shares`), marks and charges, so
@@ -171,7 +171,7 @@ class Segments:
             )
 
     def note_inputs(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
-        """Note the hash of the inputs that each row is scored from, by record id: a pull compares (R15).
+        """Note by record id the hash of the inputs that a row is scored from: a pull compares (R15).
 
         Most rows have it from the pull that listed them.
         """
@@ -215,7 +215,7 @@ class Segments:
                 self._counts.add(connection, segment.day, segment.object, counts)
 
     def withdraw(self, lease: Lease, segment: Segment, ids: Collection[str]) -> None:
-        """Take rows of a claimed segment off the list that are due no more, and give their charge back.
+        """Take rows off the list that are due no more, and give their charge back.
 
         A row that was asked for anew since its inputs were read waits again (R20).
         """
@@ -228,7 +228,7 @@ class Segments:
             self._counts.add(connection, segment.day, segment.object, withdrawn)
 
     def dissolve(self, lease: Lease, segment: Segment, now: datetime) -> None:
-        """Give the rows of a segment without a job back to the waiting list; its charge stays (D3)."""
+        """Give the rows of a segment without a job back to the list; its charge stays (D3)."""
         with self._db.begin(lease) as connection:
             self.finish(connection, segment, SegmentState.DISSOLVED, now)
 
@@ -237,7 +237,7 @@ class Segments:
     def give_back(
         self, connection: sa.Connection, segment: Segment, ids: Collection[str]
     ) -> list[str]:
-        """Take back the day's charge for those of `ids` that the segment still holds; return them (R20)."""
+        """Give back the day's charge for those of `ids` that the segment holds; return them (R20)."""
         if not ids:
             return []
 
@@ -271,6 +271,7 @@ class Segments:
             .where(row.segment_id == segment.segment_id)
             .group_by(row.reason)
         )
+
         found = connection.execute(query).all()
         for one in found:
             lane = lane_of(one.reason)
@@ -293,7 +294,7 @@ def _mark(
     *,
     held_for: str | None,
 ) -> int:
-    """Mark rows in claim order, and count them: new, changed, the refresh lane, what keeps failing."""
+    """Mark rows in claim order: new, changed, the refresh lane, what keeps failing. Return how many."""
     row, marked = t.waiting.c, 0
     for_market = sa.true() if held_for is None else row.held_for == held_for
     ready = sa.and_(row.object == object_name, is_claimable(connection, now), for_market)

@@ -37,7 +37,7 @@ class ScoringRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequests:
-    """Many requests as columns, one entry a record in each: `ScoringRequest` says what they mean."""
+    """Many requests as columns, one entry a record; `ScoringRequest` says what they mean."""
 
     record_ids: Sequence[str] = ()
     reasons: Sequence[str] = ()
@@ -122,7 +122,7 @@ class Waiting:
             return _count(connection, sa.and_(row.object == object_name, row.held_for == market))
 
     def by_kind(self, object_name: str) -> dict[str, int]:
-        """Return how many records of the object wait, by lane; those that failed before, as `failing`."""
+        """Return how many records of the object wait, by lane; failed ones as `failing`."""
         row = t.waiting.c
         failing = row.error_code.is_not(None).label("failing")
         query = (
@@ -146,6 +146,7 @@ class Waiting:
             (row.not_before > now, "backing_off"),
             else_="ready",
         ).label("state")
+
         query = (
             sa.select(row.object, row.reason, state, sa.func.count().label("records"))
             .group_by(row.object, row.reason, state)
@@ -202,6 +203,7 @@ class Waiting:
         They wait for a later time though they have not failed since their last edit.
         """
         row = t.waiting.c
+
         query = (
             sa.select(row.object, row.record_id, row.not_before)
             .where(
@@ -233,6 +235,7 @@ class Waiting:
         # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one
         # statement.
         requests = requests.once_each()
+
         columns = {
             "object": [object_name] * len(requests),
             "record_id": requests.record_ids,
@@ -295,7 +298,7 @@ class Waiting:
 
 
 def reschedule_held(connection: sa.Connection, market: str, not_before: datetime) -> None:
-    """Let the records that wait for a market be claimed from `not_before` on, in the caller's transaction."""
+    """Let what waits for a market be claimed from `not_before` on, in the caller's transaction."""
     row = t.waiting.c
     connection.execute(
         t.waiting.update()
