@@ -44,6 +44,7 @@ class Calls:
         """
         total = sa.select(sa.func.coalesce(sa.func.sum(t.api_calls.c.calls), 0))
         with self._db.begin() as connection:
+            # Under the write lock: no other process counts between this read and the write.
             if most is not None:
                 so_far = connection.scalar(total.where(t.api_calls.c.day == day)) or 0
                 if so_far + calls > most:
@@ -81,6 +82,7 @@ class Calls:
         with self._db.begin() as connection:
             row = connection.execute(sa.select(t.api_usage)).one_or_none()
             allotted = row.allotted if row else 0
+            # Nothing is left, whatever the org allots: both figures are then the same.
             spent = {"id": 1, "used": allotted, "allotted": allotted, "seen_at": now}
             self._db.upsert(connection, t.api_usage, [spent])
         return now + ORG_USAGE_LASTS

@@ -99,8 +99,9 @@ def _waiting(object_name: str) -> sa.Select[Any]:
 
 
 def _redone(object_name: str) -> sa.Select[Any]:
-    """Return the query for what waits of redone days: scored on one of them, and not since the redo."""
+    """Return the query for what waits of redone days: scored on one, and not since the redo."""
     row, again, this, later = t.waiting.c, t.redos.c, t.scorings.alias(), t.scorings.alias()
+    # A record that was scored since then has met the redo.
     since = sa.exists().where(
         later.c.object == object_name,
         later.c.record_id == row.record_id,

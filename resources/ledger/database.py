@@ -26,11 +26,11 @@ MANY_ROWS: Final = 100
 """From here on it pays to bind rows ourselves."""
 
 ROWS_AT_ONCE: Final = 2_000
-"""How many rows the driver is given at once: more tuples only keep the garbage collector at work."""
+"""How many rows the driver is given at once: more only keep the garbage collector busy."""
 
 STATEMENT_SECONDS: Final = 600
 IDLE_SECONDS: Final = 300
-"""How long PostgreSQL lets a statement run, and a silent transaction stand: its process may be frozen."""
+"""How long PostgreSQL lets a statement run, and a transaction of a silent process stand."""
 
 AWAY_AFTER: Final = {
     "connect_timeout": 10,
@@ -39,14 +39,14 @@ AWAY_AFTER: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""When a silent PostgreSQL server counts as away; libpq's own names. The address may say otherwise."""
+"""When a silent PostgreSQL server counts as away, in libpq's names; the address may differ."""
 
 WRITERS: Final = 7_403_611_275
 """The advisory lock of a writing transaction on PostgreSQL; any number that nobody else uses."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 NEWEST: Final = "0002"
-"""The newest migration: where the tables have it, alembic need not be imported. A test compares it."""
+"""The newest migration: where the tables have it, alembic is not imported. A test checks it."""
 
 VERSION_TABLE: Final = "ledger_version"
 """Not alembic's own name: Dagster's storage uses that one, and may be in the same database."""
@@ -315,12 +315,12 @@ class Database:
     ) -> None:
         """Execute `statement` once for each row of `columns`, which are all of one length.
 
-        Of many rows SQLite's driver is given the values as they are bound: SQLAlchemy's own way takes
-        several times as long.
+        Of many rows SQLite's driver is given the values as they are bound: SQLAlchemy's own way
+        takes several times as long.
         """
         rows = len(next(iter(columns.values())))
         if not self.is_sqlite and isinstance(statement, sa.Insert):
-            # With something to return SQLAlchemy sends many rows in one statement, without it one by one.
+            # With something to return SQLAlchemy sends many rows in one statement, else one by one.
             statement = statement.returning(sa.literal_column("1"))
 
         if not self.is_sqlite or rows < MANY_ROWS:
@@ -410,8 +410,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _switch_to_wal(connection: Any) -> None:
     """Let readers and a writer work side by side, however many processes make a new file at once.
 
-    Two that switch it at the same moment would wait for each other, so SQLite turns one of them away
-    at once: its own waiting does not cover that.
+    Two that switch it at the same moment would wait for each other, so SQLite turns one of them
+    away at once: its own waiting does not cover that.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -22,8 +22,8 @@ PAGE: Final = 5_000
 class Chosen:
     """Which failures are meant; an empty part means all.
 
-    `failed_since`: failed last at that moment or later. `failing_before`: failed first before it and
-    ever since.
+    `failed_since`: failed last at that moment or later. `failing_before`: failed first before it
+    and ever since.
     """
 
     objects: Sequence[str] = ()
@@ -154,8 +154,8 @@ class Failures:
     def retry(self, chosen: Chosen, now: datetime) -> Retried:
         """Let failing records be claimed at once, as a later edit of each of them would (R23).
 
-        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of the
-        day; the day's limit binds them like all others. A held market that some of them wait for is
+        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of
+        the day; the day's limit binds them like all others. A held market that some of them wait for is
         tried at once, with a few records first.
         """
         row = t.waiting.c
@@ -165,6 +165,7 @@ class Failures:
             in_flight = _count(connection, sa.and_(conditions, row.segment_id.is_not(None)))
             waiting_for = _count_by_market(connection, here)
 
+            # Those that wait for a market are left out: the market is tried first, below.
             asked = connection.execute(
                 t.waiting.update()
                 .where(here, row.held_for.is_(None))

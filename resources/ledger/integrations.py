@@ -124,6 +124,7 @@ class Integrations:
             state = connection.execute(query).one()
             since: datetime = state.resting_since or now
 
+            # Not ready as well: what it misses is made up for when it is.
             values: dict[str, Any] = {"paused_at": None}
             if not state.not_ready:
                 values["resting_since"] = None
@@ -144,6 +145,7 @@ class Integrations:
         move_watermark_back(connection, key.object, since)
         reschedule_held(connection, key.market, now)
 
+        # Turned on after it came to rest: it was another model or mapping then.
         replaced = connection.execute(
             t.integrations.update()
             .where(_row_of(key), t.integrations.c.enabled_at >= since)
@@ -230,6 +232,7 @@ def _rollout(
     states, ready_again = [], []
     for key, (fingerprint, not_ready) in checked.items():
         old = known.get(key)
+        # The rule says when it counts as turned on; what it missed and wrote is the ledger's own.
         state = replace(
             as_checked(
                 old,
@@ -253,6 +256,7 @@ def _rollout(
         if state != old:
             states.append(state)
 
+    # Their state stays: a retired integration's values may be cleared (R19).
     gone = [key for key, old in known.items() if key not in checked and old.enabled_at]
     return _Rollout(states, ready_again, gone)
 
@@ -283,6 +287,7 @@ def _dropped_fields(
     mapped = {
         field for key, fields in outputs.items() if key.object == object_name for field in fields
     }
+    # In the order in which they were dropped, each once.
     once = dict.fromkeys((*old.dropped_fields, *old.outputs))
     return tuple(field for field in once if field not in mapped)
 

@@ -14,7 +14,7 @@ from resources.ledger.database import Database
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """One object's pulls: the watermark on the org's clock, what the last pull saw in its window."""
+    """One object's pulls: the watermark on the org's clock, what the last pull saw."""
 
     object: str
     turned_on_at: datetime

@@ -35,6 +35,7 @@ class Scorings:
             .where(
                 this.c.day == day,
                 this.c.object == object_name,
+                # A redo that is started again asks only for the rest.
                 ~_scored_since(this.c.record_id, object_name, before),
                 ~_claimed_since(this.c.record_id, object_name, before),
             )

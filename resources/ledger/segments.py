@@ -90,6 +90,7 @@ class Segments:
             granted = self._days.granted(connection, lease.object, facts)
 
             segment_id = f"{facts.day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
+            # No charge is made for nothing: the id of an empty segment is never seen.
             rows = _mark(
                 connection,
                 lease.object,
@@ -171,7 +172,7 @@ class Segments:
             )
 
     def note_inputs(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
-        """Note by record id the hash of the inputs that a row is scored from: a pull compares (R15).
+        """Note by record id the hash of the inputs of each row: a pull compares them (R15).
 
         Most rows have it from the pull that listed them.
         """
@@ -184,6 +185,7 @@ class Segments:
             noted = self._db.listed(connection, row.record_id, row.hash_seen, where=of_segment)
             known = dict(zip(*noted, strict=True))
 
+            # A pull has noted most of them already: one write for each that differs.
             other = [
                 {"of_id": record_id, "new_hash": value}
                 for record_id, value in hashes.items() - known.items()
@@ -206,6 +208,7 @@ class Segments:
         """
         row = t.segments.c
         with self._db.begin(lease) as connection:
+            # A segment scored again after a crash must not count twice.
             marked = connection.execute(
                 t.segments.update()
                 .where(row.segment_id == segment.segment_id, row.state != SegmentState.SCORED.value)
@@ -237,7 +240,7 @@ class Segments:
     def give_back(
         self, connection: sa.Connection, segment: Segment, ids: Collection[str]
     ) -> list[str]:
-        """Give back the day's charge for those of `ids` that the segment holds; return them (R20)."""
+        """Give back the charge for those of `ids` that the segment holds; return them (R20)."""
         if not ids:
             return []
 
@@ -294,7 +297,7 @@ def _mark(
     *,
     held_for: str | None,
 ) -> int:
-    """Mark rows in claim order: new, changed, the refresh lane, what keeps failing. Return how many."""
+    """Mark rows in claim order and count them: new, changed, refresh, what keeps failing."""
     row, marked = t.waiting.c, 0
     for_market = sa.true() if held_for is None else row.held_for == held_for
     ready = sa.and_(row.object == object_name, is_claimable(connection, now), for_market)
@@ -305,6 +308,7 @@ def _mark(
             continue
 
         of_kind = sa.and_(ready, kind)
+        # The grant may be less than what is ready: then the first in order are taken.
         there_are = connection.scalar(sa.select(sa.func.count()).where(of_kind)) or 0
         chosen = sa.select(row.record_id).where(of_kind).order_by(*order).limit(wanted)
         # Where all of a kind are taken, nothing need be sorted: that is most claims of a quiet day.

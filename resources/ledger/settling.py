@@ -153,7 +153,7 @@ class Settling:
         outcome: Outcome,
         held: AbstractSet[str],
     ) -> None:
-        """Take pushed and gone rows off the list; unnamed where all that the segment holds leave."""
+        """Take pushed and gone rows off the list, by the segment alone where all leave."""
         leaving = [*outcome.pushed, *outcome.gone]
         failures = (*outcome.failed, *outcome.partial)
         rest = held - {failure.record_id for failure in failures}
@@ -241,6 +241,7 @@ def _failed_row(
         if failure.held_for is not None
         else now + backoff(tries, passing=failure.is_passing)
     )
+    # Salesforce's passing errors (a locked row, say) are not the row's fault for some time.
     patience = LASTING_AFTER_PASSING if failure.is_passing else 0
 
     return {

@@ -158,7 +158,8 @@ waiting = sa.Table(
     sa.Column("claimed_seq", sa.Integer),
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and into the other.
+    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and
+    # into the other.
     sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),
     sa.Index(
         "waiting_by_claim",

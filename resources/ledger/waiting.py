@@ -333,7 +333,7 @@ def _merged() -> dict[str, Any]:
     def offered(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         return sa.literal_column(f"excluded.{column.name}", column.type)
 
-    # A listing by age knows ids alone: it says nothing of stamp and inputs, and NULL stands for that.
+    # A listing by age knows ids alone. NULL stands for a stamp and inputs that nobody saw.
     later = sa.and_(
         offered(old.modstamp_seen).is_not(None),
         sa.or_(old.modstamp_seen.is_(None), offered(old.modstamp_seen) > old.modstamp_seen),
@@ -351,12 +351,15 @@ def _merged() -> dict[str, Any]:
         "reason": sa.case((urgent, offered(old.reason)), else_=old.reason),
         "priority": sa.case((urgent, offered(old.priority)), else_=old.priority),
         "order_at": sa.case((urgent, offered(old.order_at)), else_=old.order_at),
+        # A redo counts from now on: what was scored before does not meet it.
         "requested_at": sa.case((redo, offered(old.requested_at)), else_=old.requested_at),
         # A push that is on its way compares this number: the row then stays (see `remove`).
         "seq": old.seq + sa.case((sa.or_(other, redo), one), else_=none),
         "not_before": sa.case((anew, offered(old.not_before)), else_=old.not_before),
         "tries": sa.case((anew, none), else_=old.tries),
+        # Other inputs: whatever kept failing may be corrected now.
         "lasting": sa.case((anew, sa.false()), else_=old.lasting),
+        # What a listing by age does not know stays as a pull saw it.
         "modstamp_seen": sa.func.coalesce(offered(old.modstamp_seen), old.modstamp_seen),
         "hash_seen": sa.func.coalesce(offered(old.hash_seen), old.hash_seen),
     }
