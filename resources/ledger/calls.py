@@ -88,9 +88,9 @@ class Calls:
         return now + ORG_USAGE_LASTS
 
     def org_usage(self, now: datetime) -> OrgUsage | None:
-        """Return what the org told of its usage, None where it has not within ORG_USAGE_LASTS.
+        """Return what the org reported of its usage, None where it has not within ORG_USAGE_LASTS.
 
-        What it told long ago says nothing: its allocation is a rolling day (API notes 2.4).
+        What it reported long ago says nothing: its allocation is a rolling day (API notes 2.4).
         """
         with self._db.read() as connection:
             row = connection.execute(sa.select(t.api_usage)).one_or_none()
@@ -99,6 +99,6 @@ class Calls:
         return OrgUsage(row.used, row.allotted, row.seen_at + ORG_USAGE_LASTS)
 
     def org_remaining(self, now: datetime) -> int | None:
-        """Return the calls that the org has left, None where it has not told lately."""
+        """Return the calls that the org has left, None where it has not reported lately."""
         usage = self.org_usage(now)
         return None if usage is None else usage.remaining

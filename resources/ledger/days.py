@@ -114,7 +114,7 @@ class Days:
         self._db.upsert(connection, t.day_usage, [row], changes=changes)
 
     def charge_lasting(self, connection: sa.Connection, day: date, records: int) -> None:
-        """Count `records` of the day's use as rows that keep failing; a negative number takes back."""
+        """Count `records` of the day's use as rows that keep failing; less than none gives back."""
         connection.execute(
             t.days.update()
             .where(t.days.c.day == day)

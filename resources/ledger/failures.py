@@ -53,7 +53,7 @@ class FailedRow:
 
 @dataclass(frozen=True, slots=True)
 class FailedCount:
-    """How many records failed alike; `error_message` is "" where messages were not told apart."""
+    """How many records failed alike; `error_message` is "" where messages were not set apart."""
 
     object: str
     error_code: str
@@ -155,8 +155,8 @@ class Failures:
         """Let failing records be claimed at once, as a later edit of each of them would (R23).
 
         Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of
-        the day; the day's limit binds them like all others. A held market that some of them wait for is
-        tried at once, with a few records first.
+        the day; the day's limit binds them like all others. A held market that some of them wait
+        for is tried at once, with a few records first.
         """
         row = t.waiting.c
         conditions = sa.and_(*_conditions(chosen))
