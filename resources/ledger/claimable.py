@@ -1,4 +1,4 @@
-"""Which rows of the waiting list may be claimed now, counted for the shares of the day (R16, R20)."""
+"""Which rows of the waiting list may be claimed now, and how many (R16, R20)."""
 
 from __future__ import annotations
 

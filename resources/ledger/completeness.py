@@ -40,13 +40,15 @@ class Completeness:
         self._db = database
 
     def groups(self, object_name: str) -> list[WaitingGroup]:
-        """Return what waits of the object; a record that a redo asked for is in a further group for that day.
+        """Return what waits of the object.
 
+        A record that a redo asked for is in a further group, for that day.
         Days of which it was reported that a redo is done are passed over, so that this stays small.
         """
         with self._db.read() as connection:
             own = connection.execute(_waiting(object_name)).all()
             redone = connection.execute(_redone(object_name)).all()
+
         return [
             WaitingGroup(
                 since=row[0],
@@ -97,13 +99,15 @@ def _waiting(object_name: str) -> sa.Select[Any]:
 
 
 def _redone(object_name: str) -> sa.Select[Any]:
-    """Return the query for what waits of past days that were redone: scored on one, and not since."""
+    """Return the query for what waits of redone days: scored on one, and not since the redo."""
     row, again, this, later = t.waiting.c, t.redos.c, t.scorings.alias(), t.scorings.alias()
+    # A record that was scored since then has met the redo.
     since = sa.exists().where(
         later.c.object == object_name,
         later.c.record_id == row.record_id,
         later.c.scored_at > again.requested_at,
     )
+
     # A record may have been scored several times on the day, and the day redone several times.
     asked = (
         sa.select(again.day.label("redone_day"), row.record_id)
@@ -122,6 +126,7 @@ def _redone(object_name: str) -> sa.Select[Any]:
         )
         .subquery()
     )
+
     segment = t.segments.c
     return (
         sa.select(row.waits_since, segment.day, asked.c.redone_day, *_figures())

@@ -1,4 +1,4 @@
-"""What happened on a day, counted by object: each count in the transaction of what it counts (R29)."""
+"""What happened on a day, by object: each count in the transaction of what it counts (R29)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ GONE: Final = "gone"
 FAILED: Final = "failed"
 SCORE: Final = "score"
 RANK: Final = "rank"
-"""Names of counts; `FAILED` is followed by a code, `SCORE` and `RANK` by a market and a value (`name_of`)."""
+"""Names of counts.
+
+`FAILED` is followed by a code, `SCORE` and `RANK` by a market and a value (`name_of`).
+"""
 
 
 def name_of(*parts: str) -> str:

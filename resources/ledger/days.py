@@ -56,6 +56,7 @@ class Days:
         """
         row = t.day_usage.c
         with self._db.begin() as connection:
+            # These were scored, whatever the limit says: the cap gives way.
             self.lock(connection, day, cap)
             for (object_name, lane), records in scored.items():
                 query = sa.select(row.used).where(
@@ -73,17 +74,18 @@ class Days:
     # -- in the caller's transaction -----------------------------------------------------------
 
     def granted(self, connection: sa.Connection, object_name: str, facts: DayFacts) -> Allowance:
-        """Return what the object is granted, cut to the rows there are: its total is what a claim takes."""
+        """Return what the object is granted, cut to the rows there are."""
         so_far, failed = _so_far(connection, facts)
         granted = allowance(facts.policy, so_far, object_name)
         return replace(granted, lasting=min(granted.lasting, failed.get(object_name, 0)))
 
     def lock(self, connection: sa.Connection, day: date, cap: int) -> None:
-        """Lock the day's row, with a cap that no setting of the limit can put below what is used."""
+        """Lock the day's row; its cap is `cap`, or what is used where that is more."""
         row = {"day": day, "cap": cap, "used": 0}
         self._db.upsert(connection, t.days, [row], changes={})
 
         query = sa.select(t.days.c.used).where(t.days.c.day == day).with_for_update()
+        # A limit lowered during the day must not make what is used illegal.
         used = int(connection.scalar(query) or 0)
         connection.execute(t.days.update().where(t.days.c.day == day).values(cap=max(cap, used)))
 
@@ -112,7 +114,7 @@ class Days:
         self._db.upsert(connection, t.day_usage, [row], changes=changes)
 
     def charge_lasting(self, connection: sa.Connection, day: date, records: int) -> None:
-        """Count `records` of the day's use as rows that keep failing; a negative number gives back."""
+        """Count `records` of the day's use as rows that keep failing; less than none gives back."""
         connection.execute(
             t.days.update()
             .where(t.days.c.day == day)
@@ -121,7 +123,7 @@ class Days:
 
 
 def _so_far(connection: sa.Connection, facts: DayFacts) -> tuple[DaySoFar, Mapping[str, int]]:
-    """Return how the day stands, and how many rows that keep failing may be tried now, by object."""
+    """Return how the day stands, and by object how many rows that keep failing may be tried."""
     claimable: Counter[tuple[str, Lane]] = Counter()
     new: Counter[str] = Counter()
     failed: Counter[str] = Counter()
@@ -150,11 +152,12 @@ def _so_far(connection: sa.Connection, facts: DayFacts) -> tuple[DaySoFar, Mappi
 def _in_turn(
     connection: sa.Connection, facts: DayFacts, so_far: DaySoFar, failed: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """Return whose rows that keep failing come next, where there are more than the day has room for.
+    """Return by object how many rows that keep failing come next, where not all may.
 
     Each in its turn, whosever it is: else the object that comes first would take it all, every day.
     """
     room = max(0, facts.policy.lasting_share - so_far.lasting_used)
+    # One object alone needs no turns.
     is_scarce = len(failed) > 1 and sum(failed.values()) > room
     if is_scarce and so_far.local_time < facts.policy.kept_until:
         return count_longest_overdue(connection, facts.now, room)

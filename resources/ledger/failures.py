@@ -22,7 +22,8 @@ PAGE: Final = 5_000
 class Chosen:
     """Which failures are meant; an empty part means all.
 
-    `failed_since`: failed last at that moment or later. `failing_before`: failed first before it and ever since.
+    `failed_since`: failed last at that moment or later. `failing_before`: failed first before it
+    and ever since.
     """
 
     objects: Sequence[str] = ()
@@ -52,7 +53,7 @@ class FailedRow:
 
 @dataclass(frozen=True, slots=True)
 class FailedCount:
-    """How many records failed alike; `error_message` is "" where messages were not told apart."""
+    """How many records failed alike; `error_message` is "" where messages were not set apart."""
 
     object: str
     error_code: str
@@ -67,10 +68,10 @@ class FailedCount:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What is tried again now: `records` that failed by themselves, and those that wait for one of `markets`.
+    """What is tried again now: `records` that failed, or that wait for one of `markets`.
 
-    `resting` records wait for an integration that is paused or not ready, and stay; `in_flight` ones are being
-    tried at this moment.
+    `resting` records wait for an integration that is paused or not ready, and stay; `in_flight`
+    ones are being tried at this moment.
     """
 
     records: int
@@ -105,6 +106,8 @@ class Failures:
         """Read all of them a page at a time, by object and id, however many there are."""
         key = sa.tuple_(t.waiting.c.object, t.waiting.c.record_id)
         query = _rows(chosen).order_by(t.waiting.c.object, t.waiting.c.record_id).limit(PAGE)
+
+        # Each page in a read of its own, from the last key on: no transaction stays open meanwhile.
         after: tuple[str, str] | None = None
         while True:
             with self._db.read() as connection:
@@ -119,7 +122,7 @@ class Failures:
     def counts(
         self, chosen: Chosen | None = None, *, by_message: bool = False
     ) -> list[FailedCount]:
-        """Return how many failed alike, by object, code and market; and by message, where it is asked for."""
+        """Return how many failed alike: by object, code and market, and if asked for by message."""
         row = t.waiting.c
         message = row.error_message if by_message else sa.literal("")
         alike = [
@@ -129,6 +132,7 @@ class Failures:
             row.held_for,
             row.lasting,
         ]
+
         query = (
             sa.select(
                 *alike,
@@ -141,16 +145,18 @@ class Failures:
             .group_by(row.object, row.error_code, row.held_for, row.lasting)
         )
         if by_message:
+            # Otherwise one constant text: to group by that is an error in PostgreSQL.
             query = query.group_by(row.error_message)
+
         with self._db.read() as connection:
             return [FailedCount(**found) for found in connection.execute(query).mappings()]
 
     def retry(self, chosen: Chosen, now: datetime) -> Retried:
         """Let failing records be claimed at once, as a later edit of each of them would (R23).
 
-        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of the
-        day; the day's limit binds them like all others. A held market that some of them wait for is
-        tried at once, with a few records first.
+        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of
+        the day; the day's limit binds them like all others. A held market that some of them wait
+        for is tried at once, with a few records first.
         """
         row = t.waiting.c
         conditions = sa.and_(*_conditions(chosen))
@@ -159,6 +165,7 @@ class Failures:
             in_flight = _count(connection, sa.and_(conditions, row.segment_id.is_not(None)))
             waiting_for = _count_by_market(connection, here)
 
+            # Those that wait for a market are left out: the market is tried first, below.
             asked = connection.execute(
                 t.waiting.update()
                 .where(here, row.held_for.is_(None))
@@ -209,6 +216,7 @@ def _rows(chosen: Chosen) -> sa.Select[tuple[object, ...]]:
 
 def _conditions(chosen: Chosen) -> list[sa.ColumnElement[bool]]:
     row = t.waiting.c
+    # A row that waits for its first try, or for one after an edit, has no code.
     conditions: list[sa.ColumnElement[bool]] = [row.error_code.is_not(None)]
     if chosen.objects:
         conditions.append(row.object.in_(chosen.objects))
@@ -216,8 +224,10 @@ def _conditions(chosen: Chosen) -> list[sa.ColumnElement[bool]]:
         conditions.append(row.error_code.in_(chosen.codes))
     if chosen.ids:
         conditions.append(sa.or_(*(row.record_id.in_(part) for part in chunks(chosen.ids))))
+
     if chosen.failed_since is not None:
         conditions.append(row.last_failed_at >= chosen.failed_since)
     if chosen.failing_before is not None:
         conditions.append(row.first_failed_at < chosen.failing_before)
+
     return conditions

@@ -33,8 +33,9 @@ class Holds:
             return held_markets(connection)
 
     def hold(self, market: str, reason: str, now: datetime) -> Hold:
-        """Hold the market, longer each time in a streak; the records that wait for it wait as long."""
+        """Hold the market, longer each time in a streak; what waits for it waits as long."""
         with self._db.begin() as connection:
+            # A trial that failed: the hold goes on from where it began.
             known = held_markets(connection).get(market)
             tries = known.tries + 1 if known else 1
             # The shift is bounded, since a very long pause does not fit a timedelta.

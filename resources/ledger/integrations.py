@@ -1,4 +1,4 @@
-"""What is remembered of each integration: its rollout, its pauses, the fields that it wrote (R17, R19, R28).
+"""What is remembered of each integration: its rollout, its pauses, its fields (R17, R19, R28).
 
 Whether one runs is not decided here: `pipeline.core.configuration.running` answers that.
 """
@@ -124,6 +124,7 @@ class Integrations:
             state = connection.execute(query).one()
             since: datetime = state.resting_since or now
 
+            # Not ready as well: what it misses is made up for when it is.
             values: dict[str, Any] = {"paused_at": None}
             if not state.not_ready:
                 values["resting_since"] = None
@@ -144,6 +145,7 @@ class Integrations:
         move_watermark_back(connection, key.object, since)
         reschedule_held(connection, key.market, now)
 
+        # Turned on after it came to rest: it was another model or mapping then.
         replaced = connection.execute(
             t.integrations.update()
             .where(_row_of(key), t.integrations.c.enabled_at >= since)
@@ -186,7 +188,7 @@ def check_rollout(
     fingerprints: Mapping[str, str],
     resting: Collection[str] = (),
 ) -> None:
-    """Raise LeaseLost unless the integrations of the lease's object stand as `fingerprints` say, by market.
+    """Raise LeaseLost unless the integrations of the object stand as `fingerprints` say, by market.
 
     Those that are `resting` for the run (paused, not ready or held) must rest still: its stamps
     would pass for scorings by them.
@@ -206,7 +208,10 @@ def check_rollout(
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """What a rollout changes: the new states, who is ready again and since when it was not, who went."""
+    """What a rollout changes.
+
+    `ready_again` says since when each was not ready.
+    """
 
     states: list[IntegrationState]
     ready_again: list[tuple[IntegrationKey, datetime]]
@@ -227,6 +232,7 @@ def _rollout(
     states, ready_again = [], []
     for key, (fingerprint, not_ready) in checked.items():
         old = known.get(key)
+        # The rule says when it counts as turned on; what it missed and wrote is the ledger's own.
         state = replace(
             as_checked(
                 old,
@@ -250,19 +256,20 @@ def _rollout(
         if state != old:
             states.append(state)
 
+    # Their state stays: a retired integration's values may be cleared (R19).
     gone = [key for key, old in known.items() if key not in checked and old.enabled_at]
     return _Rollout(states, ready_again, gone)
 
 
 def _is_same(old: IntegrationState, state: IntegrationState) -> bool:
-    """Say whether it was turned on before. Of another one all records are due, so it need not catch up."""
+    """Say whether it was turned on before. Of another one all records are due anyway."""
     return old.enabled_at is not None and old.fingerprint == state.fingerprint
 
 
 def _resting_since(
     old: IntegrationState | None, not_ready: str | None, read_until: datetime
 ) -> datetime | None:
-    """Return from when on changes are read without an integration that is enabled: not ready, or paused."""
+    """Return from when on changes are read without an integration: not ready, or paused."""
     before = old.resting_since if old else None
     if not_ready or (old and old.paused_at):
         return before or read_until
@@ -280,6 +287,7 @@ def _dropped_fields(
     mapped = {
         field for key, fields in outputs.items() if key.object == object_name for field in fields
     }
+    # In the order in which they were dropped, each once.
     once = dict.fromkeys((*old.dropped_fields, *old.outputs))
     return tuple(field for field in once if field not in mapped)
 

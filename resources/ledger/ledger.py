@@ -27,11 +27,11 @@ from resources.ledger.settling import Settling
 from resources.ledger.waiting import ScoringRequest, ScoringRequests, Waiting
 
 REQUESTS_AT_ONCE: Final = 20_000
-"""The most records that one transaction adds to the waiting list: others wait for it seconds at most."""
+"""The most records that one transaction adds to the list: others wait for it seconds at most."""
 
 
 class Ledger:
-    """One attribute for each noun of the ledger, and the writes that touch several of them at once."""
+    """One attribute for each noun of the ledger, and the writes that touch several at once."""
 
     def __init__(self, url: str) -> None:
         """Open the database at `url` and bring its tables up to date.
@@ -78,17 +78,18 @@ class Ledger:
         day: date | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Move the watermark after a pull whose due rows are on the list, and keep what the window held.
+        """Move the watermark after a pull whose due rows are listed; keep what the window held.
 
         `seen` is the count and newest stamp of the window: the sensor compares (D7). What was read
         and decided (`counts`) is counted for `day`.
 
         Where the watermark is not the `expected` one any more (something moved it back meanwhile),
-        it stays, and the rows are read again. So it does where one of the `resting` markets, without
-        which the rows were decided on, has gone on meanwhile.
+        it stays, and the rows are read again. So it does where one of the `resting` markets,
+        without which the rows were decided on, has gone on meanwhile.
         """
         unmoved = sa.true() if expected is None else t.objects.c.watermark == expected
         with self.database.begin(lease) as connection:
+            # A market that goes on meanwhile was not asked about these rows: they are read again.
             if set(resting) <= resting_markets(connection, lease.object):
                 connection.execute(
                     t.objects.update()
@@ -104,7 +105,7 @@ class Ledger:
     def add_requests(
         self, lease: Lease, requests: Sequence[ScoringRequest] | ScoringRequests, now: datetime
     ) -> None:
-        """Put due records on the waiting list. Safe to repeat: it is done before the watermark moves.
+        """Put due records on the waiting list; safe to repeat, as the watermark moves later.
 
         Many are added in several transactions, so that others may write in between.
         """
@@ -136,6 +137,7 @@ class Ledger:
 
         with self.database.begin(lease) as connection:
             self.waiting.add(connection, lease.object, requests.part(last, len(requests)), now)
+            # In one transaction with the last rows: a crash before leaves the day's pull to come.
             self.objects.mark_daily_pull(connection, lease.object, day)
 
             counts = {READ: len(requests), NOT_DUE: 0, DUE: len(requests)}
@@ -149,9 +151,10 @@ class Ledger:
         requests: Sequence[ScoringRequest] | ScoringRequests,
         now: datetime,
     ) -> int:
-        """Ask for a partition's records again, once for each `request`; return how many were asked for."""
+        """Ask for a partition's records again, once for each `request`; return how many."""
         with self.database.begin() as connection:
             key = {"request": request, "day": day, "object": object_name}
+            # A run that is started again has the same request: it asks for nothing twice.
             known = connection.scalar(sa.select(t.redos.c.records).filter_by(**key))
             if known is not None:
                 return int(known)

@@ -14,7 +14,7 @@ from resources.ledger.database import Database
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """One object's pulls: the watermark on the org's clock, and what the last pull saw in its window."""
+    """One object's pulls: the watermark on the org's clock, what the last pull saw."""
 
     object: str
     turned_on_at: datetime
@@ -40,7 +40,7 @@ class Objects:
             return {row["object"]: ObjectState(**row) for row in rows}
 
     def turn_on(self, object_names: Sequence[str], org_now: datetime) -> None:
-        """Begin the pulls of objects that have none yet: from this moment on the org's clock (R16)."""
+        """Begin the pulls of objects that have none yet, from now on the org's clock (R16)."""
         rows = [
             {"object": name, "turned_on_at": org_now, "watermark": org_now} for name in object_names
         ]

@@ -45,7 +45,7 @@ class Org:
                 connection.execute(t.org.update().values(instance_url=instance_url))
 
     def check(self, org_id: str) -> None:
-        """Raise WrongOrg where `org_id` is not the remembered org; before the first, any will do (R1)."""
+        """Raise WrongOrg where `org_id` is not the remembered org; at first any will do (R1)."""
         known = self.get()
         if known is not None:
             _require_same(org_id, known)

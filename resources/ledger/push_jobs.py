@@ -55,7 +55,7 @@ class PushJobs:
         self._db = database
 
     def record(self, lease: Lease, job: PushJob) -> None:
-        """Keep a job's id before any data are sent; raise LeaseLost where another run has the object."""
+        """Keep a job's id before data are sent; raise LeaseLost where another run took over."""
         with self._db.begin(lease) as connection:
             connection.execute(t.push_jobs.insert().values(**asdict(job)))
 

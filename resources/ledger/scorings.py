@@ -1,4 +1,4 @@
-"""Which record was scored when: for the redo of a day, and for records that keep becoming due (R15, R28)."""
+"""Which record was scored when: for redos, and for records that keep becoming due (R15, R28)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class Scorings:
         waiting anyway.
         """
         this = t.scorings.alias()
+
         query = (
             sa.select(this.c.record_id)
             .distinct()
             .where(
                 this.c.day == day,
                 this.c.object == object_name,
+                # A redo that is started again asks only for the rest.
                 ~_scored_since(this.c.record_id, object_name, before),
                 ~_claimed_since(this.c.record_id, object_name, before),
             )
@@ -45,7 +47,7 @@ class Scorings:
     def scored_since(
         self, connection: sa.Connection, object_name: str, ids: Sequence[str], since: datetime
     ) -> dict[str, list[Scoring]]:
-        """Return for each of `ids` that was scored after `since` when that was, oldest first (R15)."""
+        """Return for each of `ids` that was scored after `since` when, oldest first (R15)."""
         row = t.scorings.c
         query = (
             sa.select(row.record_id, row.scored_at, row.in_a_row)
@@ -69,7 +71,7 @@ class Scorings:
         scored: Sequence[str],
         held: Collection[str],
     ) -> None:
-        """Note, in the caller's transaction, that `scored` were scored, as of when they were claimed.
+        """Note, in the caller's transaction, that `scored` were scored when they were claimed.
 
         They are all among the rows that the segment still holds: `held`.
         """
@@ -103,7 +105,7 @@ class Scorings:
 
 
 def _first_of_streak(segment: Segment) -> dict[str, sa.ColumnElement[Any]]:
-    """Return the columns of a scoring that begins a streak, told by a row of the waiting list."""
+    """Return the columns of a scoring that begins a streak, taken from a row of the waiting list."""
     row = t.waiting.c
     return {
         "object": row.object,

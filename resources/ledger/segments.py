@@ -79,7 +79,7 @@ class Segments:
         run_id: str,
         held_for: str | None = None,
     ) -> Segment | None:
-        """Claim up to `rows_max` waiting records of the lease's object, or None where nothing may be.
+        """Claim up to `rows_max` waiting records of the object, or None where nothing may be.
 
         With `held_for` only records that wait for that market are claimed: the trial of a market
         that failed. One transaction counts, divides (`core.limit.shares`), marks and charges, so
@@ -90,6 +90,7 @@ class Segments:
             granted = self._days.granted(connection, lease.object, facts)
 
             segment_id = f"{facts.day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
+            # No charge is made for nothing: the id of an empty segment is never seen.
             rows = _mark(
                 connection,
                 lease.object,
@@ -171,7 +172,7 @@ class Segments:
             )
 
     def note_inputs(self, lease: Lease, segment: Segment, hashes: Mapping[str, str]) -> None:
-        """Note the hash of the inputs that each row is scored from, by record id: a pull compares (R15).
+        """Note by record id the hash of the inputs of each row: a pull compares them (R15).
 
         Most rows have it from the pull that listed them.
         """
@@ -184,6 +185,7 @@ class Segments:
             noted = self._db.listed(connection, row.record_id, row.hash_seen, where=of_segment)
             known = dict(zip(*noted, strict=True))
 
+            # A pull has noted most of them already: one write for each that differs.
             other = [
                 {"of_id": record_id, "new_hash": value}
                 for record_id, value in hashes.items() - known.items()
@@ -206,6 +208,7 @@ class Segments:
         """
         row = t.segments.c
         with self._db.begin(lease) as connection:
+            # A segment scored again after a crash must not count twice.
             marked = connection.execute(
                 t.segments.update()
                 .where(row.segment_id == segment.segment_id, row.state != SegmentState.SCORED.value)
@@ -215,7 +218,7 @@ class Segments:
                 self._counts.add(connection, segment.day, segment.object, counts)
 
     def withdraw(self, lease: Lease, segment: Segment, ids: Collection[str]) -> None:
-        """Take rows of a claimed segment off the list that are due no more, and give their charge back.
+        """Take rows off the list that are due no more, and give their charge back.
 
         A row that was asked for anew since its inputs were read waits again (R20).
         """
@@ -228,7 +231,7 @@ class Segments:
             self._counts.add(connection, segment.day, segment.object, withdrawn)
 
     def dissolve(self, lease: Lease, segment: Segment, now: datetime) -> None:
-        """Give the rows of a segment without a job back to the waiting list; its charge stays (D3)."""
+        """Give the rows of a segment without a job back to the list; its charge stays (D3)."""
         with self._db.begin(lease) as connection:
             self.finish(connection, segment, SegmentState.DISSOLVED, now)
 
@@ -237,7 +240,7 @@ class Segments:
     def give_back(
         self, connection: sa.Connection, segment: Segment, ids: Collection[str]
     ) -> list[str]:
-        """Take back the day's charge for those of `ids` that the segment still holds; return them (R20)."""
+        """Give back the charge for those of `ids` that the segment holds; return them (R20)."""
         if not ids:
             return []
 
@@ -271,6 +274,7 @@ class Segments:
             .where(row.segment_id == segment.segment_id)
             .group_by(row.reason)
         )
+
         found = connection.execute(query).all()
         for one in found:
             lane = lane_of(one.reason)
@@ -293,7 +297,7 @@ def _mark(
     *,
     held_for: str | None,
 ) -> int:
-    """Mark rows in claim order, and count them: new, changed, the refresh lane, what keeps failing."""
+    """Mark rows in claim order and count them: new, changed, refresh, what keeps failing."""
     row, marked = t.waiting.c, 0
     for_market = sa.true() if held_for is None else row.held_for == held_for
     ready = sa.and_(row.object == object_name, is_claimable(connection, now), for_market)
@@ -304,6 +308,7 @@ def _mark(
             continue
 
         of_kind = sa.and_(ready, kind)
+        # The grant may be less than what is ready: then the first in order are taken.
         there_are = connection.scalar(sa.select(sa.func.count()).where(of_kind)) or 0
         chosen = sa.select(row.record_id).where(of_kind).order_by(*order).limit(wanted)
         # Where all of a kind are taken, nothing need be sorted: that is most claims of a quiet day.

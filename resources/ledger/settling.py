@@ -1,4 +1,4 @@
-"""How rows of a segment end once they were pushed or set aside, and how the segment ends (R23, R25)."""
+"""How rows of a segment end, pushed or set aside, and how the segment ends (R23, R25)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Settling:
         scorings: Scorings,
         counts: Counts,
     ) -> None:
-        """Work on `database`: an end touches `waiting`, `segments`, `scorings` and `counts` at once."""
+        """Work on `database`: an end touches the four others at once."""
         self._db = database
         self._waiting = waiting
         self._segments = segments
@@ -153,7 +153,7 @@ class Settling:
         outcome: Outcome,
         held: AbstractSet[str],
     ) -> None:
-        """Take pushed and gone rows off the list, by the segment alone where all that it holds leave."""
+        """Take pushed and gone rows off the list, by the segment alone where all leave."""
         leaving = [*outcome.pushed, *outcome.gone]
         failures = (*outcome.failed, *outcome.partial)
         rest = held - {failure.record_id for failure in failures}
@@ -170,6 +170,8 @@ class Settling:
     ) -> None:
         row = t.segments.c
         ended = _ended(outcome, held)
+
+        # Rows that ended in an earlier run are not held any more, and were counted then.
         failed = held & {f.record_id for f in (*outcome.failed, *outcome.partial)}
         connection.execute(
             t.segments.update()
@@ -190,7 +192,7 @@ class Settling:
         now: datetime,
         written_at: datetime | None,
     ) -> None:
-        """Let rows wait longer each time; one that was asked for anew meanwhile is tried at once."""
+        """Let rows wait longer each time; one asked for anew meanwhile is tried at once."""
         if not failures:
             return
 
@@ -239,6 +241,7 @@ def _failed_row(
         if failure.held_for is not None
         else now + backoff(tries, passing=failure.is_passing)
     )
+    # Salesforce's passing errors (a locked row, say) are not the row's fault for some time.
     patience = LASTING_AFTER_PASSING if failure.is_passing else 0
 
     return {

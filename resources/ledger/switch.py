@@ -57,7 +57,7 @@ def switch_org(
     now: datetime,
     leases: Sequence[Lease],
 ) -> Forgotten:
-    """Let the state belong to `org_id` and forget what was the old org's; return what was forgotten.
+    """Let the state belong to `org_id`; forget what was the old org's, and return what that was.
 
     Which fields the integrations wrote is of the old org, too: in the new one nothing of it is
     cleared (R19). Every integration is off until it has passed preflight again; a pause stays. The

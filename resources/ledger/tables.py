@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -40,7 +41,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 class Names(sa.types.TypeDecorator[tuple[str, ...]]):
     """Names of fields, in order, as a JSON list."""
 
-    impl = sa.JSON
+    # PostgreSQL compares no plain JSON.
+    impl = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
     cache_ok = True
 
     def process_bind_param(
@@ -156,7 +158,8 @@ waiting = sa.Table(
     sa.Column("claimed_seq", sa.Integer),
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and into the other.
+    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and
+    # into the other.
     sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),
     sa.Index(
         "waiting_by_claim",

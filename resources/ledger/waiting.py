@@ -37,7 +37,7 @@ class ScoringRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequests:
-    """Many requests as columns, one entry a record in each: `ScoringRequest` says what they mean."""
+    """Many requests as columns, one entry a record; `ScoringRequest` says what they mean."""
 
     record_ids: Sequence[str] = ()
     reasons: Sequence[str] = ()
@@ -122,7 +122,7 @@ class Waiting:
             return _count(connection, sa.and_(row.object == object_name, row.held_for == market))
 
     def by_kind(self, object_name: str) -> dict[str, int]:
-        """Return how many records of the object wait, by lane; those that failed before, as `failing`."""
+        """Return how many records of the object wait, by lane; failed ones as `failing`."""
         row = t.waiting.c
         failing = row.error_code.is_not(None).label("failing")
         query = (
@@ -146,6 +146,7 @@ class Waiting:
             (row.not_before > now, "backing_off"),
             else_="ready",
         ).label("state")
+
         query = (
             sa.select(row.object, row.reason, state, sa.func.count().label("records"))
             .group_by(row.object, row.reason, state)
@@ -202,6 +203,7 @@ class Waiting:
         They wait for a later time though they have not failed since their last edit.
         """
         row = t.waiting.c
+
         query = (
             sa.select(row.object, row.record_id, row.not_before)
             .where(
@@ -233,6 +235,7 @@ class Waiting:
         # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one
         # statement.
         requests = requests.once_each()
+
         columns = {
             "object": [object_name] * len(requests),
             "record_id": requests.record_ids,
@@ -295,7 +298,7 @@ class Waiting:
 
 
 def reschedule_held(connection: sa.Connection, market: str, not_before: datetime) -> None:
-    """Let the records that wait for a market be claimed from `not_before` on, in the caller's transaction."""
+    """Let what waits for a market be claimed from `not_before` on, in the caller's transaction."""
     row = t.waiting.c
     connection.execute(
         t.waiting.update()
@@ -330,7 +333,7 @@ def _merged() -> dict[str, Any]:
     def offered(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         return sa.literal_column(f"excluded.{column.name}", column.type)
 
-    # A listing by age knows ids alone: it says nothing of stamp and inputs, and NULL stands for that.
+    # A listing by age knows ids alone. NULL stands for a stamp and inputs that nobody saw.
     later = sa.and_(
         offered(old.modstamp_seen).is_not(None),
         sa.or_(old.modstamp_seen.is_(None), offered(old.modstamp_seen) > old.modstamp_seen),
@@ -348,12 +351,15 @@ def _merged() -> dict[str, Any]:
         "reason": sa.case((urgent, offered(old.reason)), else_=old.reason),
         "priority": sa.case((urgent, offered(old.priority)), else_=old.priority),
         "order_at": sa.case((urgent, offered(old.order_at)), else_=old.order_at),
+        # A redo counts from now on: what was scored before does not meet it.
         "requested_at": sa.case((redo, offered(old.requested_at)), else_=old.requested_at),
         # A push that is on its way compares this number: the row then stays (see `remove`).
         "seq": old.seq + sa.case((sa.or_(other, redo), one), else_=none),
         "not_before": sa.case((anew, offered(old.not_before)), else_=old.not_before),
         "tries": sa.case((anew, none), else_=old.tries),
+        # Other inputs: whatever kept failing may be corrected now.
         "lasting": sa.case((anew, sa.false()), else_=old.lasting),
+        # What a listing by age does not know stays as a pull saw it.
         "modstamp_seen": sa.func.coalesce(offered(old.modstamp_seen), old.modstamp_seen),
         "hash_seen": sa.func.coalesce(offered(old.hash_seen), old.hash_seen),
     }

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
+from pipeline.steps.clients import Clients
+from pipeline.steps.preflight import check_and_roll_out
+from pipeline.steps.pull import daily_pull
 from tests.plant import Plant, integration
 
 DAYS = [date(2026, 3, 10), date(2026, 3, 11), date(2026, 3, 12)]
@@ -48,6 +53,38 @@ def test_25000_due_records_take_three_days_and_new_leads_do_not_wait(
         "SELECT COUNT(Id) n FROM Lead WHERE Mintigo_update_datetime__c != null"
     )
     assert stamped[0]["n"] == 12_050
+
+
+@pytest.mark.parametrize(("account", "pushed"), [("runs", 7), ("is held", 12), ("is broken", 12)])
+def test_records_of_an_object_that_rests_take_nothing_from_its_neighbour(
+    shared_plant: Callable[..., Plant], account: str, pushed: int
+) -> None:
+    """R20: of 14 records a day for refresh, Account keeps 7 only where its market can score them."""
+    built = shared_plant(
+        integration("Lead"),
+        integration("Account", market="other", prefix="Other"),
+        daily_record_limit=20,
+    )
+    built.create("Lead", *({"LastName": f"L {n}", "Company": "Acme"} for n in range(12)))
+    built.create("Account", *({"Name": f"A {n}"} for n in range(12)))
+    built.turn_on()
+    built.with_clients(_list_accounts)
+    if account == "is held":
+        built.with_clients(lambda clients: clients.ledger.holds.hold("other", "slow", built.now))
+    if account == "is broken":
+        (built.market("other") / "model.py").write_text("import no_such_library\n")
+        built.with_clients(lambda clients: check_and_roll_out(clients, "Account"))
+
+    assert built.refresh("Lead")["pushed"] == pushed
+    assert built.waiting("Account") == 12
+
+
+def _list_accounts(clients: Clients) -> None:
+    """Put the accounts on the waiting list, and score none of them."""
+    lease = clients.lease("Account")
+    assert lease is not None
+    daily_pull(clients, lease)
+    clients.ledger.leases.release(lease.object, lease.owner)
 
 
 def _scored(built: Plant, day: date) -> list[str]:

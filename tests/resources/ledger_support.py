@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.shares import Allowance, DayPolicy
+from pipeline.core.limit.shares import Allowance, DayFacts, DayPolicy
 from resources.ledger import tables as t
 from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
@@ -31,7 +31,7 @@ class Book:
     ledger: Ledger
     now: datetime = NOW
     limit: int = 100
-    pulls_done: bool = False
+    awaited: frozenset[str] = frozenset()
     leases: dict[str, Lease] = field(default_factory=dict)
 
     def lease(self, name: str = "Lead") -> Lease:
@@ -55,11 +55,7 @@ class Book:
         """Claim on `day`, at the time it is."""
         return self.ledger.segments.claim(
             self.lease(of),
-            day=day,
-            now=self.now,
-            now_local=self.now,
-            policy=DayPolicy(limit=self.limit),
-            daily_pulls_done=self.pulls_done,
+            self.facts(day),
             rows_max=rows_max,
             run_id="run",
         )
@@ -72,13 +68,16 @@ class Book:
 
     def allowed(self, of: str = "Lead") -> Allowance:
         """What a claim would be granted."""
-        return self.ledger.days.allowed(
-            of,
-            DAY,
-            self.now,
-            DayPolicy(limit=self.limit),
-            daily_pulls_done=self.pulls_done,
+        return self.ledger.days.allowed(of, self.facts())
+
+    def facts(self, day: date = DAY) -> DayFacts:
+        """What a claim has to know of `day`, at the time it is."""
+        return DayFacts(
+            day=day,
             now=self.now,
+            local_time=self.now.time(),
+            policy=DayPolicy(limit=self.limit),
+            awaited=self.awaited,
         )
 
     def end(
@@ -163,11 +162,7 @@ def work_at_once(number: int, ready: Barrier, url: str, limit: int) -> Counter[s
             continue
         segment = ledger.segments.claim(
             lease,
-            day=DAY,
-            now=NOW,
-            now_local=datetime.combine(DAY, time(22, 30), UTC),
-            policy=DayPolicy(limit=limit),
-            daily_pulls_done=True,
+            DayFacts(day=DAY, now=NOW, local_time=time(22, 30), policy=DayPolicy(limit=limit)),
             rows_max=97,
             run_id=owner,
         )

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 import sqlalchemy as sa
 
+from pipeline.core.configuration.running import IntegrationKey
 from resources.ledger import tables as t
 from resources.ledger.push_jobs import PushJob
 from resources.ledger.segments import SegmentState
@@ -122,6 +123,7 @@ def test_no_more_than_the_limit_is_claimed_on_a_day(book: Book) -> None:
 
 def test_a_limit_that_was_lowered_grants_nothing_more(book: Book) -> None:
     """R2, R20: and one that was raised goes on."""
+    book.awaited = frozenset({"Lead"})
     book.many(100)
     book.claimed()
     book.limit = 10
@@ -137,11 +139,14 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
     book.many(600, reason="stale")
     book.many(600, of="Contact", reason="stale")
     ledger = book.ledger
-    wanted = {("Lead", "fit"): ("a", None), ("Contact", "fit"): ("a", None)}
+    wanted = {
+        IntegrationKey("Lead", "fit"): ("a", None),
+        IntegrationKey("Contact", "fit"): ("a", None),
+    }
     ledger.integrations.roll_out(wanted, NOW)
     assert book.allowed().refresh == 350
 
-    ledger.integrations.roll_out({("Lead", "fit"): ("a", None)}, NOW)
+    ledger.integrations.roll_out({IntegrationKey("Lead", "fit"): ("a", None)}, NOW)
     assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
 
     ledger.integrations.roll_out(wanted, NOW)
@@ -150,6 +155,67 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
             t.integrations.update().filter_by(object="Contact").values(paused_at=NOW)
         )
     assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
+
+
+@pytest.fixture
+def shared(book: Book) -> Book:
+    """A day of 1,000 records, with 600 that wait on each of two objects, each scored by one market."""
+    book.limit = 1_000
+    for name in ("Lead", "Contact"):
+        book.many(600, of=name, reason="stale")
+    roll_out(book)
+    return book
+
+
+def roll_out(book: Book, why: str | None = None) -> None:
+    """Check `fit` on Lead and `reach` on Contact; `why` says what is wrong with the latter."""
+    checked = {
+        IntegrationKey("Lead", "fit"): ("a", None),
+        IntegrationKey("Contact", "reach"): ("a", why),
+    }
+    book.ledger.integrations.roll_out(checked, book.now)
+
+
+def test_an_object_that_is_not_ready_leaves_its_share_to_the_others(shared: Book) -> None:
+    """R20: nobody scores it, so it needs none."""
+    assert shared.allowed().refresh == 350
+    roll_out(shared, "a field is missing")
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    roll_out(shared)
+
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+
+
+def test_an_object_whose_only_market_is_held_leaves_its_share_to_the_others(shared: Book) -> None:
+    """R20, R23: until its trial is due."""
+    hold = shared.ledger.holds.hold("reach", "it does not answer", shared.now)
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    shared.now = hold.retry_at
+
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+
+
+def test_an_object_with_another_market_that_runs_keeps_its_share(shared: Book) -> None:
+    """R20: what its other markets score is wanted all the same."""
+    checked = {
+        IntegrationKey("Lead", "fit"): ("a", None),
+        IntegrationKey("Contact", "fit"): ("a", None),
+        IntegrationKey("Contact", "reach"): ("a", "a field is missing"),
+    }
+    shared.ledger.integrations.roll_out(checked, shared.now)
+    shared.ledger.holds.hold("reach", "it does not answer", shared.now)
+
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+
+
+def test_of_an_object_that_rests_only_old_values_are_cleared(shared: Book) -> None:
+    """R19, R20: clearing asks no market; the rows that a market is asked for wait."""
+    shared.request("c-1", "c-2", of="Contact", reason="left")
+    roll_out(shared, "a field is missing")
+    segment = shared.claimed("Contact")
+
+    assert shared.ids(segment) == {"c-1", "c-2"}
+    assert shared.claim("Contact") is None
 
 
 def test_pushed_rows_leave_the_list(book: Book) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import resources.ledger.state
 import sqlalchemy as sa
 
+import resources.ledger.integrations
+from pipeline.core.configuration.running import IntegrationKey
 from resources.ledger import tables as t
 from resources.ledger.fencing import check_lease
 from resources.ledger.ledger import Ledger
@@ -107,18 +108,18 @@ def test_a_pause_during_a_preflight_is_not_forgotten(
 ) -> None:
     """D3: what was read before somebody else wrote decides nothing."""
     ledger = book.ledger
-    key = ("Lead", "fit")
+    key = IntegrationKey("Lead", "fit")
     ledger.integrations.roll_out({key: ("a", None)}, NOW)
     other = Ledger(str(book.ledger.database.url))
-    read = resources.ledger.state._integrations
+    read = resources.ledger.integrations.integration_states
 
     def read_then_paused(connection: sa.Connection) -> Any:
         found = read(connection)
-        monkeypatch.setattr(resources.ledger.state, "_integrations", read)
-        other.integrations.pause("Lead", "fit", NOW)
+        monkeypatch.setattr(resources.ledger.integrations, "integration_states", read)
+        other.integrations.pause(key, NOW)
         return found
 
-    monkeypatch.setattr(resources.ledger.state, "_integrations", read_then_paused)
+    monkeypatch.setattr(resources.ledger.integrations, "integration_states", read_then_paused)
     ledger.integrations.roll_out({key: ("b", None)}, NOW + LASTS)
     found = ledger.integrations.all()[key]
 
@@ -128,7 +129,7 @@ def test_a_pause_during_a_preflight_is_not_forgotten(
 
 def test_one_new_lead_is_claimed_before_a_backlog_of_many_days(book: Book) -> None:
     """R16: at the next claim, whatever waits, while any of the day is left."""
-    book.limit, book.pulls_done = 1_000, True
+    book.limit = 1_000
     with book.ledger.database.begin() as connection:
         connection.execute(backlog(60_000))
     first = book.claimed(rows_max=10_000)
@@ -161,10 +162,9 @@ def test_writers_wait_for_one_another(book: Book) -> None:
     lease = book.lease()
     other = Ledger(str(book.ledger.database.url))
     with ThreadPoolExecutor(1) as pool:
-        with book.ledger.database.begin() as connection:
-            check_lease(connection, lease)
+        with book.ledger.database.begin(lease) as connection:
             take_over = partial(
-                other.state.acquire_lease, "Lead", "b", now=NOW + LASTS, lasts=timedelta(minutes=1)
+                other.leases.acquire, "Lead", "b", now=NOW + LASTS, lasts=timedelta(minutes=1)
             )
             taking = pool.submit(take_over)
             with pytest.raises(TimeoutError):

@@ -110,7 +110,7 @@ def test_failures_alike_are_counted(book: Book) -> None:
 
 def test_retried_row_is_claimed_at_once_like_any_other(book: Book) -> None:
     """R23, R29: not last, and not within a twentieth of the day; the day's limit holds."""
-    book.limit, book.pulls_done = 30, True
+    book.limit = 30
     book.many(20)
     fail(book, *(f"L-changed-{n:04}" for n in range(20)))
     assert book.claim() is None
@@ -154,7 +154,7 @@ def test_retry_of_records_that_wait_for_a_held_market_tries_the_market(book: Boo
 
 def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
     """R20, R23: 100 rows fail whenever they are tried; each day's 40 changed records are scored all the same."""
-    book.limit, book.pulls_done = 1_000, True
+    book.limit = 1_000
     failing = {f"bad-{n:03}" for n in range(100)}
     book.request(*failing)
     fail(book, *failing)

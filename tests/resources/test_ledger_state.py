@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from pipeline.core.configuration.running import IntegrationKey
 from pipeline.core.errors import LeaseLost, WrongOrg
 from resources.ledger import tables as t
 from resources.ledger.database import VERSION_TABLE, Database, normalised_url
@@ -22,7 +23,7 @@ from resources.ledger.settling import Outcome
 from tests.resources.ledger_support import DAY, LASTS, NOW, Book
 
 pytestmark = pytest.mark.both_ledgers
-KEY = ("Lead", "fit")
+KEY = IntegrationKey("Lead", "fit")
 
 
 def test_migrations_make_the_tables_that_the_code_expects(book: Book) -> None:
@@ -365,3 +366,50 @@ def test_newest_migration_is_the_one_the_database_looks_for() -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
 
     assert ScriptDirectory.from_config(config).get_current_head() == NEWEST
+
+
+def test_fields_that_an_older_release_noted_are_kept_as_lists(new_ledger: str) -> None:
+    """R19: what an integration wrote is known after the upgrade, and after the way back."""
+    database = Database(new_ledger)
+    noted = {"outputs": "A__c,B__c", "left_fields": "C__c"}
+    migrated(database, "0001")
+    insert_integration(database, "fit", **noted)
+    insert_integration(database, "other", outputs=None, left_fields="")
+    migrated(database, "0002")
+    states = Ledger(new_ledger).integrations.all()
+    migrated(database, "0001")
+
+    assert (states[KEY].outputs, states[KEY].dropped_fields) == (("A__c", "B__c"), ("C__c",))
+    other = states[IntegrationKey("Lead", "other")]
+    assert (other.outputs, other.dropped_fields) == ((), ())
+    with database.read() as connection:
+        query = sa.text("SELECT outputs, left_fields FROM integrations WHERE market = 'fit'")
+        assert dict(connection.execute(query).mappings().one()) == noted
+
+
+def migrated(database: Database, version: str) -> None:
+    """Bring the tables to the form of an older or newer release."""
+    from alembic import command
+    from alembic.config import Config
+
+    from resources.ledger.database import MIGRATIONS
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        is_new = not sa.inspect(connection).has_table(VERSION_TABLE)
+        move = command.upgrade if is_new or version == "0002" else command.downgrade
+        move(config, version)
+
+
+def insert_integration(database: Database, market: str, **noted: str | None) -> None:
+    """Write a row as the older release did."""
+    names = ("object", "market", "fingerprint", *noted)
+    statement = sa.text(
+        f"INSERT INTO integrations ({', '.join(names)}) VALUES ({', '.join(f':{n}' for n in names)})"
+    )
+    with database.begin() as connection:
+        connection.execute(
+            statement, {"object": "Lead", "market": market, "fingerprint": "a", **noted}
+        )

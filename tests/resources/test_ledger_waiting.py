@@ -140,8 +140,8 @@ def test_the_list_is_counted_by_object_reason_and_state(book: Book) -> None:
     book.many(2, reason="new")
     book.claimed(rows_max=1)
     found = {
-        (r["object"], r["reason"], r["state"]): r["records"]
-        for r in book.ledger.waiting.summary(NOW)
+        (count.object, count.reason, count.state): count.records
+        for count in book.ledger.waiting.summary(NOW)
     }
 
     assert found == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -55,11 +56,7 @@ def working_desk(new_org: RunningOrg, desk_for: MakeDesk) -> Desk:
         )
         clients.ledger.segments.claim(
             lease,
-            day=clients.today,
-            now=now,
-            now_local=clients.local_now,
-            policy=DayPolicy(limit=100),
-            daily_pulls_done=True,
+            replace(clients.day_facts(), policy=DayPolicy(limit=100), awaited=frozenset()),
             rows_max=1,
             run_id="run",
         )
@@ -134,7 +131,7 @@ def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
         state = clients.ledger.integrations.all()["Lead", "enterprise_fit"]
         assert state.enabled_at is None
         assert state.not_ready
-        assert (state.outputs, state.dropped_fields) == ("", "")
+        assert (state.outputs, state.dropped_fields) == ((), ())
 
     assert not working_desk.check().errors
     with opened_clients() as clients:

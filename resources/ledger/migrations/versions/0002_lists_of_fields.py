@@ -4,11 +4,15 @@ import json
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = '0002'
 down_revision = '0001'
 branch_labels = None
 depends_on = None
+
+
+NAMES = sa.JSON().with_variant(postgresql.JSONB(), 'postgresql')
 
 
 def upgrade() -> None:
@@ -20,7 +24,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table('integrations', schema=None) as batch_op:
         for name in ('outputs', 'dropped_fields'):
-            batch_op.add_column(sa.Column(name, sa.JSON(), server_default=sa.text("'[]'"), nullable=False))
+            batch_op.add_column(sa.Column(name, NAMES, server_default=sa.text("'[]'"), nullable=False))
 
     for key, outputs, dropped in rows:
         _write(key, outputs=json.dumps(_list(outputs)), dropped_fields=json.dumps(_list(dropped)))
