@@ -55,7 +55,7 @@ def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
     used = clients.ledger.claims.day_use(
         day, clients.configuration.settings.daily_record_limit
     ).used
-    in_files = sum(clients.lake.counted(SCORED, day, name, "reason").total() for name in OBJECTS)
+    in_files = sum(clients.lake.count_by(SCORED, day, name, "reason").total() for name in OBJECTS)
     return limit_result(key, clients, used, in_files)
 
 

@@ -51,7 +51,10 @@ class LeaseLost(InsightsError):
 
 
 class ModelFailed(InsightsError):
-    """A market's model raised, took too long, ended its process or gave no table (R23): no message names a value."""
+    """A market's model raised, took too long, ended its process or gave no table (R23).
+
+    The message names no value.
+    """
 
 
 class CannotProceedNow(InsightsError):

@@ -36,8 +36,8 @@ from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
 from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
 from resources.ledger.state import Lease
-from resources.salesforce.bulk import JobInfo
 from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
+from resources.salesforce.jobs import JobInfo
 from resources.salesforce.update_csv import update_csv
 from resources.salesforce.wording import without_values
 
@@ -223,7 +223,7 @@ class _SegmentPush:
 
         Sorted by parent: contacts of one account lock it for one another (API notes 3.3).
         """
-        update = self.clients.lake.read_work(self.segment.segment_id)
+        update = self.clients.lake.read_working_file(self.segment.segment_id)
         if update is not None and PARENT_ID in update.column_names:
             update = update.sort_by([(PARENT_ID, "ascending"), ("Id", "ascending")])
         return update
@@ -432,7 +432,7 @@ class _SegmentPush:
             summary.newest_change = max(filter(None, (summary.newest_change, changed)))
             summary.newest_change_seconds = (org_now - summary.newest_change).total_seconds()
         ended = clients.ledger.claims.settle(self.lease, self.segment, now)
-        clients.lake.delete_work(self.segment.segment_id)
+        clients.lake.delete_working_file(self.segment.segment_id)
         for job in clients.ledger.claims.jobs(self.segment.segment_id):
             clients.lake.forget_job(self.segment.object, job.job_id)
         clients.renew(self.lease)

@@ -36,7 +36,7 @@ from pipeline.steps.clients import (
     Clients,
 )
 from pipeline.steps.preflight import scope_of
-from pipeline.steps.pull import pulled_work_file
+from pipeline.steps.pull import pulled_working_file
 from resources.ledger.claims import Outcome, RowFailure, Segment, SegmentState
 from resources.ledger.counts import RANK, SCORE, name_of
 from resources.ledger.state import Lease
@@ -92,7 +92,7 @@ def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSumm
     try:
         return _score(clients, lease, first)
     finally:
-        clients.lake.delete_work(pulled_work_file(clients, lease.object))
+        clients.lake.delete_working_file(pulled_working_file(clients, lease.object))
 
 
 def _score(clients: Clients, lease: Lease, first: int | None) -> ScoreSummary:
@@ -125,7 +125,9 @@ def _score(clients: Clients, lease: Lease, first: int | None) -> ScoreSummary:
 def _forget_leftovers(clients: Clients, name: str) -> None:
     """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
     unfinished = {segment.segment_id for segment in clients.ledger.claims.unfinished(name)}
-    clients.lake.forget_work_of(name, but=unfinished | {pulled_work_file(clients, name)})
+    clients.lake.delete_working_files_of(
+        name, but=unfinished | {pulled_working_file(clients, name)}
+    )
 
 
 def _pulled_ids(clients: Clients, name: str) -> pa.Array:
@@ -149,11 +151,11 @@ def _resume(
         return
     if segment.day < clients.today:
         claims.dissolve(lease, segment, clients.now())
-        clients.lake.delete_work(segment.segment_id)
+        clients.lake.delete_working_file(segment.segment_id)
         return
     if (
         segment.state == SegmentState.SCORED
-        and clients.lake.read_work(segment.segment_id) is not None
+        and clients.lake.read_working_file(segment.segment_id) is not None
     ):
         summary.segments.append(segment.segment_id)
         summary.resumed += segment.rows
@@ -165,7 +167,7 @@ def _remember_scored_files(clients: Clients) -> None:
     """Raise the day's use to what its scored files hold, of all objects: the ledger may come from a backup (D3)."""
     by_lane: Counter[tuple[str, str]] = Counter()
     for name in OBJECTS:
-        for reason, rows in clients.lake.counted(SCORED, clients.today, name, "reason").items():
+        for reason, rows in clients.lake.count_by(SCORED, clients.today, name, "reason").items():
             by_lane[name, LANES[Reason(reason)].value] += rows
     if by_lane:
         limit = clients.configuration.settings.daily_record_limit
@@ -287,9 +289,9 @@ def _score_segment(
     summary.gone += len(gone)
     summary.scored += result.update.num_rows
     if result.update.num_rows:
-        clients.lake.write_work(segment.segment_id, result.update)
+        clients.lake.write_working_file(segment.segment_id, result.update)
     else:
-        clients.lake.delete_work(segment.segment_id)
+        clients.lake.delete_working_file(segment.segment_id)
     if result.update.num_rows or attempts > 1:
         clients.lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
     counted = distribution(summary) - before
@@ -333,7 +335,7 @@ def _give_up(clients: Clients, lease: Lease, segment: Segment, ids: Sequence[str
     )
     failures = [RowFailure(i, SEGMENT_GAVE_UP, message) for i in ids]
     _settle_early(clients, lease, segment, Outcome(failed=failures))
-    clients.lake.delete_work(segment.segment_id)
+    clients.lake.delete_working_file(segment.segment_id)
     clients.ledger.claims.mark_scored(lease, segment)
 
 
@@ -365,8 +367,8 @@ def candidates(
 def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
     """Return the records' current inputs: from this run's pull where it read them, else read by id."""
     wanted = pa.array(ids, pa.string())
-    file = pulled_work_file(clients, scope.object)
-    own = _last_of_each(clients.lake.work_rows(file, scope.schema, "Id", wanted))
+    file = pulled_working_file(clients, scope.object)
+    own = _last_of_each(clients.lake.working_file_rows(file, scope.schema, "Id", wanted))
     parts = [own]
     if own.num_rows < len(wanted):
         known = pc.is_in(wanted, value_set=own.column("Id").combine_chunks())

@@ -18,7 +18,6 @@ _KINDS: Final = (
     (re.compile(r"/describe/?$"), "describe"),
     (re.compile(r"/composite/?$"), "query"),
     (re.compile(r"/query(?:All)?(?:/[^/]*)?$"), "query"),
-    (re.compile(r"/limits/?$"), "limits"),
 )
 
 
@@ -28,7 +27,7 @@ class ApiCall:
 
     method: str
     kind: str
-    """sign-in, identity, versions, describe, query, job, poll, upload, results, limits or other."""
+    """sign-in, identity, versions, describe, query, job, poll, upload, results or other."""
     path: str
 
     @classmethod
@@ -90,9 +89,9 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """How the wait between two looks at a bulk job grows: every look is an API call.
+    """How the wait between two polls of a bulk job grows: every poll is an API call.
 
-    `rows_per_second` is more than orgs write: after the first look, a job is given the time that it needs at least.
+    `rows_per_second` is more than orgs write: after the first poll, a job is given the time that it needs at least.
     """
 
     first_seconds: float = 0.1

@@ -28,13 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import CannotProceedNow, InsightsError
-
-if TYPE_CHECKING:
-    from resources.salesforce.bulk import JobInfo
 
 _TEXT_MAX: Final = 500
 """Characters of an answer that is not Salesforce's JSON which a message may quote."""
@@ -145,12 +142,13 @@ class JobSpoiled(JobRefused):
 class JobFailed(SalesforceError):
     """A bulk job ended as Failed or Aborted. Rows of an ingest job may be saved all the same."""
 
-    def __init__(self, job: JobInfo) -> None:
-        """Quote the job's own error message."""
-        self.job = job
+    def __init__(
+        self, kind: str, job_id: str, object_name: str, state: str, error_message: str
+    ) -> None:
+        """Name the job and its last state, and quote its own `error_message`."""
+        self.job_id = job_id
         super().__init__(
-            f"Bulk {job.kind} job {job.id} on {job.object} ended as {job.state}.",
-            text=job.error_message,
+            f"Bulk {kind} job {job_id} on {object_name} ended as {state}.", text=error_message
         )
 
 
@@ -210,11 +208,11 @@ class TooManyConcurrentRequests(OrgUnavailable):
 class JobNotFinished(OrgUnavailable):
     """A bulk job did not end within its deadline; it goes on in the org."""
 
-    def __init__(self, job: JobInfo, deadline_seconds: float) -> None:
+    def __init__(self, kind: str, job_id: str, state: str, deadline_seconds: float) -> None:
         """Name the job, its last known state and the deadline."""
-        self.job = job
+        self.job_id = job_id
         super().__init__(
-            f"Bulk {job.kind} job {job.id} was still {job.state} after {deadline_seconds:g} s."
+            f"Bulk {kind} job {job_id} was still {state} after {deadline_seconds:g} s."
         )
 
 

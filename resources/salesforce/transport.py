@@ -37,28 +37,28 @@ class OrgClock:
     header's whole seconds), never ahead: the safe side for the upper end of a window.
     """
 
-    _heard: datetime | None = None
-    _heard_at_seconds: float = 0.0
+    _org_time: datetime | None = None
+    _read_at_seconds: float = 0.0
 
-    def hear(self, headers: Mapping[str, str]) -> None:
+    def read(self, headers: Mapping[str, str]) -> None:
         """Take the time out of an answer's headers, if it holds one."""
         text = headers.get("Date")
         if not text:
             return
         try:
-            heard = parsedate_to_datetime(text)
-            heard = (heard if heard.tzinfo else heard.replace(tzinfo=UTC)).astimezone(UTC)
+            stamp = parsedate_to_datetime(text)
+            stamp = (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             return
-        self._heard = heard
-        self._heard_at_seconds = time.monotonic()
+        self._org_time = stamp
+        self._read_at_seconds = time.monotonic()
 
     def now(self) -> datetime | None:
-        """Return the org's time (aware UTC), or None where no answer has told it yet."""
-        if self._heard is None:
+        """Return the org's time (aware UTC), or None where no answer has held it yet."""
+        if self._org_time is None:
             return None
-        since = timedelta(seconds=time.monotonic() - self._heard_at_seconds)
-        return self._heard + since
+        since = timedelta(seconds=time.monotonic() - self._read_at_seconds)
+        return self._org_time + since
 
 
 class OrgAdapter(HTTPAdapter):
@@ -110,7 +110,7 @@ class OrgAdapter(HTTPAdapter):
         response = super().send(request, **{**kwargs, "stream": True})
         if read_now:
             self._read(response)
-        self._clock.hear(response.headers)
+        self._clock.read(response.headers)
         usage = usage_from_header(response.headers.get("Sforce-Limit-Info", ""))
         if usage is not None:
             self._on_usage(usage)

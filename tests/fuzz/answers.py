@@ -404,7 +404,7 @@ TARGETS = (
 
 
 def _complete(org: Salesforce) -> Any:
-    from resources.salesforce.bulk import JobInfo
+    from resources.salesforce.jobs import JobInfo
 
     del org
     at = datetime(2026, 1, 2, tzinfo=UTC)

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from pipeline.core.configuration.configuration import Settings
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.configuration.market import Market
+from pipeline.core.configuration.settings import Settings
 
 EditorSchemaName = Literal["settings", "market", "integration"]
 _MODELS: Final[dict[EditorSchemaName, type[BaseModel]]] = {

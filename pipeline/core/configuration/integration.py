@@ -15,8 +15,8 @@ from pipeline.core.configuration.mistakes import (
     FIELD_NAME_PATTERN,
     FIELD_PATH_PATTERN,
     Mistake,
-    choice,
-    shown,
+    display,
+    list_choices,
 )
 from pipeline.core.configuration.running import IntegrationKey
 
@@ -79,7 +79,7 @@ class Integration(Strict):
         """Refuse any other object by its name (R4)."""
         if value not in OBJECTS:
             raise ValueError(
-                f"{shown(value)} is not supported; {choice(str(value), OBJECTS, lead='allowed are', rule='R4')}"
+                f"{display(value)} is not supported; {list_choices(str(value), OBJECTS, lead='allowed are', rule='R4')}"
             )
         return value
 
@@ -128,19 +128,19 @@ class Integration(Strict):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def problems(integration: Integration, market: Market | None) -> list[Mistake]:
+def integration_mistakes(integration: Integration, market: Market | None) -> list[Mistake]:
     """Return what is wrong with `integration` as written, without asking the org.
 
     Where there is no `market` of its name, what needs none is looked at all the same.
     """
     return [
-        *([] if market is None else _market_problems(integration, market)),
-        *_input_problems(integration),
-        *_output_problems(integration),
+        *([] if market is None else _market_mistakes(integration, market)),
+        *_input_mistakes(integration),
+        *_output_mistakes(integration),
     ]
 
 
-def _market_problems(integration: Integration, market: Market) -> list[Mistake]:
+def _market_mistakes(integration: Integration, market: Market) -> list[Mistake]:
     found: list[Mistake] = []
     if market.kind == "lead_based" and integration.object not in LEAD_BASED_OBJECTS:
         found.append(
@@ -150,20 +150,22 @@ def _market_problems(integration: Integration, market: Market) -> list[Mistake]:
                 f"{' and '.join(LEAD_BASED_OBJECTS)} only, not {integration.object} (R5).",
             )
         )
+
     found += [
         Mistake(
             ("inputs", name),
-            f"the market {market.name} has no input {name!r}; {choice(name, market.inputs)}",
+            f"the market {market.name} has no input {name!r}; {list_choices(name, market.inputs)}",
         )
         for name in integration.inputs
         if name not in market.inputs
     ]
+
     enabled = market.enabled_outputs
     found += [
         Mistake(
             ("outputs", name),
             f"the market {market.name} has no enabled output {name!r}; "
-            f"{choice(name, enabled, rule='R8')}",
+            f"{list_choices(name, enabled, rule='R8')}",
         )
         for name in integration.outputs
         if name not in enabled
@@ -171,11 +173,12 @@ def _market_problems(integration: Integration, market: Market) -> list[Mistake]:
     return found
 
 
-def _input_problems(integration: Integration) -> list[Mistake]:
+def _input_mistakes(integration: Integration) -> list[Mistake]:
     found: list[Mistake] = []
     outputs = {field.lower() for field in integration.outputs.values()}
     for name, path in integration.inputs.items():
         key = ("inputs", name)
+
         leaf = path.removeprefix(PARENT_PREFIX).lower()
         kind = "an audit" if leaf in _AUDIT else "a tracking" if leaf in _TRACKING else ""
         if kind:
@@ -184,6 +187,7 @@ def _input_problems(integration: Integration) -> list[Mistake]:
                 "for ever: map another field (R10)."
             )
             found.append(Mistake(key, message))
+
         if path.lower() in outputs:
             found.append(Mistake(key, f"{path} is both an input and an output (R10)."))
         if path.startswith(PARENT_PREFIX) and integration.object != "Contact":
@@ -191,7 +195,7 @@ def _input_problems(integration: Integration) -> list[Mistake]:
     return found
 
 
-def _output_problems(integration: Integration) -> list[Mistake]:
+def _output_mistakes(integration: Integration) -> list[Mistake]:
     found: list[Mistake] = []
     written: dict[str, str] = {}
     for name, field in integration.outputs.items():
@@ -217,21 +221,22 @@ def conflicts(integrations: Sequence[Integration]) -> list[tuple[Integration, In
     ]
 
 
-def object_problems(integrations: Sequence[Integration]) -> list[Mistake]:
+def object_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
     """Return what is wrong between the integrations of one object (R6, R10, D1), each at one of them."""
     return [
-        *_conflict_problems(integrations),
-        *_hash_field_problems(integrations),
-        *_loop_problems(integrations),
+        *_conflict_mistakes(integrations),
+        *_hash_field_mistakes(integrations),
+        *_loop_mistakes(integrations),
     ]
 
 
-def _conflict_problems(integrations: Sequence[Integration]) -> list[Mistake]:
+def _conflict_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
     found: list[Mistake] = []
     for first, second in conflicts(integrations):
         routes = {(i.candidate_field or "").lower() for i in (first, second)}
         if "" not in routes and len(routes) > 1:
             continue
+
         written = {field.lower(): field for field in first.outputs.values()}
         shared = {n: written[f.lower()] for n, f in second.outputs.items() if f.lower() in written}
         message = (
@@ -243,7 +248,7 @@ def _conflict_problems(integrations: Sequence[Integration]) -> list[Mistake]:
     return found
 
 
-def _hash_field_problems(integrations: Sequence[Integration]) -> list[Mistake]:
+def _hash_field_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
     found: list[Mistake] = []
     if len(integrations) > MARKETS_PER_OBJECT_MAX:
         one_too_many = integrations[MARKETS_PER_OBJECT_MAX]
@@ -252,6 +257,8 @@ def _hash_field_problems(integrations: Sequence[Integration]) -> list[Mistake]:
             f"{HASH_FIELD} holds {MARKETS_PER_OBJECT_MAX} at the most: disable or remove some."
         )
         found.append(Mistake(("market",), message, one_too_many.name))
+
+    # A tag is 24 bits of a hash, so two markets may have the same one by chance.
     by_tag: dict[str, Integration] = {}
     for integration in integrations:
         other = by_tag.setdefault(integration.tag, integration)
@@ -264,9 +271,10 @@ def _hash_field_problems(integrations: Sequence[Integration]) -> list[Mistake]:
     return found
 
 
-def _loop_problems(integrations: Sequence[Integration]) -> list[Mistake]:
+def _loop_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
     """Return the inputs that another integration writes: the two would make each other due for ever."""
     writers = {f.lower(): i for i in integrations for f in i.outputs.values()}
+
     return [
         Mistake(
             ("inputs", name),

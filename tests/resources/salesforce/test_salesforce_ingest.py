@@ -10,10 +10,11 @@ import pytest
 import requests
 
 from local_org.launch import RunningOrg
-from resources.salesforce.bulk import IngestResults, JobInfo
 from resources.salesforce.calls import ApiCall
 from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import JobRefused, JobSpoiled
+from resources.salesforce.ingest_results import IngestResults
+from resources.salesforce.jobs import JobInfo
 from resources.salesforce.update_csv import update_csv
 
 MakeClient = Callable[..., Salesforce]
@@ -307,7 +308,7 @@ def test_aborting_and_deleting_what_has_ended_does_no_harm(
 def test_more_than_a_job_takes_is_refused_before_it_is_sent(
     org: RunningOrg, client: Salesforce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.salesforce.bulk.UPLOAD_BYTES_MAX", 10)
+    monkeypatch.setattr("resources.salesforce.ingest.UPLOAD_BYTES_MAX", 10)
     with pytest.raises(JobRefused, match="push fewer records"):
         client.upload("750x", b"x" * 11)
 

@@ -27,7 +27,7 @@ from resources.salesforce.errors import (
     salesforce_words,
 )
 from resources.salesforce.ids import id18
-from resources.salesforce.query import batch_from_records, plain_rows, queries_by_ids
+from resources.salesforce.query_answers import batch_from_records, plain_rows, queries_by_ids
 
 
 def body(code: str, text: str = "words") -> list[dict[str, str]]:
