@@ -65,7 +65,7 @@ class Lake:
     def write(self, asset: str, day: date, object_name: str, file: str, table: pa.Table) -> Path:
         """Write `table` as `<asset>/day=…/object=…/<file>.parquet` and return its path."""
         path = self._folder(asset, day, object_name) / f"{file}.parquet"
-        # Half-written files stand among the working files: there the object's next run deletes them.
+        # Half-written, it is among the working files: there the object's next run deletes it.
         self._write(path, self._working_path(f".kept-{object_name.lower()}-{file}"), table)
         return path
 
@@ -148,7 +148,7 @@ class Lake:
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def read_working_file(self, name: str) -> pa.Table | None:
-        """Return a working file, or None where it is gone; one that is broken is as good as gone."""
+        """Return a working file, or None where it is gone or broken."""
         path = self._working_path(name)
         try:
             return _read(path) if path.exists() else None
@@ -162,7 +162,7 @@ class Lake:
             self._working_path(name).unlink(missing_ok=True)
 
     def delete_working_files_of(self, object_name: str, *, but: Container[str]) -> None:
-        """Delete the working files of one object but those named in `but`, half-written ones as well.
+        """Delete the working files of one object except `but`, half-written ones as well.
 
         Only for whoever has the object's lease: nobody else writes such files meanwhile.
         """
@@ -303,7 +303,7 @@ class _Parts:
             ) from None
 
     def _end(self, file: IO[bytes], *, is_well: bool) -> None:
-        """Write what stands at a file's end, without which it is none; after an error it goes anyway."""
+        """Write the file's footer and sync it; after an error the file is deleted anyway."""
         if self._writer is None:
             return
         if is_well:

@@ -1,8 +1,8 @@
-"""Calls to markets' models in a process of their own (`resources.market_process`): started, timed, ended.
+"""Calls to markets' models in a process of their own (`market_process`): started, timed, ended.
 
-One process is kept warm and serves all markets of this process, one call after another. A market is
-judged by what it does in a new process only. Where a call fails in one that has served before, it is
-made once more in a new one: no market suffers from what another has left behind.
+One process is kept warm and serves all markets of this process, one call after another. A market
+is judged by what it does in a new process only. Where a call fails in one that has served before,
+it is made once more in a new one: no market suffers from what another has left behind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TAIL_BYTES: Final = 64 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
 _POLL_SECONDS: Final = 0.25
-"""How often a silent process is checked: its end goes unseen while a child of its own holds the pipes."""
+"""How often a silent process is checked: its end goes unseen while a child holds the pipes."""
 
 _START_SECONDS: Final = 60.0
 _STACK_SECONDS: Final = 0.5
@@ -43,7 +43,7 @@ _END_SECONDS: Final = 5.0
 _HEADER_BYTES_MAX: Final = 1024 * 1024
 
 NOT_HANDED_ON: Final = ("SALESFORCE_", "INSIGHTS_LEDGER_URL", "DAGSTER_POSTGRES")
-"""Variables that begin so are not in the process's environment: a model needs no org and no database."""
+"""Variables that begin so are kept from the process: a model needs no org and no database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Process:
     def _exchange(self, unsent: deque[memoryview], deadline: float, folder: Path) -> Answer:
         """Send what is unsent and return the frame that comes.
 
-        All three pipes are served at once: whoever waits at one while another is full waits for ever.
+        All three pipes are served at once: waiting at one while another is full never ends.
         """
         output, answer = _PrintedOutput(), _IncomingAnswer()
         with selectors.DefaultSelector() as selector:
@@ -201,7 +201,7 @@ class _Process:
 
 
 class _PrintedOutput:
-    """What a model prints in one call: passed on to this process's own standard error, within bounds."""
+    """What a model prints in one call: passed on to our own standard error, within bounds."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -294,7 +294,7 @@ def _widen(descriptor: int) -> None:
 
 
 class _Idle:
-    """The warm process between calls; threads that call at once have one each, and one of them is kept."""
+    """The warm process between calls. Threads that call at once have one each; one is kept."""
 
     def __init__(self) -> None:
         """Begin with none."""

@@ -1,11 +1,12 @@
-"""The process that markets' models are loaded and scored in: `python -P -m resources.market_process`.
+"""The process that loads and runs markets' models: `python -P -m resources.market_process`.
 
 A model is foreign code. What it does to its process (crash, hang, memory, exit, output) it does to
 this one. `resources.models` starts it, ends it when a call takes too long, and starts another one.
 
 On standard input and output go frames: a JSON header, and behind it a table as an Arrow IPC stream
-where there is one. On standard error goes what the models print. The model sees neither: while it works, its standard
-input is empty, and its output goes to standard error, or nowhere if the header says `silent` (R24).
+where there is one. On standard error goes what the models print. The model sees neither: while it
+works, its standard input is empty, and its output goes to standard error, or nowhere if the header
+says `silent` (R24).
 
 Beside the standard library its start needs pyarrow alone: it is part of a run's time.
 """
@@ -36,7 +37,7 @@ FRAME: Final = struct.Struct("<IIQ")
 """Magic number, length of the header in bytes, length of the body in bytes."""
 
 WHERE_SIGNAL: Final = signal.SIGUSR2
-"""Asks where the model is: the stack goes to standard error, files and lines alone, even of C code."""
+"""Asks where the model is: its stack goes to standard error, files and lines, even of C code."""
 
 ORPHAN_GRACE_SECONDS: Final = 10
 """How long after its time-out a call that nobody ended ends by itself: its parent may be gone."""
@@ -99,7 +100,7 @@ class _Loaded:
 
 
 def load(market: str, folder: Path, file: str, function: str) -> Any:
-    """Return what `function` of the market's `file` gives for its `folder`; raise CannotBeLoaded."""
+    """Return what `function` of the market's `file` returns; raise CannotBeLoaded if no model."""
     path = folder / file
     name = f"insights_market_{market}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -124,7 +125,7 @@ def load(market: str, folder: Path, file: str, function: str) -> Any:
 
 
 def place_of(error: BaseException, folder: Path) -> str:
-    """Return file and line of the model's own frame that raised; empty where it is in none of its files."""
+    """Return file and line of the model's own frame that raised; "" where none of its files did."""
     place = ""
     trace = error.__traceback__
     while trace is not None:
@@ -215,7 +216,7 @@ def _offer_to_the_oom_killer() -> None:
 
 
 def _end_with_parent(requests: int) -> None:
-    """End this process, and what a model started, once the other side is gone, whatever the model does."""
+    """End this process, and what a model started, once the other side is gone."""
 
     def watch() -> None:
         gone = select.poll()
@@ -229,7 +230,7 @@ def _end_with_parent(requests: int) -> None:
 
 
 def _import_ahead() -> None:
-    """Import what `pyarrow.array` imports at its first call, while the caller reads the records (0.4 s)."""
+    """Import what `pyarrow.array` will need (0.4 s), while the caller reads the records."""
     with contextlib.suppress(ImportError):
         importlib.import_module("pandas")
 
@@ -256,7 +257,7 @@ def main() -> None:
             answer, table = _answer(loaded, header, body)
 
         faulthandler.cancel_dump_traceback_later()
-        del frame, body  # the records' memory, before the answer takes its own
+        del frame, body  # frees the records' memory while the answer is sent
         _send(answers, answer, table)
         if header["do"] == "load":
             _import_ahead()

@@ -1,4 +1,4 @@
-"""The markets' models: the company's own Python files, which run in a process of their own (R23)."""
+"""The markets' models: the company's own Python files, run in a process of their own (R23)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RemoteModel:
     def __init__(
         self, market: Market, folder: Path, generation: str, limits: tuple[int, int]
     ) -> None:
-        """Speak for the model of `market` in `folder`; `limits` are seconds a call and megabytes."""
+        """Speak for the model of `market` in `folder`; `limits` are seconds a call and MiB."""
         file, function = market.model.split(":")
         self._seconds, self._memory_mb = limits
         self._where = f"market {market.name}: model: {market.model}"
@@ -81,7 +81,7 @@ class RemoteModel:
             raise ConfigurationError([f"{self._where}: {answer.header['message']}"])
 
     def _table(self, answer: Answer) -> pa.Table:
-        """Return the table of an answer, proven whole: a broken one could bring this process down."""
+        """Return the table of an answer, validated: a broken one could bring this process down."""
         header = answer.header
         if header["result"] == "raised":
             raise ModelFailed(self._describe_raised(header["type"], header["place"]))
@@ -133,13 +133,14 @@ class Models:
         self._loaded: dict[tuple[str, str], RemoteModel | ConfigurationError] = {}
 
     def warm(self) -> None:
-        """Start the process of the models, if none runs yet: it gets ready while the caller goes on."""
+        """Start the models' process, if none runs yet: it gets ready while the caller goes on."""
         market_calls.warm()
 
     def get(self, market: Market) -> RemoteModel:
         """Return the market's model.
 
-        Raises ConfigurationError where its file cannot be loaded as it should. What cannot be loaded is not tried again by this instance.
+        Raises ConfigurationError where its file cannot be loaded as it should. What cannot be
+        loaded is not tried again by this instance.
         """
         key = (market.name, market.version)
         if key not in self._loaded:

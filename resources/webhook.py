@@ -1,4 +1,4 @@
-"""Posts a message to a chat's incoming webhook, as `{"text": …}`: the form that Slack and others take."""
+"""Posts a message to a chat's incoming webhook, in the form of Slack and others: `{"text": …}`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WebhookRefused(CannotProceedNow):
 
 
 def post(url: str, text: str) -> None:
-    """Send `text`; raise WebhookRefused where the other side does not take it, after a few tries."""
+    """Send `text`; raise WebhookRefused where it is not taken after a few tries."""
     host = urlsplit(url).hostname or "the address"
 
     try:

@@ -71,7 +71,7 @@ Condition = Compare | In | Contains | AllOf | AnyOf
 
 
 def literal(value: Value) -> str:
-    """Return `value` as a SOQL literal: text quoted and escaped, times unquoted in UTC (API notes 2.3).
+    """Return `value` as a SOQL literal: text quoted and escaped, times in UTC (API notes 2.3).
 
     Raises ValueError for a naive datetime, and for a number that SOQL cannot say (NaN, infinity).
     """

@@ -76,6 +76,7 @@ class BulkQueries:
                         given += fresh.num_rows
                         yield fresh
                 return
+
             except JobRefused as refused:
                 if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
                     raise

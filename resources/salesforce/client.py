@@ -79,17 +79,18 @@ class Salesforce:
             api_version: without the letter v, such as "62.0".
             on_call: called before each HTTP request, retries and sign-in included; what it raises
                 stops the request from leaving and comes out of the method that made it (R21).
-            on_usage: called with the org's own count of requests whenever an answer tells it.
-            on_limit: called when the org refuses a call since its own daily limit is used up; says when it is
-                asked again, for the message of DailyRequestLimit.
-            kept_sessions: sessions that clients of one process share, so that each need not sign in anew.
-            on_sign_in: called with the org's id after each sign-in, renewals included; what it raises
-                stops the call that needed the session (R1).
+            on_usage: called with the org's own count of requests whenever an answer holds it.
+            on_sign_in: called with the org's id after each sign-in, renewals included; what it
+                raises stops the call that needed the session (R1).
+            on_limit: called when the org refuses a call since its own daily limit is used up;
+                returns when it is asked again, for the message of DailyRequestLimit.
+            kept_sessions: sessions that clients of one process share, so that each need not sign in
+                anew.
             timeouts: for connections and answers.
             retry: how often passing faults are tried again; `RetryPolicy().without_waiting()` is
                 for tests.
-            poll: how the wait between two looks at a job grows.
-            sleep: waits between two looks at a job.
+            poll: how the wait between two polls of a job grows.
+            sleep: waits between two polls of a job.
             rows_per_page: rows of a bulk query asked for at once.
         """
         self.connection = connection
@@ -104,6 +105,7 @@ class Salesforce:
             kept=kept_sessions,
             on_limit=on_limit,
         )
+
         self._queries = Queries(self._session)
         self._job_calls = JobCalls(self._session, poll=poll or PollPolicy(), sleep=sleep)
         self._bulk_queries = BulkQueries(self._job_calls, rows_per_page=rows_per_page)
@@ -167,13 +169,13 @@ class Salesforce:
         return str(answer["organization_id"]), str(answer["user_id"])
 
     def accept_any_org(self) -> None:
-        """Ask nobody at sign-in whether the org is the right one: for going over to another (R1)."""
+        """Do not check at sign-in whether the org is the right one: for switching orgs (R1)."""
         self._session.on_sign_in = _nothing
 
     def org_now(self) -> datetime:
         """Return the time on the org's clock (aware UTC): a few seconds behind, never ahead.
 
-        It is the last answer's, carried on by this machine; signs in if there was none yet.
+        It is the last answer's, carried on by this machine. Without an answer yet, it signs in.
         """
         if self._session.clock.now() is None:
             self._session.forget_session()
@@ -263,7 +265,7 @@ class Salesforce:
     # --- pushing rows by an ingest job, a call each
 
     def create_ingest_job(self, object_name: str) -> str:
-        """Create an empty job for updates and return its id, to be recorded before `upload` (D3)."""
+        """Create an empty job and return its id, to be recorded before `upload` (D3)."""
         return self._ingest_jobs.create(object_name)
 
     def upload(self, job_id: str, csv: bytes) -> None:

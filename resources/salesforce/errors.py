@@ -82,7 +82,10 @@ class SignInRefused(SalesforceError):
 
 
 class LoginRevoked(SignInRefused):
-    """The grant behind the refresh token is gone: an admin revoked it, a policy ended it, a password changed."""
+    """The grant behind the refresh token is gone.
+
+    An admin revoked it, a policy ended it, or the password was changed.
+    """
 
     hint = "Run `insights login` again; or renew SALESFORCE_REFRESH_TOKEN, where the token came from there."
 
@@ -177,7 +180,7 @@ class DailyRequestLimit(SalesforceError, CannotProceedNow):
 class OrgUnavailable(SalesforceError, CannotProceedNow):
     """The org cannot answer now; the same call may well succeed later.
 
-    `may_have_happened` tells whether the call may have been carried out all the same.
+    `may_have_happened` says whether the call may have been carried out all the same.
     """
 
     exit_code = 3
@@ -231,6 +234,7 @@ def error_from_answer(
     error to return where Salesforce understood it and said no.
     """
     code, text = salesforce_words(body)
+
     if (
         status >= HTTPStatus.INTERNAL_SERVER_ERROR
         or status in PASSING_STATUSES
@@ -245,6 +249,7 @@ def error_from_answer(
             status=status,
             may_have_happened=not refused_at_the_door,
         )
+
     if code == "REQUEST_LIMIT_EXCEEDED" or code.upper() in QUOTA_CODES:
         return _request_limit(status, code, text, what)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -254,6 +259,8 @@ def error_from_answer(
             text=text,
             status=status,
         )
+
+    # Salesforce always gives a code: without one, a proxy or a login page has answered.
     if not code:
         return UnexpectedAnswer(
             f"Something other than Salesforce may have answered ({what}: HTTP {status}). "
@@ -265,7 +272,7 @@ def error_from_answer(
 
 
 def _request_limit(status: int, code: str, text: str, what: str) -> SalesforceError:
-    """Tell the daily limit from the limit of concurrent requests: only their texts differ."""
+    """Return which limit it is, the daily one or that of concurrent requests: only texts differ."""
     if "concurrent" in text.lower():
         return TooManyConcurrentRequests(
             f"Too many requests at once in the org ({what}).",
@@ -274,6 +281,7 @@ def _request_limit(status: int, code: str, text: str, what: str) -> SalesforceEr
             status=status,
             may_have_happened=False,
         )
+
     return DailyRequestLimit(
         f"The org's daily limit of API requests is used up ({what}).",
         code=code,
@@ -302,7 +310,8 @@ def salesforce_words(body: object) -> tuple[str, str]:
 def understood(what: str) -> Iterator[None]:
     """Read an answer: one that lacks a part, or has one of another type, is an UnexpectedAnswer.
 
-    Around parsing alone. The cause is left out of the message but for a missing key: it may quote a value.
+    Put it around parsing alone. The cause is left out of the message but for a missing key: it may
+    quote a value.
     """
     try:
         yield
@@ -320,7 +329,7 @@ def not_understood(error: Exception, what: str) -> UnexpectedAnswer:
 
 
 def _host_of(url: str) -> str:
-    """Return scheme and host of an address: its path and query may hold what is nobody's business."""
+    """Return scheme and host of an address: its path and query may hold what nobody may see."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 

@@ -1,4 +1,4 @@
-"""Ingest jobs, which update many records: each step is a call of its own, so a job can be resumed (D3)."""
+"""Ingest jobs, which update many records. Each step is a call: so a job can be resumed (D3)."""
 
 from __future__ import annotations
 

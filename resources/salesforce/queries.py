@@ -66,10 +66,11 @@ class Queries:
     def _answers(
         self, queries: Mapping[str, str]
     ) -> tuple[dict[str, QueryRefused], dict[str, list[dict[str, Any]]]]:
-        """Return errors and rows by name; asked again where a cursor expires before its last page."""
+        """Return errors and rows by name; ask again where a cursor expires before its last page."""
         for start in range(1, QUERY_STARTS_MAX + 1):
             answers = self._composite(queries)
             errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
+
             try:
                 return errors, {
                     name: self._all_rows(answer)
@@ -105,6 +106,7 @@ class Queries:
                     given.append(batch["Id"])
                     yield batch
                 return
+
             except QueryRefused as refused:
                 if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
                     raise
@@ -147,10 +149,12 @@ class Queries:
             with understood("query"):
                 records, following = answer["records"], answer.get("nextRecordsUrl")
                 is_last = answer["done"] or not following
+
             if records:
                 yield records
             if is_last:
                 return
+
             if following == before:
                 raise UnexpectedAnswer("A page of a query names itself as the next.")
             before = following
@@ -217,6 +221,7 @@ def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | Query
     if part["httpStatusCode"] == HTTPStatus.OK:
         body: Record = part["body"]
         return body
+
     error = error_from_answer(
         part["httpStatusCode"], part["body"], f"query {name}", refusal=QueryRefused
     )

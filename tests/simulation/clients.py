@@ -186,16 +186,16 @@ class SteppedClock(OrgClock):
         self._schedule = schedule
         self._at: datetime | None = None
 
-    def hear(self, headers: Mapping[str, str]) -> None:
+    def read(self, headers: Mapping[str, str]) -> None:
         """Take the time out of an answer's headers."""
-        super().hear(headers)
+        super().read(headers)
         self._at = self._schedule.now()
 
     def now(self) -> datetime | None:
         """Return the org's time, or None where no answer has told it yet."""
-        if self._heard is None or self._at is None:
+        if self._org_time is None or self._at is None:
             return None
-        return self._heard + (self._schedule.now() - self._at)
+        return self._org_time + (self._schedule.now() - self._at)
 
 
 class PointedAdapter(OrgAdapter):

@@ -68,7 +68,7 @@ class Configuration:
         )
 
     def retired_of_object(self, object_name: str) -> tuple[Integration, ...]:
-        """Return the integrations of one object that are switched off, with old values to clear (R19)."""
+        """Return the integrations of one object that are off, with old values to clear (R19)."""
         return tuple(
             i
             for i in self.integrations
@@ -77,7 +77,7 @@ class Configuration:
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """Return the objects that have an integration to run or to clear up after, in a fixed order."""
+        """Return the objects with an integration to run or to clear up after, in a fixed order."""
         return tuple(n for n in OBJECTS if self.of_object(n) or self.retired_of_object(n))
 
 

@@ -57,7 +57,7 @@ class Integration(Strict):
     enabled: Flag = True
     """False: it does not run."""
     persist: Flag = True
-    """True: inputs and outputs of every scoring are kept; False: neither, once the push is done (R24)."""
+    """True: inputs and outputs of each scoring are kept; False: neither, after the push (R24)."""
     candidate_field: FieldName | None = None
     """A checkbox: only records where it is checked are scored with this market (R7)."""
     inputs: dict[Name, FieldPath] = Field(default_factory=dict)
@@ -70,8 +70,8 @@ class Integration(Strict):
     """True: a change of the parent account makes its contacts due (R18)."""
 
     old_values: Literal["keep", "clear"] = "keep"
-    """What becomes of values once nothing keeps them fresh: the candidate unchecked, the insight taken out of the
-    mapping, the integration switched off (R7, R19)."""
+    """What becomes of values that nothing keeps fresh any more: the candidate was unchecked, the
+    insight unmapped, or the integration switched off (R7, R19)."""
 
     @field_validator("object", mode="before")
     @classmethod
@@ -100,10 +100,10 @@ class Integration(Strict):
 
     @property
     def important_fields(self) -> tuple[str, ...]:
-        """Return the fields whose change makes a record due, in the order that the digest takes them.
+        """Return the fields whose change makes a record due, in the digest's order.
 
-        Fields of the parent account count only where the integration opted in (R18); without that,
-        the account a contact belongs to counts, since moving it to another company changes its inputs.
+        Fields of the parent account count only where the integration opted in (R18). Without that,
+        the account a contact belongs to counts: moving it to another company changes its inputs.
         """
         by_input = [self.inputs[name] for name in sorted(self.inputs)]
         if self.account_changes:
@@ -117,7 +117,7 @@ class Integration(Strict):
         return bool(self.inputs) and bool(self.outputs)
 
     def fingerprint(self, market: Market) -> str:
-        """Return what identifies mapping and model: another one is rolled out like a new market (R17, R19)."""
+        """Return what identifies mapping and model; another one is rolled out anew (R17, R19)."""
         parts = {
             "version": market.version,
             "inputs": self.inputs,
@@ -222,7 +222,7 @@ def conflicts(integrations: Sequence[Integration]) -> list[tuple[Integration, In
 
 
 def object_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
-    """Return what is wrong between the integrations of one object (R6, R10, D1), each at one of them."""
+    """Return what is wrong between the integrations of one object, each at one (R6, R10, D1)."""
     return [
         *_conflict_mistakes(integrations),
         *_hash_field_mistakes(integrations),
@@ -272,7 +272,7 @@ def _hash_field_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
 
 
 def _loop_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
-    """Return the inputs that another integration writes: the two would make each other due for ever."""
+    """Return the inputs that another integration writes: records would be due for ever."""
     writers = {f.lower(): i for i in integrations for f in i.outputs.values()}
 
     return [

@@ -1,4 +1,4 @@
-"""What is wrong in the configuration as it is written: at which key, what was found, what is allowed.
+"""What is wrong in the configuration as written: at which key, what was found, what is allowed.
 
 Where a key stands (file and line) is the reader's knowledge: `configuration` puts the two together.
 """

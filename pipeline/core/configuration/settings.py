@@ -25,7 +25,7 @@ NOTICE_DAYS: Final = 366
 
 MARKET_TIMEOUT_SECONDS: Final = 300
 MARKET_TIMEOUT_SECONDS_MAX: Final = 480
-"""A call to a market has to end well within an object's lease, which only progress prolongs (D3)."""
+"""A call to a market must end well within an object's lease, which only progress prolongs (D3)."""
 
 MARKET_MEMORY_MB: Final = 4_096
 
@@ -58,7 +58,7 @@ class Settings(Strict):
     daily_api_calls_limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] = 15_000
     """HTTP calls to the org a day, sign-in and retries included (R21)."""
     org_api_share_percent: Annotated[int, Field(strict=True, ge=1, le=100)] = 100
-    """The share of the calls that the org itself has left which may be used, as it last told (R2)."""
+    """How much may be used of the calls that the org itself has remaining (R2)."""
     new_and_changed_share_percent: Percent = CHANGES_SHARE_PERCENT
     """The share of the limit that new and changed records are guaranteed (R20)."""
     segment_records_max: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 10_000
@@ -66,7 +66,7 @@ class Settings(Strict):
     market_timeout_seconds: Annotated[
         int, Field(strict=True, ge=1, le=MARKET_TIMEOUT_SECONDS_MAX)
     ] = MARKET_TIMEOUT_SECONDS
-    """How long a market may take to score one segment; one that takes longer fails as a whole (R23)."""
+    """How long a market may take to score a segment; one that takes longer fails whole (R23)."""
     market_memory_mb: Annotated[int, Field(strict=True, ge=256, le=1_048_576)] = MARKET_MEMORY_MB
     """How much memory, in MiB, the process may take that markets are loaded and scored in (R23)."""
     partitions_start: Annotated[str, Field(pattern=DATE_PATTERN)] = "2026-01-01"
@@ -119,7 +119,7 @@ class Settings(Strict):
         )
 
     def notices(self, today: date) -> tuple[str, ...]:
-        """Return what is right as written and still good to know on `today`, a day of `time_zone`."""
+        """Return what is right as written and good to know on `today`, a day of `time_zone`."""
         runs_at = _first_run_in_a_gap(self.daily_pull_time, self.zone, today)
         if runs_at is None:
             return ()

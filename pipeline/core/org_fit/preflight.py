@@ -47,7 +47,7 @@ class Problem:
 def org_problems(
     integration: Integration, market: Market, describes: Mapping[str, ObjectDescribe]
 ) -> list[Problem]:
-    """Return all that keeps `integration` from running in the org, and what to do about it in Setup."""
+    """Return all that keeps `integration` from running, and what to do about it in Setup."""
     describe = describes[integration.object]
 
     return [
@@ -210,7 +210,7 @@ def _input_problems(
 
 
 def input_misfit(market_input: MarketInput, field: Field) -> str | None:
-    """Return why values of `field` cannot be given to the model as `market_input`, None if they can."""
+    """Return why `field` cannot be given to the model as `market_input`, None if it can."""
     numbers = NUMBER_TYPES | {"int", "boolean"}
     possible = {
         "number": numbers | TEXT_TYPES,

@@ -1,7 +1,7 @@
-"""Proposes mappings: market inputs to fields that sound alike, outputs to fields that fit or to new names.
+"""Proposes mappings: inputs to fields that sound alike, outputs to fields that fit or to new names.
 
-A proposal for a person to read. Names and labels are compared word by word (difflib for spellings); types
-must agree by the same rules that preflight holds a mapping to (R10).
+A proposal for a person to read. Names and labels are compared word by word (difflib for spellings).
+Types must agree by the rules by which preflight checks a mapping (R10).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OTHER_TYPE: Final = 0.7
 """What a likeness counts where the type could be converted, but is another."""
 
 OWN_KIND: Final = 0.05
-"""What is added where the market scores companies and the field is the account's, or people and the person's."""
+"""What is added where a market of companies meets an account's field, one of people a person's."""
 
 WITHOUT_MARKET: Final = 0.85
 """What a likeness counts where a field is named after the output, but not after the market."""
