@@ -13,7 +13,8 @@ from assets.sources import first_scorings
 from assets.step_asset import step_asset
 from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS
-from pipeline.steps.score import ScoreSummary, score
+from pipeline.steps.score import score
+from pipeline.steps.score_summary import ScoreSummary
 
 
 def scored_enriched(

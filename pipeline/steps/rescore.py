@@ -10,7 +10,7 @@ from pipeline.core.errors import ConfigurationError, NotReady
 from pipeline.core.limit.pace import last_day
 from pipeline.core.soql import select
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import scope_of
+from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import stale_condition
 
 
@@ -45,15 +45,15 @@ def rescore(
         and (not objects or i.object in objects)
         and (not markets or i.market in markets)
     ]
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     ready = [key for key in chosen if key in known and known[key].enabled_at]
     if not ready:
         raise ConfigurationError([_nothing_chosen(clients, chosen)])
-    clients.ledger.state.renew_rollout(ready, clients.now())
+    clients.ledger.integrations.renew(ready, clients.now())
     names: list[str] = sorted({name for name, _ in ready})
     records = {name: _to_be_scored(clients, name) for name in names}
     limit = clients.configuration.settings.daily_record_limit
-    left = clients.ledger.claims.day_use(clients.today, limit).left
+    left = clients.ledger.days.use(clients.today, limit).remaining
     return Rescore(
         integrations=[f"{name}.{market}" for name, market in ready],
         records=records,
@@ -64,7 +64,7 @@ def rescore(
 def _to_be_scored(clients: Clients, name: str) -> int:
     """Count the object's records that daily pulls will list; 0 while none of its integrations runs."""
     try:
-        scope = scope_of(clients, name)
+        scope = scope_of(clients, name, check(clients, [name]))
     except NotReady:
         return 0
     settings = clients.configuration.settings

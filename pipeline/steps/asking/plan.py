@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final
 
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.errors import NotReady
-from pipeline.core.limit.pace import days_needed, in_flight_of, last_day, pace_warning
+from pipeline.core.limit.pace import WaitingCount, days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
+from pipeline.core.scoring.scope import scorable
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import scope_of
+from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import stale_condition
 
 QUERIES_PER_CALL: Final = 5
@@ -61,9 +62,9 @@ def plan(clients: Clients) -> Plan:
     """
     settings = clients.configuration.settings
     limit = settings.daily_record_limit
-    use = clients.ledger.claims.day_use(clients.today, limit)
-    waiting = [dict(row) for row in clients.ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    use = clients.ledger.days.use(clients.today, limit)
+    waiting = clients.ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
     mapped = [i for i in clients.configuration.integrations if i.is_mapped]
     objects = sorted({i.object for i in mapped if i.enabled})
     counted = _counted(clients, mapped, objects)
@@ -74,29 +75,29 @@ def plan(clients: Clients) -> Plan:
     return Plan(
         day=clients.today,
         limit=limit,
-        left_today=use.left,
-        waiting=waiting,
+        left_today=use.remaining,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
-        waiting_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        waiting_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         integrations=plans,
         to_do=max(total, to_do),
-        all_done_on=last_day(clients.today, max(total, to_do), use.left, limit),
+        all_done_on=last_day(clients.today, max(total, to_do), use.remaining, limit),
         warnings=[warning] if warning else [],
     )
 
 
-def _to_do(clients: Clients, name: str, waiting: Sequence[Mapping[str, Any]]) -> int:
+def _to_do(clients: Clients, name: str, waiting: Sequence[WaitingCount]) -> int:
     """Return how many records of the object are to be scored: what waits, or more where more is too old or new."""
-    own = [row for row in waiting if row["object"] == name]
-    changes = sum(int(row["records"]) for row in own if lane_of(row["reason"]) is Lane.CHANGES)
-    refresh = sum(int(row["records"]) for row in own) - changes
+    own = [row for row in waiting if row.object == name]
+    changes = sum(row.records for row in own if lane_of(row.reason) is Lane.CHANGES)
+    refresh = sum(row.records for row in own) - changes
     return changes + max(refresh, _too_old(clients, name))
 
 
 def _too_old(clients: Clients, name: str) -> int:
     """Count what a daily pull would list now, without its horizon."""
     try:
-        scope = scope_of(clients, name, record=False)
+        scope = scope_of(clients, name, check(clients, [name]))
     except NotReady:
         return 0
     where = stale_condition(
@@ -133,11 +134,7 @@ def _fives(queries: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, s
 
 def _conditions(clients: Clients, integration: Integration) -> list[Condition]:
     """Return the conditions on an integration's candidates; records that are left alone are none (R25)."""
-    conditions: list[Condition] = []
-    if integration.object == "Lead":
-        conditions.append(Compare("IsConverted", "=", False))
-    if integration.object == "Contact" and "IsPersonAccount" in clients.describe("Contact").fields:
-        conditions.append(Compare("IsPersonAccount", "=", False))
+    conditions: list[Condition] = [*scorable(clients.describe(integration.object))]
     if integration.candidate_field:
         conditions.append(Compare(integration.candidate_field, "=", True))
     return conditions
@@ -156,8 +153,8 @@ def _integration_plan(
     clients: Clients, integration: Integration, records: int, limit: int
 ) -> IntegrationPlan:
     market = clients.configuration.markets[integration.market]
-    states: Mapping[tuple[str, str], Any] = clients.ledger.state.integrations()
-    state = states.get((integration.object, integration.market))
+    states = clients.ledger.integrations.all()
+    state = states.get(integration.key)
     if not integration.enabled:
         change, due = "off; if switched on", records
     elif state is None or state.enabled_at is None:
