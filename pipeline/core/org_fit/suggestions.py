@@ -76,7 +76,8 @@ Words = frozenset[str]
 class InputProposal:
     """One market input and the field proposed for it (`path` None where none fits).
 
-    `field_label` is what people call the field, with `Account: ` before a parent account's.
+    `shown` (a key of `--json`) is what people call the field, with `Account: ` before a parent
+    account's.
     """
 
     name: str
@@ -85,21 +86,21 @@ class InputProposal:
     used_by_model: bool
     required: bool
     path: str | None
-    field_label: str | None
+    shown: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class OutputProposal:
     """One enabled output and the field proposed for it.
 
-    `exists` tells a field of the org from a new one; `display` is the label of the one, the type
-    of the other.
+    `exists` tells a field of the org from a new one; `shown` (a key of `--json`) is the label of
+    the one, the type of the other.
     """
 
     name: str
     field: str
     exists: bool
-    display: str
+    shown: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +161,9 @@ def suggest(
 def _input_proposal(
     name: str, market_input: MarketInput, path: str | None, fields: Mapping[str, Field]
 ) -> InputProposal:
-    field_label = None
+    label = None
     if path is not None:
-        field_label = (PARENT_LABEL if path.startswith(PARENT_PREFIX) else "") + fields[path].label
+        label = (PARENT_LABEL if path.startswith(PARENT_PREFIX) else "") + fields[path].label
 
     return InputProposal(
         name=name,
@@ -171,7 +172,7 @@ def _input_proposal(
         used_by_model=market_input.used_by_model,
         required=market_input.required,
         path=path,
-        field_label=field_label,
+        shown=label,
     )
 
 
@@ -257,11 +258,11 @@ def _outputs(
     for key, output in market.enabled_outputs.items():
         if key in chosen:
             label = describe.fields[chosen[key]].label
-            proposals.append(OutputProposal(key, chosen[key], exists=True, display=label))
+            proposals.append(OutputProposal(key, chosen[key], exists=True, shown=label))
             continue
         new = new_field_name(market.name, key, used)
         used.add(new.lower())
-        proposals.append(OutputProposal(key, new, exists=False, display=new_field_words(output)))
+        proposals.append(OutputProposal(key, new, exists=False, shown=new_field_words(output)))
     return proposals
 
 
@@ -367,13 +368,13 @@ def _input_line(proposal: InputProposal) -> tuple[str, str]:
         needed = "required" if proposal.required else "no field fits"
         words = f"{mark} {proposal.label}: {needed}; map a field that holds {proposal.type}"
         return f"# {proposal.name}:", words
-    return f"{proposal.name}: {proposal.path}", f"{mark} {proposal.label} <- {proposal.field_label}"
+    return f"{proposal.name}: {proposal.path}", f"{mark} {proposal.label} <- {proposal.shown}"
 
 
 def _output_line(proposal: OutputProposal) -> tuple[str, str]:
     words = (
-        f"-> {proposal.display}"
+        f"-> {proposal.shown}"
         if proposal.exists
-        else f"-> new, {proposal.display}: `insights provision` creates it"
+        else f"-> new, {proposal.shown}: `insights provision` creates it"
     )
     return f"{proposal.name}: {proposal.field}", words
