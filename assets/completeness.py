@@ -13,7 +13,7 @@ from typing import Any, Final
 import dagster as dg
 
 from assets.partitions import partition_key
-from pipeline.steps.asking.complete import DayState, changed_since_told, day_states
+from pipeline.steps.asking.complete import DayState, changed_since_reported, day_states
 from pipeline.steps.clients import Clients
 
 COMPLETE: Final = "complete"
@@ -35,7 +35,7 @@ def tell_changed(
     The ledger keeps what was told after it was told, so that nothing is left untold when a process dies.
     """
     states = day_states(clients, name)
-    changed = changed_since_told(clients, name, states)
+    changed = changed_since_reported(clients, name, states)
     for state in changed:
         _tell(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
     if changed:

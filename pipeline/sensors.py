@@ -21,7 +21,7 @@ from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.clients import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Clients
-from pipeline.steps.watch import Ask, watch
+from pipeline.steps.watch import WantedRun, watch
 
 SENSOR: Final = "salesforce_changes"
 NOTHING_NEW: Final = "nothing new"
@@ -87,7 +87,7 @@ def salesforce_changes_sensor(
         skips = dict(watched.skips)
         cursor = _read_cursor(context.cursor)
         requests: dict[str, dg.RunRequest] = {}
-        for ask in watched.asks:
+        for ask in watched.wanted:
             if ask.object in requests:
                 continue
             if ask.object in busy:
@@ -143,7 +143,7 @@ def _nothing_new(
     ]
 
 
-def _request(ask: Ask, attempt: int, now: datetime, day: date) -> dg.RunRequest:
+def _request(ask: WantedRun, attempt: int, now: datetime, day: date) -> dg.RunRequest:
     return dg.RunRequest(
         job_name=ask.job,
         run_key=f"{ask.object} {ask.job} {ask.situation} #{attempt} {now.isoformat()}",
@@ -177,7 +177,7 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
             )
 
 
-def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) -> int | None:
+def _attempt(last: _Asked | None, ask: WantedRun, now: datetime, interval: timedelta) -> int | None:
     """Return which attempt at the situation this is; None while its pause lasts, doubling each time."""
     situation = f"{ask.job} {ask.situation}"
     if last is None or last.situation != situation:
