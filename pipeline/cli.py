@@ -98,7 +98,7 @@ def check(as_json: bool) -> None:
         check_environment(settings.environment, connected_org(clients.org))
         found = preflight(clients)
         too_slow = make_plan(clients).warnings if found.ready else []
-        return found, [*clients.configuration.notices(clients.today), *too_slow]
+        return found, [*clients.configuration.settings.notices(clients.today), *too_slow]
 
     found, notices = _with_clients(step)
     ready = [integration.name for integration in found.ready]

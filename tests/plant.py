@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import requests
 import yaml
 
 from assets.clients import WORK_TAG, ClientsResource
@@ -173,6 +175,22 @@ class Plant:
     def delete(self, name: str, record_id: str) -> None:
         """Delete a record as a user would."""
         self._save("delete", name, [{"Id": record_id}])
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a bulk job as an admin would on the Bulk Data Load Jobs page."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
+        url = self.org.base_url
+        token = requests.post(f"{url}/services/oauth2/token", data=form, timeout=30).json()
+        answer = requests.delete(
+            f"{url}/services/data/v62.0/jobs/ingest/{job_id}",
+            headers={"Authorization": f"Bearer {token['access_token']}"},
+            timeout=30,
+        )
+        assert answer.status_code == HTTPStatus.NO_CONTENT, answer.text
 
     def _save(self, operation: str, name: str, records: Sequence[Mapping[str, Any]]) -> Any:
         body = {"object": name, "operation": operation, "records": [dict(r) for r in records]}

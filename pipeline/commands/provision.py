@@ -22,7 +22,7 @@ from pipeline.commands.printing import (
 from pipeline.core.configuration.integration import OBJECTS
 
 if TYPE_CHECKING:
-    from pipeline.core.org_fit.provisioning import Plan, WantedField
+    from pipeline.core.org_fit.provisioning import ProvisioningPlan, WantedField
     from pipeline.steps.setting_up.provision import Provisioned
 
 FAILED: Final = 1
@@ -66,7 +66,7 @@ def provision(
         sys.exit(FAILED)
 
 
-def _show_plan(plan: Plan) -> None:
+def _show_plan(plan: ProvisioningPlan) -> None:
     for wanted in plan.create:
         click.echo(f"create   {wanted.full_name:<60} {wanted.words:<16} {wanted.label}")
     for wanted in plan.grant:
@@ -96,7 +96,7 @@ def _show_done(done: Provisioned) -> None:
         click.echo("Preflight finds nothing wrong. Next: insights check")
 
 
-def _plan_json(plan: Plan, done: Provisioned | None) -> dict[str, object]:
+def _plan_json(plan: ProvisioningPlan, done: Provisioned | None) -> dict[str, object]:
     def rows(fields: Sequence[WantedField]) -> list[dict[str, str]]:
         return [{"field": w.full_name, "label": w.label, "type": w.words} for w in fields]
 

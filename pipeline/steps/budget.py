@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
-from pipeline.core.configuration.configuration import Settings
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.windows import day_of, start_of_day
 from resources.ledger.calls import OrgUsage

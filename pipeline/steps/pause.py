@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from difflib import get_close_matches
 
 from pipeline.core.configuration.integration import Integration
+from pipeline.core.configuration.mistakes import near_or_all
 from pipeline.core.errors import ConfigurationError
 from pipeline.steps.clients import Clients
 
@@ -34,8 +34,7 @@ def resume(clients: Clients, name: str) -> datetime:
 def _switched_on(clients: Clients, name: str) -> Integration:
     known = {i.name: i for i in clients.configuration.integrations if i.enabled}
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."
+        hint = near_or_all(name, list(known))
         raise ConfigurationError([f"There is no integration {name!r} that is switched on; {hint}"])
 
     integration = known[name]

@@ -43,7 +43,7 @@ from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check, check_once, scope_of
 from resources.ledger.leases import Lease
 from resources.ledger.waiting import ScoringRequests
-from resources.salesforce.query import parse_datetime
+from resources.salesforce.query_answers import parse_datetime
 
 Seen = tuple[int, datetime | None]
 """How many records changed lately, and the newest stamp."""
@@ -80,7 +80,7 @@ class PullSummary:
         return sum(self.due.values())
 
 
-def pulled_work_file(clients: Clients, object_name: str) -> str:
+def pulled_working_file(clients: Clients, object_name: str) -> str:
     """Return the name of the working file that keeps this process's pulled rows until they are scored.
 
     A run that is started again reads its records afresh: what its dead process read may be hours
@@ -109,7 +109,7 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
     tables, seen_now = read_changed(clients, scope, window, lease)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
-        clients.lake.work_parts(pulled_work_file(clients, lease.object)) as kept,
+        clients.lake.working_file_parts(pulled_working_file(clients, lease.object)) as kept,
     ):
         for table in tables:
             # More than a day's limit cannot be scored by this run: those are read again by id.

@@ -38,8 +38,8 @@ from resources.ledger.leases import Lease
 from resources.ledger.push_jobs import JobState, PushJob
 from resources.ledger.segments import Segment, SegmentState
 from resources.ledger.settling import Outcome, RowFailure
-from resources.salesforce.bulk import JobInfo
 from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
+from resources.salesforce.jobs import JobInfo
 from resources.salesforce.update_csv import update_csv
 from resources.salesforce.wording import without_values
 
@@ -251,7 +251,7 @@ class _SegmentPush:
 
         Sorted by parent: contacts of one account lock it for one another (API notes 3.3).
         """
-        update = self.clients.lake.read_work(self.segment.segment_id)
+        update = self.clients.lake.read_working_file(self.segment.segment_id)
         if update is not None and PARENT_ID in update.column_names:
             update = update.sort_by([(PARENT_ID, "ascending"), ("Id", "ascending")])
         return update
@@ -515,7 +515,7 @@ class _SegmentPush:
         )
         ended = ledger.settling.settle(self.lease, self.segment, now)
 
-        clients.lake.delete_work(self.segment.segment_id)
+        clients.lake.delete_working_file(self.segment.segment_id)
         for job in ledger.push_jobs.of_segment(self.segment.segment_id):
             clients.lake.forget_job(self.segment.object, job.job_id)
         clients.renew(self.lease)

@@ -16,7 +16,7 @@ from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.budget import PULL_RESERVE_CALLS
 from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check_once, scope_of
-from pipeline.steps.pull import pulled_work_file
+from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_segment import SegmentScoring
 from pipeline.steps.score_summary import ScoreSummary
 from resources.ledger.leases import Lease
@@ -36,14 +36,14 @@ def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSumm
     try:
         return _ObjectScoring(clients, lease, first).run()
     finally:
-        clients.lake.delete_work(pulled_work_file(clients, lease.object))
+        clients.lake.delete_working_file(pulled_working_file(clients, lease.object))
 
 
 def _forget_leftovers(clients: Clients, object_name: str) -> None:
     """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
     unfinished = {s.segment_id for s in clients.ledger.segments.unfinished(object_name)}
-    kept = unfinished | {pulled_work_file(clients, object_name)}
-    clients.lake.forget_work_of(object_name, but=kept)
+    kept = unfinished | {pulled_working_file(clients, object_name)}
+    clients.lake.delete_working_files_of(object_name, but=kept)
 
 
 @dataclass
@@ -97,11 +97,11 @@ class _ObjectScoring:
 
         if segment.day < self.clients.today:
             ledger.segments.dissolve(self.lease, segment, self.clients.now())
-            lake.delete_work(segment.segment_id)
+            lake.delete_working_file(segment.segment_id)
             return
 
         is_scored = segment.state == SegmentState.SCORED
-        if is_scored and lake.read_work(segment.segment_id) is not None:
+        if is_scored and lake.read_working_file(segment.segment_id) is not None:
             self.summary.segments.append(segment.segment_id)
             self.summary.resumed += segment.rows
             return
@@ -116,7 +116,7 @@ class _ObjectScoring:
         today = self.clients.today
         by_lane: Counter[tuple[str, str]] = Counter()
         for object_name in OBJECTS:
-            counted = self.clients.lake.counted(SCORED, today, object_name, "reason")
+            counted = self.clients.lake.count_by(SCORED, today, object_name, "reason")
             for reason, rows in counted.items():
                 by_lane[object_name, LANES[Reason(reason)].value] += rows
 

@@ -25,7 +25,7 @@ from pipeline.core.scoring.results import (
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
 from pipeline.steps.clients import SCORED, Clients
-from pipeline.steps.pull import pulled_work_file
+from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_market import score_market
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary, distribution
 from resources.ledger.leases import Lease
@@ -94,7 +94,7 @@ class SegmentScoring:
             "times; its records are tried again later, in other segments."
         )
         self._settle(Outcome(failed=[RowFailure(i, SEGMENT_GAVE_UP, message) for i in self.rows]))
-        self.clients.lake.delete_work(self.segment.segment_id)
+        self.clients.lake.delete_working_file(self.segment.segment_id)
         self.clients.ledger.segments.mark_scored(self.lease, self.segment)
         self.summary.count_set_aside([SEGMENT_GAVE_UP] * len(self.rows))
 
@@ -188,9 +188,9 @@ class SegmentScoring:
         """
         lake, segment = self.clients.lake, self.segment
         if result.update.num_rows:
-            lake.write_work(segment.segment_id, result.update)
+            lake.write_working_file(segment.segment_id, result.update)
         else:
-            lake.delete_work(segment.segment_id)
+            lake.delete_working_file(segment.segment_id)
 
         if result.update.num_rows or is_repeated:
             lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
@@ -241,8 +241,8 @@ def candidates(
 def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
     """Return the records' current inputs: from this run's pull where it read them, else read by id."""
     wanted = pa.array(ids, pa.string())
-    file = pulled_work_file(clients, scope.object)
-    own = _last_of_each(clients.lake.work_rows(file, scope.schema, "Id", wanted))
+    file = pulled_working_file(clients, scope.object)
+    own = _last_of_each(clients.lake.working_file_rows(file, scope.schema, "Id", wanted))
     parts = [own]
 
     if own.num_rows < len(wanted):

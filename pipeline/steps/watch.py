@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pipeline.core.configuration.configuration import Settings
 from pipeline.core.configuration.running import RunState, running
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen

@@ -39,7 +39,7 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
     job_id = leads.with_clients(_jobs_of_the_segment)[0]
     leads.org.clear_faults()
     leads.org.control("GET", "jobs/idle")
-    leads.with_clients(lambda clients: clients.org.delete_job(job_id))
+    leads.delete_job(job_id)
     later = leads.create("Lead", ACME | {"LastName": "Okafor"})[0]
 
     leads.run("pull", "Lead", resumed=1)

@@ -78,7 +78,7 @@ def test_run_that_dies_while_it_scores_is_repeated_on_the_same_claim(
     """D3: claimed and not scored; the next run scores that segment, and charges nothing."""
     (lead,) = leads.create("Lead", ACME)
     with monkeypatch.context() as dying:
-        dying.setattr(Lake, "write_work", _die_at("2026"))
+        dying.setattr(Lake, "write_working_file", _die_at("2026"))
         assert not leads.pull("Lead")["success"]
     (segment,) = _segments(leads)
     assert segment.state == "claimed"
@@ -96,7 +96,7 @@ def test_segment_that_kills_its_run_three_times_is_given_up_and_its_rows_wait(
     """D3: tries are capped; later runs are free again, the rows come back singly and late."""
     leads.create("Lead", ACME)
     with monkeypatch.context() as dying:
-        dying.setattr(Lake, "write_work", _die_at("2026"))
+        dying.setattr(Lake, "write_working_file", _die_at("2026"))
         assert not leads.pull("Lead")["success"]
         for _ in range(2):
             assert not leads.run("score_and_push", "Lead")["success"]
@@ -163,7 +163,7 @@ def test_job_deleted_in_setup_before_it_was_read_is_decided_by_the_records(
         assert not leads.pull("Lead")["success"]
     pushed = leads.record("Lead", lead)
     jobs = [str(job["id"]) for job in leads.org.control("GET", "jobs")]
-    leads.with_clients(lambda clients: clients.org.delete_job(max(jobs)))
+    leads.delete_job(max(jobs))
 
     figures = leads.run("score_and_push", "Lead", resumed=1)
 
@@ -180,7 +180,7 @@ def test_segment_of_a_restored_ledger_that_was_pushed_since_is_not_pushed_twice(
     from resources.salesforce.client import Salesforce
 
     (lead,) = leads.create("Lead", ACME)
-    dies_in = {"claimed": (Lake, "write_work"), "scored": (Salesforce, "create_ingest_job")}
+    dies_in = {"claimed": (Lake, "write_working_file"), "scored": (Salesforce, "create_ingest_job")}
     with monkeypatch.context() as dying:
         dying.setattr(*dies_in[state], _die_at("2026") if state == "claimed" else _die)
         assert not leads.pull("Lead")["success"]
@@ -569,8 +569,8 @@ def _die(*_: Any, **__: Any) -> Any:
 
 
 def _die_at(prefix: str) -> Callable[[Lake, str, pa.Table], None]:
-    """Return a `write_work` that dies where the file's name begins so: a segment's, not a pull's."""
-    write = Lake.write_work
+    """Return a `write_working_file` that dies where the file's name begins so: a segment's, not a pull's."""
+    write = Lake.write_working_file
 
     def dying(lake: Lake, name: str, table: pa.Table) -> None:
         if name.startswith(prefix):

@@ -48,7 +48,7 @@ def test_run_started_again_scores_no_rows_that_its_dead_process_had_pulled(
     assert lease is not None
     summary = score(again, lease)
     (segment,) = summary.segments
-    rows = again.lake.read_work(segment)
+    rows = again.lake.read_working_file(segment)
 
     assert (summary.claimed, summary.scored, summary.gone) == (2, 1, 1)
     assert rows is not None

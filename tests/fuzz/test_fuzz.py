@@ -43,7 +43,6 @@ FOUND: tuple[tuple[str, bytes], ...] = (
     ("composite_answer", b'200\n{"compositeResponse":[{"referenceId":"q0"}]}'),
     ("describe_answer", b'200\n{"name":"Lead"}'),
     ("describe_answer", b"204\n"),
-    ("limits_answer", b"200\n{}"),
     ("job_answer", b"200\n{}"),
     ("job_answer", b'200\n{"id":"750A","state":"Open","createdDate":"2026-99"}'),
     ("jobs_answer", b"200\n{}"),

@@ -81,7 +81,7 @@ def _configuration(data: bytes) -> None:
                 assert problem.startswith(str(folder)), problem
                 assert "\n" not in problem, problem
             return
-        assert read.notices(date(2026, 1, 1)) is not None
+        assert read.settings.notices(date(2026, 1, 1)) is not None
         assert set(read.objects) <= set(OBJECTS)
 
 

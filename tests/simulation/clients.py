@@ -106,7 +106,7 @@ class PointedParts(_Parts):
         if STAMP_COLUMN in table.column_names:
             schedule.note_scored(table)
         if schedule.disk_full:
-            with self._lake.told_plainly():
+            with self._lake.explain_write_errors():
                 raise OSError(errno.ENOSPC, "No space left on device")
         super().add(table)
 
@@ -134,7 +134,11 @@ class PointedParts(_Parts):
     def _effect(self) -> str:
         folder = self._path.relative_to(self._lake.root).parts[0]
         clients = folder == "_work"
-        return f"lake write_work {_kind(self._path.name)}" if clients else f"lake write {folder}"
+        return (
+            f"lake write_working_file {_kind(self._path.name)}"
+            if clients
+            else f"lake write {folder}"
+        )
 
 
 class PointedLake(Lake):
@@ -145,15 +149,15 @@ class PointedLake(Lake):
         super().__init__(root)
         self._schedule = schedule
 
-    def delete_work(self, name: str) -> None:
+    def delete_working_file(self, name: str) -> None:
         """Delete a working file."""
-        with self._schedule.scheduler.effect(f"lake delete_work {_kind(name)}"):
-            super().delete_work(name)
+        with self._schedule.scheduler.effect(f"lake delete_working_file {_kind(name)}"):
+            super().delete_working_file(name)
 
-    def forget_work_of(self, name: str, **more: Any) -> None:
+    def delete_working_files_of(self, name: str, **more: Any) -> None:
         """Delete an object's working files."""
-        with self._schedule.scheduler.effect("lake forget_work_of"):
-            super().forget_work_of(name, **more)
+        with self._schedule.scheduler.effect("lake delete_working_files_of"):
+            super().delete_working_files_of(name, **more)
 
     def note_job(self, name: str, job_id: str) -> None:
         """Note a push job."""
@@ -182,16 +186,16 @@ class SteppedClock(OrgClock):
         self._schedule = schedule
         self._at: datetime | None = None
 
-    def hear(self, headers: Mapping[str, str]) -> None:
+    def read(self, headers: Mapping[str, str]) -> None:
         """Take the time out of an answer's headers."""
-        super().hear(headers)
+        super().read(headers)
         self._at = self._schedule.now()
 
     def now(self) -> datetime | None:
         """Return the org's time, or None where no answer has told it yet."""
-        if self._heard is None or self._at is None:
+        if self._org_time is None or self._at is None:
             return None
-        return self._heard + (self._schedule.now() - self._at)
+        return self._org_time + (self._schedule.now() - self._at)
 
 
 class PointedAdapter(OrgAdapter):

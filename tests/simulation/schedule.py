@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from assets.clients import WORK_TAG, partitions_of, run_step
 from assets.partitions import partition_key
-from pipeline.core.configuration.configuration import Configuration, Settings
+from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import JOBS
 from pipeline.sensors import _Asked, _attempt

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from local_org.launch import start
-from pipeline.core.configuration.configuration import Settings
+from pipeline.core.configuration.settings import Settings
 from resources.configuration import read_configuration
 from tests.steps.conftest import Desk
 

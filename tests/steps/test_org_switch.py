@@ -61,7 +61,7 @@ def working_desk(new_org: RunningOrg, desk_for: MakeDesk) -> Desk:
             run_id="run",
         )
         clients.lake.write("scored_enriched", DAY, "Lead", "s1", pa.table({"Id": ["r0"]}))
-        clients.lake.write_work("s2", pa.table({"Id": ["r1"]}))
+        clients.lake.write_working_file("s2", pa.table({"Id": ["r1"]}))
     return desk
 
 

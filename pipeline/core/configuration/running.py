@@ -1,4 +1,4 @@
-"""Does an integration run now, and if not: why, since when, and when is it looked at again? (D16)
+"""Does an integration run now, and if not: why, since when, when is it looked at again (D16)?
 
 The one answer. Claims, shares of the day, the sensor, preflight, plan and status all ask here.
 """

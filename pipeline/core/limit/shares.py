@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from typing import Final
+from typing import ClassVar, Final
 
 from pipeline.core.scoring.due import LANES, Lane, Reason
 
@@ -26,9 +26,7 @@ class DayPolicy:
 
     limit: int
     changes_share_percent: int = CHANGES_SHARE_PERCENT
-    kept_for_new_percent: int = KEPT_FOR_NEW_PERCENT
-    kept_until: time = KEPT_UNTIL
-    lasting_share_percent: int = LASTING_SHARE_PERCENT
+    kept_until: ClassVar[time] = KEPT_UNTIL
 
     @property
     def changes_share(self) -> int:
@@ -46,12 +44,12 @@ class DayPolicy:
 
         Rounded up: however small the limit, a new record finds room while any remains (R16).
         """
-        return -(-self.limit * self.kept_for_new_percent // 100)
+        return -(-self.limit * KEPT_FOR_NEW_PERCENT // 100)
 
     @property
     def lasting_share(self) -> int:
         """Return the records a day that rows which keep failing may take, at least one."""
-        return max(1, self.limit * self.lasting_share_percent // 100)
+        return max(1, self.limit * LASTING_SHARE_PERCENT // 100)
 
 
 @dataclass(frozen=True, slots=True)

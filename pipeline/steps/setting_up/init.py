@@ -13,9 +13,10 @@ from typing import Any, Final, get_args
 import yaml
 from pydantic import ValidationError
 
-from pipeline.core.configuration.configuration import Document, Settings, configuration
+from pipeline.core.configuration.configuration import Document, check_configuration
 from pipeline.core.configuration.integration import OBJECTS, Integration
 from pipeline.core.configuration.market import Market
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.org_fit.suggestions import Suggestion, as_yaml, suggest
@@ -112,7 +113,7 @@ def checked(answers: Answers, known: Mapping[str, MarketSource]) -> Answers:
         )
     else:
         content = {key: getattr(answers, key) for key in _ASKED}
-        _collect(found, partial(configuration, Document("settings", content), [], []))
+        _collect(found, partial(check_configuration, Document("settings", content), [], []))
     if found:
         raise ConfigurationError(found)
     return answers
@@ -176,7 +177,7 @@ def _check(texts: Mapping[Path, str], markets: Sequence[Market]) -> None:
     documents = {path: Document(str(path), yaml.safe_load(text)) for path, text in texts.items()}
     settings = documents.pop(Path("settings.yaml"))
     described = [Document(m.name, m.model_dump(mode="json")) for m in markets]
-    configuration(settings, described, list(documents.values()))
+    check_configuration(settings, described, list(documents.values()))
 
 
 def integration_path(suggestion: Suggestion) -> Path:

@@ -116,7 +116,7 @@ def switch(clients: Clients, seen: OrgView) -> Forgotten:
         clients.lake.set_aside(seen.remembered_id)
     new = seen.connected.org_id
     left = switch_org(clients.ledger.database, new, settings.environment, clients.now(), leases)
-    clients.lake.forget_work()
+    clients.lake.delete_working_files()
     clients.lake.take_back(new)
     return left
 

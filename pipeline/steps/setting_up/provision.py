@@ -10,12 +10,12 @@ from typing import Any, Final
 from pipeline.core.configuration.integration import PARENT_PREFIX, Integration
 from pipeline.core.errors import ConfigurationError, InsightsError, WrongOrg
 from pipeline.core.org_fit.preflight import Problem, org_problems
-from pipeline.core.org_fit.provisioning import Plan, WantedField
-from pipeline.core.org_fit.provisioning import plan as plan_fields
+from pipeline.core.org_fit.provisioning import ProvisioningPlan, WantedField, plan_provisioning
 from pipeline.core.soql import AllOf, Compare, In, select
 from pipeline.steps.clients import Clients
-from resources.salesforce.client import RECORDS_PER_CALL, Salesforce, SaveResult
+from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import CallRefused
+from resources.salesforce.records import RECORDS_PER_CALL, SaveResult
 
 PERMISSION_SET: Final = "Predictive_Insights"
 PERMISSION_SET_LABEL: Final = "Predictive Insights"
@@ -63,7 +63,7 @@ class Provisioned:
     problems: tuple[Problem, ...] = ()
 
 
-def plan(clients: Clients, names: Sequence[str] = ()) -> Plan:
+def plan(clients: Clients, names: Sequence[str] = ()) -> ProvisioningPlan:
     """Return what would be done for the integrations of the objects `names` (default: all), changing nothing.
 
     Those that are switched off count too: fields come before the switch. One describe an object.
@@ -71,7 +71,7 @@ def plan(clients: Clients, names: Sequence[str] = ()) -> Plan:
     clients.ledger.org.connect(
         clients.org.org_id, clients.configuration.settings.environment, clients.now()
     )
-    return plan_fields(
+    return plan_provisioning(
         _integrations(clients, names), clients.configuration.markets, _describes(clients, names)
     )
 
@@ -91,7 +91,7 @@ def _describes(clients: Clients, names: Sequence[str]) -> dict[str, Any]:
 
 def provision(
     clients: Clients,
-    wanted: Plan,
+    wanted: ProvisioningPlan,
     admin: Salesforce,
     *,
     users: Sequence[str] = (),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.integration import LEAD_BASED_OBJECTS, OBJECTS
 from pipeline.core.configuration.market import Market
+from pipeline.core.configuration.mistakes import near_or_all
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.org_fit.suggestions import Suggestion, suggest
 from pipeline.steps.clients import Clients
@@ -27,10 +27,7 @@ def checked_object(name: str) -> str:
 def checked_market(name: str, known: Collection[str]) -> str:
     """Return `name` if there is such a market; raise ConfigurationError if not."""
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none yet'}."
-        )
+        hint = near_or_all(name, list(known), none="none yet")
         raise ConfigurationError([f"market: there is no market {name!r}; {hint}"])
     return name
 
