@@ -24,7 +24,7 @@ from resources.configurable import (
 )
 from resources.configuration import read_configuration
 from resources.ledger.database import LedgerAway
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
 from resources.salesforce.calls import ApiUsage
 
 WORK_TAG: Final = "insights/work"
@@ -71,7 +71,7 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             open_org=lambda: self.salesforce.open(
                 clients.budget.count,
                 note,
-                ledger.state.check_org,
+                ledger.org.check,
                 keep_session=run_id.startswith(TICK),
                 on_limit=clients.budget.note_org_limit,
             ),
@@ -96,7 +96,7 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id, clients = self._open.popitem()
             with suppress(LedgerAway):
                 for name in clients.configuration.objects:
-                    clients.ledger.state.release_lease(name, run_id)
+                    clients.ledger.leases.release(name, run_id)
             clients.close()
 
 

@@ -13,7 +13,7 @@ from pipeline.commands.printing import JSON_OPTION, YES_OPTION, confirmed, print
 
 if TYPE_CHECKING:
     from pipeline.steps.setting_up.org import OrgView
-    from resources.ledger.switch import Left
+    from resources.ledger.switch import Forgotten
 
 FAILED: Final = 1
 
@@ -88,7 +88,7 @@ def _say(seen: OrgView) -> None:
         click.echo("They are not the same: nothing runs until `insights org switch`.")
 
 
-def _say_left(word: str, left: Left) -> None:
+def _say_left(word: str, left: Forgotten) -> None:
     click.echo(
         f"{word}: {left.waiting} waiting records, {left.segments} unfinished segments, all watermarks and "
         "holds. Kept: the day's limits, and the history of the old org in a folder of its own."

@@ -19,7 +19,7 @@ def pause(clients: Clients, name: str) -> None:
     checked.
     """
     integration = _switched_on(clients, name)
-    clients.ledger.state.pause(integration.object, integration.market, clients.now())
+    clients.ledger.integrations.pause(integration.key, clients.now())
 
 
 def resume(clients: Clients, name: str) -> datetime:
@@ -28,7 +28,7 @@ def resume(clients: Clients, name: str) -> datetime:
     Raises ConfigurationError as `pause` does.
     """
     integration = _switched_on(clients, name)
-    return clients.ledger.state.resume(integration.object, integration.market, clients.now())
+    return clients.ledger.integrations.resume(integration.key, clients.now())
 
 
 def _switched_on(clients: Clients, name: str) -> Integration:
@@ -39,7 +39,7 @@ def _switched_on(clients: Clients, name: str) -> Integration:
         raise ConfigurationError([f"There is no integration {name!r} that is switched on; {hint}"])
 
     integration = known[name]
-    if (integration.object, integration.market) not in clients.ledger.state.integrations():
+    if integration.key not in clients.ledger.integrations.all():
         raise ConfigurationError([f"{name} has not been checked yet: run `insights check` first."])
 
     return integration

@@ -34,8 +34,10 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
-from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
+from resources.ledger.push_jobs import JobState, PushJob
+from resources.ledger.segments import Segment, SegmentState
+from resources.ledger.settling import Outcome, RowFailure
 from resources.salesforce.bulk import JobInfo
 from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
 from resources.salesforce.update_csv import update_csv
@@ -101,7 +103,7 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
     refused: CallRefused | None = None
     _abort_unrecorded_jobs(clients, lease.object)
 
-    for segment in clients.ledger.claims.unfinished(lease.object):
+    for segment in clients.ledger.segments.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
             try:
                 _SegmentPush(clients, lease, segment, summary).run()
@@ -121,7 +123,7 @@ def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
     what is pushed anew. The records themselves show what it wrote.
     """
     noted = clients.lake.noted_jobs(object_name)
-    known = clients.ledger.claims.job_states(noted)
+    known = clients.ledger.push_jobs.states(noted)
 
     for job_id in noted:
         if job_id not in known:
@@ -292,17 +294,17 @@ class _SegmentPush:
 
     def _settle_earlier_jobs(self) -> bool:
         """Take the results of the segment's recorded jobs; return False while one has not ended."""
-        claims, org = self.clients.ledger.claims, self.clients.org
+        ledger, org = self.clients.ledger, self.clients.org
 
         # The ledger may have been restored from a backup: then another run's segment may have had
         # jobs that it does not know.
         self.is_unsure = self.segment.run_id != self.clients.run_id
 
-        for job in claims.jobs(self.segment.segment_id):
-            if job.state == "aborted":
+        for job in ledger.push_jobs.of_segment(self.segment.segment_id):
+            if job.state is JobState.ABORTED:
                 continue
 
-            if job.state == "lost":
+            if job.state is JobState.LOST:
                 self.is_unsure = True
                 continue
 
@@ -312,7 +314,7 @@ class _SegmentPush:
                     return False
             except JobRefused:
                 # Deleted in Setup, or older than the org keeps jobs: only the records tell (D3).
-                claims.set_job_state(job.job_id, "lost", self.clients.now())
+                ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
                 self.is_unsure = True
 
         return True
@@ -383,7 +385,7 @@ class _SegmentPush:
 
     def _push_once(self, rows: pa.Table) -> bool:
         """Make one job of `rows` and take its results; return False if it misses the deadline."""
-        org, claims = self.clients.org, self.clients.ledger.claims
+        org, ledger = self.clients.org, self.clients.ledger
         csv = update_csv(*rows_to_send(rows))
 
         job_id = self._create_recorded_job(rows.num_rows)
@@ -396,7 +398,7 @@ class _SegmentPush:
             # rows go into another job.
             self._abort(job_id)
             return True
-        claims.set_job_state(job_id, "closed")
+        ledger.push_jobs.set_state(job_id, JobState.CLOSED)
 
         info = self._wait_for(job_id, JOB_DEADLINE_SECONDS, rows.num_rows)
         if info.has_ended:
@@ -412,11 +414,11 @@ class _SegmentPush:
         org, segment = self.clients.org, self.segment
         job_id = org.create_ingest_job(segment.object)
         now = self.clients.now()
-        job = PushJob(job_id, segment.segment_id, segment.object, rows, "open", now)
+        job = PushJob(job_id, segment.segment_id, segment.object, rows, JobState.OPEN, now)
 
         self.clients.lake.note_job(segment.object, job_id)
         try:
-            self.clients.ledger.claims.record_job(self.lease, job)
+            self.clients.ledger.push_jobs.record(self.lease, job)
         except LeaseLost:
             org.abort_job(job_id)
             raise
@@ -426,7 +428,7 @@ class _SegmentPush:
         """Stop a job. If it had begun after all, the records show what it wrote."""
         if self.clients.org.abort_job(job_id).processed:
             self.is_unsure = True
-        self.clients.ledger.claims.set_job_state(job_id, "aborted", self.clients.now())
+        self.clients.ledger.push_jobs.set_state(job_id, JobState.ABORTED, self.clients.now())
 
     def _wait_for(self, job_id: str, deadline_seconds: int, rows: int = 0) -> JobInfo:
         """Return the job once it has ended, or as it is at the deadline.
@@ -464,7 +466,7 @@ class _SegmentPush:
         for record_id in self._note_written_in_org([i for i in sent if i not in known]):
             notes.note_failed(record_id, code, f"{info.state}: {job_message}", info.id)
 
-        self.clients.ledger.claims.set_job_state(info.id, "settled", self.clients.now())
+        self.clients.ledger.push_jobs.set_state(info.id, JobState.SETTLED, self.clients.now())
         return len(known)
 
     def _note_written_in_org(self, ids: Sequence[str]) -> list[str]:
@@ -502,17 +504,19 @@ class _SegmentPush:
 
     def _settle(self) -> None:
         """End the segment in the ledger, keep its results in the lake, forget its working file."""
-        clients, claims = self.clients, self.clients.ledger.claims
+        clients, ledger = self.clients, self.clients.ledger
         outcome = self.row_results.outcome()
         now, org_now = clients.now(), clients.org.org_now()
 
         # The lake comes first: a run that dies in between settles again and writes the same file.
         self._keep_results()
-        changed = claims.settle_rows(self.lease, self.segment, outcome, now=now, org_now=org_now)
-        ended = claims.settle(self.lease, self.segment, now)
+        changed = ledger.settling.settle_rows(
+            self.lease, self.segment, outcome, now=now, org_now=org_now
+        )
+        ended = ledger.settling.settle(self.lease, self.segment, now)
 
         clients.lake.delete_work(self.segment.segment_id)
-        for job in claims.jobs(self.segment.segment_id):
+        for job in ledger.push_jobs.of_segment(self.segment.segment_id):
             clients.lake.forget_job(self.segment.object, job.job_id)
         clients.renew(self.lease)
 

@@ -16,7 +16,7 @@ def redo(clients: Clients, request: str, object_name: str, day: date, asked_at: 
     scored since `asked_at` are passed over.
     """
     now = clients.now()
-    ids = clients.ledger.claims.scored_on(object_name, day, before=asked_at)
+    ids = clients.ledger.scorings.scored_on(object_name, day, before=asked_at)
     requests = [ScoringRequest(record_id, Reason.REDO.value, now) for record_id in ids]
 
     return clients.ledger.record_redo(request, object_name, day, requests, now)

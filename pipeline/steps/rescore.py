@@ -45,18 +45,18 @@ def rescore(
         and (not objects or i.object in objects)
         and (not markets or i.market in markets)
     ]
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     ready = [key for key in chosen if key in known and known[key].enabled_at]
     if not ready:
         raise ConfigurationError([_why_none_ready(clients, chosen)])
 
-    clients.ledger.state.renew_rollout(ready, clients.now())
+    clients.ledger.integrations.renew(ready, clients.now())
 
     # Counted after the renewal: now they are all too old.
     object_names: list[str] = sorted({object_name for object_name, _ in ready})
     records = {object_name: count_stale(clients, object_name) for object_name in object_names}
     limit = clients.configuration.settings.daily_record_limit
-    remaining = clients.ledger.claims.day_use(clients.today, limit).left
+    remaining = clients.ledger.days.use(clients.today, limit).remaining
 
     return Rescore(
         integrations=[f"{object_name}.{market}" for object_name, market in ready],

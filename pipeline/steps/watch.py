@@ -12,7 +12,7 @@ from pipeline.core.configuration.running import RunState, running
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
-from resources.ledger.state import ObjectState
+from resources.ledger.objects import ObjectState
 from resources.salesforce.errors import QueriesRefused, SalesforceError
 
 JobName = Literal["pull", "daily_pull", "score_and_push"]
@@ -55,7 +55,7 @@ def watch(clients: Clients) -> Watched:
 
     Makes one API call at most, and none where the budget is used up.
     """
-    states = clients.ledger.state.objects()
+    states = clients.ledger.objects.all()
     wanted: list[WantedRun] = []
     skips: dict[str, str] = {}
     to_ask: dict[str, ObjectState] = {}
@@ -89,7 +89,7 @@ def _from_ledger(
             return str(exhausted)
         return WantedRun(object_name, "pull", "the object is new here", "first")
 
-    holder = clients.ledger.state.lease_holder(object_name, now)
+    holder = clients.ledger.leases.holder(object_name, now)
     if holder:
         return f"run {holder[:8]} is working on it"
 
@@ -109,7 +109,7 @@ def _from_ledger(
 
 def _why_none_runs(clients: Clients, object_name: str) -> str | None:
     """Say why no integration of the object runs now; None where one does, or old values are to go."""
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     holds = clients.ledger.holds.all()
     integrations = clients.configuration.of_object(object_name)
 
@@ -173,7 +173,7 @@ def _ask_org(
 
     answered = [n for n in to_ask if any(q.startswith(f"{n} by ") for q in answers)]
     if answered:
-        clients.ledger.state.note_asked(answered, clients.now())
+        clients.ledger.objects.note_asked(answered, clients.now())
 
     for object_name, state in to_ask.items():
         pull = None if exhausted else _pull_wanted(clients, state, answers)
@@ -225,8 +225,8 @@ def _scoring_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
     org itself refuses calls.
     """
     exhausted = clients.budget.exhausted()
-    unfinished = clients.ledger.claims.unfinished(object_name)
-    begun = any(clients.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
+    unfinished = clients.ledger.segments.unfinished(object_name)
+    begun = any(clients.ledger.push_jobs.of_segment(segment.segment_id) for segment in unfinished)
 
     if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
         situation = unfinished[0].segment_id
@@ -239,12 +239,12 @@ def _scoring_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
 
 def _claim_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
     """Yield the run that scores what waits, where the day's limit allows any of it."""
-    allowed = clients.ledger.claims.allowed(object_name, clients.day_facts())
+    allowed = clients.ledger.days.allowed(object_name, clients.day_facts())
     if allowed.total == 0:
         return
 
     limit = clients.configuration.settings.daily_record_limit
-    used = clients.ledger.claims.day_use(clients.today, limit).used
+    used = clients.ledger.days.use(clients.today, limit).used
     yield WantedRun(
         object_name,
         "score_and_push",
@@ -257,11 +257,11 @@ def _claim_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
 def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
     """Return why there is nothing to do, with what waits and for what, for an operator."""
     settings = clients.configuration.settings
-    waiting = clients.ledger.waiting.ids_waiting(object_name)
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    waiting = clients.ledger.waiting.count(object_name)
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
 
     parts = [why]
-    if waiting and use.left == 0:
+    if waiting and use.remaining == 0:
         parts.append(
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"
         )

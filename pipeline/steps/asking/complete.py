@@ -46,8 +46,8 @@ def waiting_done_on(clients: Clients) -> date | None:
     """
     limit = clients.configuration.settings.daily_record_limit
     waiting = clients.ledger.waiting.summary(clients.now())
-    total = sum(int(row["records"]) for row in waiting)
-    remaining = clients.ledger.claims.day_use(clients.today, limit).left
+    total = sum(row.records for row in waiting)
+    remaining = clients.ledger.days.use(clients.today, limit).remaining
 
     return last_day(clients.today, total, remaining, limit, in_flight_of(waiting))
 
@@ -82,7 +82,7 @@ def changed_since_reported(
     clients: Clients, object_name: str, states: dict[date, DayState]
 ) -> list[DayState]:
     """Return the days that were last reported with another count, complete ones included."""
-    reported = clients.ledger.completeness.told(object_name)
+    reported = clients.ledger.completeness.reported(object_name)
 
     return [
         states.get(day, DayState(day, object_name))

@@ -79,7 +79,7 @@ def _read_due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, d
         reasons = _stale_reasons(clients, scope)
         return len(reasons), reasons
 
-    state = clients.ledger.state.objects().get(scope.object)
+    state = clients.ledger.objects.all().get(scope.object)
     window = pull_window(
         watermark=state.watermark if state else scope.turned_on_at,
         turned_on_at=scope.turned_on_at,

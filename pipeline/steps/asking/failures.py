@@ -91,7 +91,7 @@ def record_link(clients: Clients) -> Callable[[str], str]:
 
     No API call.
     """
-    base = (clients.ledger.state.org() or {}).get("instance_url")
+    base = (clients.ledger.org.get() or {}).get("instance_url")
     return lambda record_id: f"{base}/{record_id}" if base else ""
 
 
@@ -188,7 +188,7 @@ def ask_again(clients: Clients, chosen: Chosen) -> Retry:
     """
     asked = clients.ledger.failures.retry(chosen, clients.now())
     limit = clients.configuration.settings.daily_record_limit
-    remaining = clients.ledger.claims.day_use(clients.today, limit).left
+    remaining = clients.ledger.days.use(clients.today, limit).remaining
 
     return Retry(
         records=asked.records,

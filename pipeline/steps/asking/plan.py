@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final
 
 from pipeline.core.configuration.integration import Integration
-from pipeline.core.limit.pace import days_needed, in_flight_of, last_day, pace_warning
+from pipeline.core.limit.pace import WaitingCount, days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
 from pipeline.core.scoring.scope import scorable
@@ -65,9 +65,9 @@ def plan(clients: Clients) -> Plan:
     """
     settings = clients.configuration.settings
     limit = settings.daily_record_limit
-    remaining = clients.ledger.claims.day_use(clients.today, limit).left
-    waiting = [dict(row) for row in clients.ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    remaining = clients.ledger.days.use(clients.today, limit).remaining
+    waiting = clients.ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
 
     mapped = [i for i in clients.configuration.integrations if i.is_mapped]
     objects = sorted({i.object for i in mapped if i.enabled})
@@ -83,7 +83,7 @@ def plan(clients: Clients) -> Plan:
         day=clients.today,
         limit=limit,
         left_today=remaining,
-        waiting=waiting,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         waiting_done_on=last_day(clients.today, total, remaining, limit, in_flight_of(waiting)),
         integrations=plans,
@@ -93,14 +93,14 @@ def plan(clients: Clients) -> Plan:
     )
 
 
-def _to_do(clients: Clients, object_name: str, waiting: Sequence[Mapping[str, Any]]) -> int:
+def _to_do(clients: Clients, object_name: str, waiting: Sequence[WaitingCount]) -> int:
     """Return how many records of the object are to be scored.
 
     They are what waits, or more where more is too old than waits for that.
     """
-    own = [row for row in waiting if row["object"] == object_name]
-    changes = sum(int(row["records"]) for row in own if lane_of(row["reason"]) is Lane.CHANGES)
-    refresh = sum(int(row["records"]) for row in own) - changes
+    own = [row for row in waiting if row.object == object_name]
+    changes = sum(row.records for row in own if lane_of(row.reason) is Lane.CHANGES)
+    refresh = sum(row.records for row in own) - changes
 
     return changes + max(refresh, count_stale(clients, object_name))
 
@@ -154,8 +154,8 @@ def _integration_plan(
     clients: Clients, integration: Integration, records: int, limit: int
 ) -> IntegrationPlan:
     market = clients.configuration.markets[integration.market]
-    states: Mapping[tuple[str, str], Any] = clients.ledger.state.integrations()
-    state = states.get((integration.object, integration.market))
+    states = clients.ledger.integrations.all()
+    state = states.get(integration.key)
 
     if not integration.enabled:
         change, due = "off; if switched on", records

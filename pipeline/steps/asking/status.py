@@ -60,22 +60,22 @@ def status(clients: Clients) -> Status:
     """Read the whole status from the ledger; no API call."""
     ledger, configuration = clients.ledger, clients.configuration
     limit = configuration.settings.daily_record_limit
-    use = ledger.claims.day_use(clients.today, limit)
-    waiting = [dict(row) for row in ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    use = ledger.days.use(clients.today, limit)
+    waiting = ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
 
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
 
     return Status(
         day=clients.today,
-        org_id=ledger.state.org_id(),
+        org_id=ledger.org.id(),
         limit=limit,
         limit_used=use.used,
-        waiting=waiting,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         failing=_failing(ledger),
-        last_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        last_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(clients.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
         pulling_stopped=str(exhausted) if exhausted else None,
@@ -97,7 +97,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
 
     with clients.ledger.database.read() as connection:
         for row in rows:
-            scored = clients.ledger.waiting.scored_since(
+            scored = clients.ledger.scorings.scored_since(
                 connection, row.object, [row.record_id], now - SCORINGS_KEPT_FOR
             ).get(row.record_id, [])
             described.append(
@@ -123,12 +123,12 @@ def _failing(ledger: Ledger) -> dict[str, int]:
 
 
 def _objects(ledger: Ledger) -> list[dict[str, Any]]:
-    return [asdict(state) for _, state in sorted(ledger.state.objects().items())]
+    return [asdict(state) for _, state in sorted(ledger.objects.all().items())]
 
 
 def _integrations(clients: Clients) -> list[dict[str, Any]]:
     configuration = clients.configuration
-    states = clients.ledger.state.integrations()
+    states = clients.ledger.integrations.all()
     holds = clients.ledger.holds.all()
     rows = []
 

@@ -11,8 +11,8 @@ from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import CannotProceedNow, ConfigurationError
 from pipeline.core.soql import select
 from pipeline.steps.clients import Clients
-from resources.ledger.state import Lease
-from resources.ledger.switch import Left, left_behind, switch_org
+from resources.ledger.leases import Lease
+from resources.ledger.switch import Forgotten, switch_org, would_be_forgotten
 from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import QueriesRefused
 
@@ -92,7 +92,7 @@ def check_environment(wanted: str, connected: Connected) -> None:
 def view(clients: Clients) -> OrgView:
     """Return which org is remembered and which one answers, whether or not they agree."""
     clients.org.accept_any_org()
-    known = clients.ledger.state.org() or {}
+    known = clients.ledger.org.get() or {}
 
     return OrgView(
         remembered_id=known.get("org_id"),
@@ -102,12 +102,12 @@ def view(clients: Clients) -> OrgView:
     )
 
 
-def would_be_left(clients: Clients) -> Left:
+def would_be_left(clients: Clients) -> Forgotten:
     """Return what a switch would forget."""
-    return left_behind(clients.ledger.database)
+    return would_be_forgotten(clients.ledger.database)
 
 
-def switch(clients: Clients, seen: OrgView) -> Left:
+def switch(clients: Clients, seen: OrgView) -> Forgotten:
     """Let the state belong to the org that answers, and return what was forgotten.
 
     The old org's history is set aside. What the limits count stays, for they are per day. After a
@@ -126,23 +126,25 @@ def switch(clients: Clients, seen: OrgView) -> Left:
         clients.lake.set_aside(seen.remembered_id)
 
     new = seen.connected.org_id
-    left = switch_org(clients.ledger.database, new, settings.environment, clients.now(), leases)
+    forgotten = switch_org(
+        clients.ledger.database, new, settings.environment, clients.now(), leases
+    )
 
     clients.lake.forget_work()
     clients.lake.take_back(new)
-    return left
+    return forgotten
 
 
 def _all_leases(clients: Clients) -> list[Lease]:
     """Take the leases of all objects, or none of them: no run may work while everything changes."""
     taken: list[Lease] = []
     for object_name in OBJECTS:
-        lease = clients.ledger.state.acquire_lease(
+        lease = clients.ledger.leases.acquire(
             object_name, clients.run_id, now=clients.now(), lasts=SWITCH_LASTS
         )
         if lease is None:
             _give_back(clients, taken)
-            holder = clients.ledger.state.lease_holder(object_name, clients.now()) or "another run"
+            holder = clients.ledger.leases.holder(object_name, clients.now()) or "another run"
             raise CannotProceedNow(
                 f"Run {holder[:8]} works on {object_name}: nothing was changed. Stop the sensor and the "
                 "schedule, let the run end (a dead one is let go of after ten minutes), and try again."
@@ -154,4 +156,4 @@ def _all_leases(clients: Clients) -> list[Lease]:
 
 def _give_back(clients: Clients, leases: Sequence[Lease]) -> None:
     for lease in leases:
-        clients.ledger.state.release_lease(lease.object, lease.owner)
+        clients.ledger.leases.release(lease.object, lease.owner)
