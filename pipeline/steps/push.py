@@ -68,7 +68,7 @@ ROUNDS_MAX: Final = 3
 
 @dataclass
 class PushSummary:
-    """What one run pushed of one object; counts are records, and `settled` = pushed + failed + gone.
+    """What one run pushed of one object. Counts are records; `settled` = pushed + failed + gone.
 
     The counts are those of the segments that ended. They include rows set aside before the push.
     `in_flight` rows are in a job that has not ended. `released` ones wait again, since it could not
@@ -260,7 +260,7 @@ class _SegmentPush:
     def partial(self) -> dict[str, RowFailure]:
         """The rows that one of their markets could not score, with why.
 
-        They are pushed, and go on waiting for that market.
+        They are pushed, and still wait for that market.
         """
         if self.update is None:
             return {}
@@ -313,7 +313,7 @@ class _SegmentPush:
                 if not self._settle_earlier_job(job):
                     return False
             except JobRefused:
-                # Deleted in Setup, or older than the org keeps jobs: only the records tell (D3).
+                # Deleted in Setup, or older than the org keeps jobs: only the records show it (D3).
                 ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
                 self.is_unsure = True
 
@@ -442,8 +442,8 @@ class _SegmentPush:
     def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> int:
         """Note the result of each row; return how many rows the job has a result for.
 
-        Rows that were sent and have none may have been written all the same: the records tell. The
-        others failed with the job.
+        Rows that were sent and have none may have been written all the same: the records show it.
+        The others failed with the job.
         """
         results = self.clients.org.results(info, sent=len(sent) or None)
         notes = self.row_results

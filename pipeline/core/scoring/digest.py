@@ -1,4 +1,4 @@
-"""The digest of a record's important fields, and the hash field that keeps one for each market (D1).
+"""The digest of a record's important fields, and the hash field that keeps one a market (D1).
 
 `Mintigo_hash__c` begins with a version character. Each market that the record was scored with adds
 a dot, its four-character tag and twenty hexadecimal digits: 251 characters for ten markets.
@@ -102,7 +102,7 @@ def hash_field(entries: Mapping[str, pa.Array]) -> pa.Array:
 
     `entries` has the digests by tag; null where the row is not a candidate.
     """
-    # An entry without a digest is null as a whole, and is left out.
+    # An entry without a digest is null as a whole, and becomes the empty text.
     parts = [
         pc.fill_null(pc.binary_join_element_wise(f".{tag}", entries[tag], ""), "")
         for tag in sorted(entries)

@@ -69,7 +69,7 @@ def drifts(
 ) -> list[Drift]:
     """Return a day's counts of scores (by tens) and ranks beside training's shares.
 
-    What the market has no shares of from training is left out.
+    Nothing is returned of what the market has no shares of.
     """
     found = []
 

@@ -92,7 +92,7 @@ def candidate_mask(integration: Integration, table: pa.Table) -> pa.ChunkedArray
 
 
 def row_statuses(scope: ScoringScope, table: pa.Table) -> RowStatus:
-    """Return candidates, digests and conflicts of `table`, which has the columns of `scope.schema`."""
+    """Return the row status of `table`, which has the columns of `scope.schema`."""
     claims = {i.market: candidate_mask(i, table) for i in scope.integrations}
     candidates, conflicts = _without_conflicts(scope, claims, table.num_rows)
     hashes = table.column(HASH_FIELD)
@@ -145,7 +145,7 @@ def _no_longer_scored(
 def new_hashes(
     scope: ScoringScope, status: RowStatus, scored: Mapping[str, pa.Array] | None = None
 ) -> pa.Array:
-    """Return the hash field's new values: a digest for each market that the row is a candidate of now.
+    """Return the hash field's new values: a digest for each market whose candidate the row is.
 
     `scored` says by market which rows it did score in this push (all where absent). A market that
     did not, or that rests, keeps the digest it had (D1).

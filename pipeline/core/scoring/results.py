@@ -110,7 +110,10 @@ def held_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]
 
 
 def resting_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
-    """Return the rows that a resting market would score: they wait for it if no other scores them."""
+    """Return the rows that a resting market would score.
+
+    They wait for it if no other market scores them.
+    """
     return _waiting_for(
         scope.resting, table, MARKET_RESTS, "the integration is paused or not ready"
     )

@@ -34,8 +34,8 @@ class Alert:
 def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
     """Return the situations of now: limit, budget, silence, held markets, a backlog that grows.
 
-    `backlog` holds the records that waited at the end of each of the last days (ISO date to records).
-    No API call.
+    `backlog` holds the records that waited at the end of each of the last days, by ISO date. No API
+    call.
     """
     return [
         *_limit(clients),

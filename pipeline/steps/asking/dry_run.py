@@ -1,4 +1,4 @@
-"""Scores and returns what would be pushed, beside the org's current values; writes nothing (R31)."""
+"""Scores and returns what would be pushed, beside the org's values; writes nothing (R31)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class MarketScoring:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """One scoring of the record, and how its push ended. `day` is the day whose limit it counts in."""
+    """One scoring of the record, and how its push ended. It counts in the limit of `day`."""
 
     day: date
     scored_at: datetime
@@ -122,7 +122,7 @@ def _part(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _with_changes(scorings: list[Scoring]) -> list[Scoring]:
-    """Return the scorings, oldest first, with the inputs that changed since the market's last one."""
+    """Return the scorings with the inputs that changed since each market's last one."""
     last: dict[str, dict[str, Any] | None] = {}
     compared = []
 

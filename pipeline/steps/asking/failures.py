@@ -59,7 +59,7 @@ _FORMULA: Final = re.compile(r"(^|[;\t\r\n])(\s*)(?=[=+\-@|%\uff1d\uff0b\uff0d\u
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Failures that are alike: how many records, how many of them permanent (`lasting`), since when."""
+    """Failures that are alike: how many records, and how many of them permanent (`lasting`)."""
 
     group: str
     records: int
@@ -142,7 +142,7 @@ def export(clients: Clients, chosen: Chosen, path: Path) -> int:
         [_as_exported(row, link) for row in page] for page in clients.ledger.failures.pages(chosen)
     )
 
-    # Written beside it and then renamed: nobody finds half a file, and a full disk costs no old one.
+    # Written beside it, then renamed: nobody finds half a file, and a full disk costs no old one.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         written = writers[path.suffix.lower()](unfinished, pages)

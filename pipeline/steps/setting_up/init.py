@@ -62,7 +62,8 @@ class Answers:
 class StartingSet:
     """What is to be written: texts by path below the folder, and markets to copy.
 
-    `suggestions` are what was proposed. `passed_over` names pairs that cannot go together, with why.
+    `suggestions` are what was proposed. `passed_over` names the pairs that do not go together, and
+    why.
     """
 
     texts: Mapping[Path, str]
@@ -213,9 +214,7 @@ def settings_yaml(answers: Answers, today: date) -> str:
     """Return the settings with every key: those asked for, and the others at their defaults."""
     values: dict[str, Any] = {key: getattr(answers, key) for key in _ASKED}
     values["partitions_start"] = today.isoformat()
-    lines = [
-        "# The settings. What is left out has the value that stands here behind a comment sign."
-    ]
+    lines = ["# The settings. A key behind a comment sign shows the value that applies without it."]
 
     for key, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)

@@ -78,7 +78,7 @@ def _environment(org: Salesforce, is_sandbox: bool | None) -> str | None:
 
 
 def check_environment(wanted: str, connected: Connected) -> None:
-    """Raise ConfigurationError where the org that answers is of another kind than the settings say."""
+    """Raise ConfigurationError if the org that answers is of another kind than the settings say."""
     actual = connected.environment
     if actual is not None and actual != wanted:
         raise ConfigurationError(

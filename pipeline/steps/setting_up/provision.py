@@ -1,4 +1,4 @@
-"""Creates the fields that the integrations lack in the org, and lets the integration user use them (R13)."""
+"""Creates the fields that the integrations lack, and grants them to the integration user (R13)."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def provision(
 
 
 def _user_ids(admin: Salesforce, names: Sequence[str]) -> list[str]:
-    """Return the ids of the users; raise ConfigurationError for names that the org does not know."""
+    """Return the ids of the users; raise ConfigurationError for names unknown to the org."""
     if not names:
         return []
 

@@ -14,7 +14,7 @@ from pipeline.steps.clients import Clients
 
 
 def checked_object(object_name: str) -> str:
-    """Return the name if it is an object that can be scored; raise ConfigurationError if not (R4)."""
+    """Return the name if the object can be scored; raise ConfigurationError if not (R4)."""
     if object_name not in OBJECTS:
         near = [known for known in OBJECTS if known.lower() == object_name.lower()]
         hint = f" Write it {near[0]}." if near else ""
