@@ -15,7 +15,7 @@ from assets.step_asset import step_asset
 from pipeline.core.configuration.integration import Integration
 from pipeline.steps.asking.dry_run import RECORDS_MAX, Kind, dry_run
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import Preflight, check, check_and_roll_out
+from pipeline.steps.preflight import Preflight, check, check_once
 from pipeline.steps.pull import PullSummary, daily_pull, pull
 from resources.ledger.leases import Lease
 
@@ -107,7 +107,7 @@ def _preflight(clients: Clients, object_name: str, dry_run: bool) -> Preflight:
     """Check the object; a dry run rolls nothing out."""
     if dry_run:
         return check(clients, [object_name])
-    return check_and_roll_out(clients, object_name)
+    return check_once(clients, object_name)
 
 
 def _dry_run(

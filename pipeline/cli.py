@@ -90,7 +90,7 @@ def cli() -> None:
 def check(as_json: bool) -> None:
     """Hold every integration against the org, and turn on those that are ready."""
     from pipeline.steps.asking.plan import plan as make_plan
-    from pipeline.steps.preflight import check as preflight
+    from pipeline.steps.preflight import check_and_roll_out as preflight
     from pipeline.steps.setting_up.org import check_environment, connected_org
 
     def step(clients: Clients) -> tuple[Preflight, list[str]]:

@@ -200,9 +200,9 @@ class Plant:
 
     def turn_on(self) -> None:
         """Do what `insights check` does: hold the configuration against the org and begin."""
-        from pipeline.steps.preflight import check
+        from pipeline.steps.preflight import check_and_roll_out
 
-        found = self.with_clients(check)
+        found = self.with_clients(check_and_roll_out)
         assert not found.errors, [str(problem) for problem in found.errors]
         self.wait(seconds=5)
 

@@ -131,12 +131,17 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
         ledger.objects.turn_on(missing, clients.org.org_now())
 
 
-def check_and_roll_out(clients: Clients, object_name: str) -> Preflight:
-    """Check the object and roll out what is ready, once a run; return what was found."""
+def check_and_roll_out(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:
+    """Check the objects (default: all) and roll out what is ready; return what was found."""
+    found = check(clients, object_names)
+    roll_out(clients, found)
+    return found
+
+
+def check_once(clients: Clients, object_name: str) -> Preflight:
+    """Return what this run found of the object; it is checked and rolled out once a run."""
     if object_name not in clients.checked:
-        found = check(clients, [object_name])
-        roll_out(clients, found)
-        clients.checked[object_name] = found
+        clients.checked[object_name] = check_and_roll_out(clients, [object_name])
     return clients.checked[object_name]
 
 

@@ -40,7 +40,7 @@ from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import check, check_and_roll_out, scope_of
+from pipeline.steps.preflight import check, check_once, scope_of
 from resources.ledger.leases import Lease
 from resources.ledger.waiting import ScoringRequests
 from resources.salesforce.query import parse_datetime
@@ -100,7 +100,7 @@ def pull(clients: Clients, lease: Lease) -> PullSummary:
 
 
 def _pull(clients: Clients, lease: Lease) -> PullSummary:
-    scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
+    scope = scope_of(clients, lease.object, check_once(clients, lease.object))
     state = clients.ledger.objects.all()[lease.object]
     window = pull_window(
         watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
@@ -289,7 +289,7 @@ def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 
 
 def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
-    scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
+    scope = scope_of(clients, lease.object, check_once(clients, lease.object))
     summary = PullSummary(object=lease.object)
     now = clients.now()
     ids: list[str] = []

@@ -15,7 +15,7 @@ from pipeline.core.scoring.due import LANES, Reason
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.budget import PULL_RESERVE_CALLS
 from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS, Clients
-from pipeline.steps.preflight import check_and_roll_out, scope_of
+from pipeline.steps.preflight import check_once, scope_of
 from pipeline.steps.pull import pulled_work_file
 from pipeline.steps.score_segment import SegmentScoring
 from pipeline.steps.score_summary import ScoreSummary
@@ -79,7 +79,7 @@ class _ObjectScoring:
 
     def _begin(self) -> None:
         object_name = self.lease.object
-        preflight = check_and_roll_out(self.clients, object_name)
+        preflight = check_once(self.clients, object_name)
         self.scope = scope_of(self.clients, object_name, preflight)
         self.pulled = _pulled_ids(self.clients, object_name)
         versions = {name: market.version for name, market in self.scope.markets.items()}
@@ -138,7 +138,7 @@ class _ObjectScoring:
         if not self.summary.markets_failed.keys() & self.scope.markets.keys():
             return True
 
-        preflight = check_and_roll_out(self.clients, self.lease.object)
+        preflight = check_once(self.clients, self.lease.object)
         try:
             self.scope = scope_of(self.clients, self.lease.object, preflight)
         except NotReady:

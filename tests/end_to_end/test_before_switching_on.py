@@ -14,7 +14,7 @@ from assets.partitions import partition_key
 from pipeline.core.errors import ConfigurationError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.asking.plan import plan as make_plan
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -146,7 +146,7 @@ def test_environment_that_the_org_is_not_is_refused(plant: Build) -> None:
     built = plant(integration("Lead"), environment="production")
 
     with pytest.raises(ConfigurationError, match="is local"):
-        built.with_clients(check)
+        built.with_clients(check_and_roll_out)
 
 
 def test_dry_run_keeps_no_value_in_dagster_where_persist_is_off(plant: Build) -> None:
@@ -225,7 +225,7 @@ def test_partly_mapped_integration_is_reported_and_does_not_run(plant: Build) ->
     half = integration("Lead", "other", "Other") | {"outputs": {}}
     built = plant(integration("Lead"), half)
 
-    found = built.with_clients(check)
+    found = built.with_clients(check_and_roll_out)
 
     (error,) = found.errors
     assert "Map both input and output fields" in error.remedy

@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pause import pause, resume
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from resources.ledger.ledger import Ledger
 from resources.ledger.segments import Segments
 from tests.plant import RAISES, Plant, integration
@@ -41,7 +41,7 @@ def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
     """R12, R17: the other market's stamp is younger than the paused one's score, and than its roll-out."""
     path = leads.market("other") / "market.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
-    leads.with_clients(check)
+    leads.with_clients(check_and_roll_out)
     leads.wait(days=40)
     assert leads.refresh("Lead")["pushed"] == 1
     leads.with_clients(_resume)

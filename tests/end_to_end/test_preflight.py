@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.errors import ConfigurationError
 from pipeline.steps.asking.status import status
 from pipeline.steps.pause import pause, resume
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -90,7 +90,7 @@ def test_what_is_wrong_in_the_org_is_named_with_what_to_do(
     built = plant(integration("Lead"), integration("Account"))
     spoil(built)
 
-    found = built.with_clients(check)
+    found = built.with_clients(check_and_roll_out)
 
     own = [p for p in found.errors if where in p.where and words in p.message]
     assert own, [str(problem) for problem in found.errors]
@@ -105,7 +105,7 @@ def test_picklist_that_lacks_a_rank_is_refused(plant: Build) -> None:
     picklist = {"restricted": True, "valueSetDefinition": {"sorted": False, "value": values}}
     field("Fit_Rank__c", type="Picklist", valueSet=picklist)(built)
 
-    (error,) = built.with_clients(check).errors
+    (error,) = built.with_clients(check_and_roll_out).errors
 
     assert "lacks D, F" in error.message
 
@@ -131,7 +131,7 @@ def test_preflight_costs_a_call_for_each_object_not_for_each_field(plant: Build)
     built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
     before = len(built.org.calls()["log"])
 
-    built.with_clients(check)
+    built.with_clients(check_and_roll_out)
 
     assert len(built.org.calls()["log"]) - before <= 5
 
@@ -176,4 +176,4 @@ def test_fields_of_the_plant_pass(plant: Build) -> None:
     """The cases above start from a set-up without problems."""
     built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
 
-    assert built.with_clients(check).problems == ()
+    assert built.with_clients(check_and_roll_out).problems == ()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline.steps.clients import SCORED, Clients
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from resources.ledger import tables as t
 from resources.ledger.segments import Segments
 from tests.plant import Plant, integration
@@ -69,7 +69,7 @@ def _install(plant: Plant, *, version: str) -> None:
     """Put another version of the market in its place and check it, as an admin does."""
     path = plant.market("fit") / "market.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
-    plant.with_clients(check)
+    plant.with_clients(check_and_roll_out)
 
 
 def _versions(clients: Clients) -> list[str]:

@@ -12,7 +12,7 @@ from assets.clients import BACKFILL_TAG
 from assets.partitions import partition_key
 from pipeline.steps.clients import SCORED
 from pipeline.steps.pause import pause, resume
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import Run
 from tests.simulation.schedule import FAULT_PATHS, Schedule

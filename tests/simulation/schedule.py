@@ -24,7 +24,7 @@ from pipeline.jobs import JOBS
 from pipeline.sensors import _Asked, _attempt
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS, Clients
 from pipeline.steps.pause import resume
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from pipeline.steps.pull import daily_pull, pull
 from pipeline.steps.push import push
 from pipeline.steps.score import score

@@ -17,7 +17,7 @@ from demo.stage import SEED, make_fields
 from pipeline.sensors import SENSOR
 from pipeline.steps.clients import PUSHED, SCORED
 from pipeline.steps.pause import pause
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from tests.ui.graphql import until
 from tests.ui.site import ZONE, Site
 
@@ -81,7 +81,7 @@ def _fill(site: Site, first: date) -> None:
     site.org.load("Account", companies()[:COMPANIES])
     site.org.load("Lead", leads(SEED, LEADS))
     site.be(first - timedelta(days=1), 23, 30)
-    found = site.with_clients(check)
+    found = site.with_clients(check_and_roll_out)
     assert not found.errors, [str(problem) for problem in found.errors]
 
 
