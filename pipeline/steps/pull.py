@@ -107,6 +107,7 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
 
+    # The window is fixed before anything is read: what changes meanwhile is the next pull's.
     tables, seen_now = read_changed(clients, scope, window, lease)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
@@ -152,6 +153,8 @@ def read_changed(
     )
     where = AllOf([inside, *scope.scorable])
 
+    # The sensor will ask from the next window's start on. Its answer of now is remembered, so that
+    # only another one starts a pull (D7).
     next_start = max(window.end - OVERLAP, scope.turned_on_at)
     questions = probes(scope.object, scope.account_changes, next_start, window.end)
     size = select(["COUNT(Id) n"], scope.object, where)
@@ -178,6 +181,7 @@ def probes(
 def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
     """Read the answers to an object's `probes`: one count and one stamp of all of them."""
     prefix = f"{object_name} by "
+    # Without changes an aggregate has a row all the same: its count is 0 and its newest stamp null.
     own = [rows[0] for question, rows in answers.items() if question.startswith(prefix)]
     newest = [stamp for row in own if (stamp := parse_datetime(row["newest"]))]
     return sum(int(row["n"]) for row in own), max(newest, default=None)
@@ -258,6 +262,7 @@ def _requests(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
+    # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
         lately = scored.get(record_id)
@@ -304,6 +309,7 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
             scored_at += _values(table.column("scored_at"))
             clients.renew(lease)
 
+    # A daily pull knows neither stamps nor hashes: it asks for ids and datetimes alone.
     nothing = [None] * len(ids)
     requests = ScoringRequests(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
     summary.read = len(requests)
@@ -344,6 +350,7 @@ def _rows_to_clear(
 ) -> Iterator[pa.Table]:
     """Read the records with values of a retired integration, which are to be cleared (R19)."""
     for integration in scope.retired:
+        # A dot begins each entry of the hash field, so the tag is not found inside a digest.
         marked = Contains(HASH_FIELD, f".{integration.tag}")
         where = AllOf([marked, *scope.scorable])
         soql = select(TRACKED.names, scope.object, where, order_by=("Id",), limit=most)

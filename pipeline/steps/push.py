@@ -133,6 +133,7 @@ def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
             except JobRefused:
                 pass  # the org has deleted it meanwhile
 
+        # A job that is open or closed still belongs to a segment, whose push settles it.
         if known.get(job_id) not in ("open", "closed"):
             clients.lake.forget_job(object_name, job_id)
 
@@ -362,6 +363,7 @@ class _SegmentPush:
             if not self._push_once(remaining):
                 return False
 
+        # What failed in every round has its failure noted, and waits for a later run.
         return True
 
     def _remaining(self) -> pa.Table:
@@ -377,6 +379,7 @@ class _SegmentPush:
     def _fail_if_not_writable(self) -> bool:
         """Fail the remaining rows without a job if one of their columns cannot be written now."""
         remaining = self._remaining()
+        # Asked anew: the rights may have changed since the run's preflight.
         hidden = not_writable(remaining, self.clients.org.describe(self.segment.object))
 
         for record_id in remaining.column("Id").to_pylist() if hidden else ():
@@ -426,6 +429,7 @@ class _SegmentPush:
 
     def _abort(self, job_id: str) -> None:
         """Stop a job. If it had begun after all, the records show what it wrote."""
+        # Rows that were processed before the abort stay written.
         if self.clients.org.abort_job(job_id).processed:
             self.is_unsure = True
         self.clients.ledger.push_jobs.set_state(job_id, JobState.ABORTED, self.clients.now())
@@ -455,11 +459,13 @@ class _SegmentPush:
             message = self._without_values(row["error_message"])
             notes.note_failed(row["id"], row["error_code"], message, info.id)
 
+        # A row that has a result already, of this job or an earlier one, keeps it.
         job_message = self._without_values(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
             if record_id not in notes:
                 notes.note_failed(record_id, UNPROCESSED, job_message, info.id)
 
+        # Some rows may be in none of the lists, most often those of a failed or aborted job.
         others = (results.failed.column("id"), results.unprocessed_ids)
         known = set(succeeded).union(*(ids.to_pylist() for ids in others))
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED

@@ -168,6 +168,7 @@ def _ask_org(
     try:
         answers = {} if exhausted else clients.org.ask(queries)
     except QueriesRefused as refused:
+        # One object's refused question does not cost the others their answers.
         answers = refused.answers
     except SalesforceError as error:
         # What the ledger asks for remains wanted; all else waits for the org.
@@ -202,6 +203,7 @@ def _pull_wanted(
         return WantedRun(object_name, "pull", why, "refused")
 
     count, newest = seen(object_name, answers)
+    # Windows overlap: records that were pulled are found again, so only other figures mean news.
     if (count, newest) != (state.seen_count or 0, state.seen_newest):
         why = f"{count} records changed lately"
         return WantedRun(object_name, "pull", why, f"{count} {newest}")

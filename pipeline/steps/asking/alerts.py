@@ -79,6 +79,7 @@ def _silence(clients: Clients) -> Iterator[Alert]:
     running = clients.running_objects()
 
     for object_name, state in sorted(clients.ledger.objects.all().items()):
+        # A sensor that asks and finds nothing new counts as an answer.
         answered_at = max(filter(None, (state.turned_on_at, state.pulled_at, state.asked_at)))
         if object_name in running and clients.now() - answered_at > longest:
             yield Alert(

@@ -54,6 +54,7 @@ BY_MESSAGE: Final = frozenset({"message", "integration"})
 """The groupings that need the messages: counting without them reads far fewer rows."""
 
 _RECORD_ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
+# The last four are full-width forms, which some spreadsheets read as the plain ones.
 _FORMULA: Final = re.compile(r"(^|[;\t\r\n])(\s*)(?=[=+\-@|%\uff1d\uff0b\uff0d\uff20])")
 
 
@@ -99,6 +100,7 @@ def groups(clients: Clients, by: str, chosen: Chosen) -> list[Group]:
     """Return the failures counted by one of `GROUPS`, the largest group first."""
     key = GROUPS[by]
     parts: dict[str, list[FailedCount]] = {}
+    # Counts of the ledger may be of one group: messages that differ in record ids alone, say.
     for count in clients.ledger.failures.counts(chosen, by_message=by in BY_MESSAGE):
         parts.setdefault(key(count), []).append(count)
 

@@ -93,6 +93,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
     No API call.
     """
     now, link = clients.now(), record_link(clients)
+    # One transaction for all rows, so that they show one state of the ledger.
     described = []
 
     with clients.ledger.database.read() as connection:

@@ -138,6 +138,7 @@ def provision(
         _create(admin, entry, done)
 
     to_grant = [f for f in (*wanted.create, *wanted.grant) if f.full_name not in done.refused]
+    # Fields that exist already are granted too: an earlier run may have died in between.
     if to_grant:
         _grant(admin, to_grant, assignees, done)
 
@@ -152,6 +153,7 @@ def _user_ids(admin: Salesforce, names: Sequence[str]) -> list[str]:
         return []
 
     query = select(["Id", "Username"], "User", In("Username", list(names)))
+    # Salesforce compares user names without regard to case.
     found = {row["Username"].lower(): row["Id"] for row in admin.ask({"users": query})["users"]}
 
     missing = [name for name in names if name.lower() not in found]
@@ -290,6 +292,7 @@ def _describe_until_visible(
         if tried:
             sleep(SEEN_AFTER_SECONDS)
 
+        # The run keeps its describes, and these would lack the new fields.
         clients.describes.clear()
         describes = _describes(clients, object_names)
         if all(wanted.name in describes[wanted.object].fields for wanted in granted):

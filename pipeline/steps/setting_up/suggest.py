@@ -58,6 +58,7 @@ def suggest_mapping(clients: Clients, object_name: str, market_name: str) -> Sug
             ]
         )
 
+    # A contact's inputs may come from its account (R11).
     described = {object_name, "Account"} if object_name == "Contact" else {object_name}
     describes = {name: clients.describe(name) for name in sorted(described)}
     others = [
