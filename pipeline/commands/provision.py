@@ -55,7 +55,7 @@ def provision(
         act = not plan.is_empty and not dry_run
         if act and confirmed("Create and grant these fields?", yes=yes):
             with opened_admin(clients) as admin:
-                done = step.provision(clients, plan, admin, users=users, names=objects)
+                done = step.provision(clients, plan, admin, users=users, object_names=objects)
         else:
             done = None
     if as_json:

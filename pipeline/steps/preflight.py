@@ -40,7 +40,7 @@ class Preflight:
         return next((problems for i, problems in self.found if i.name == integration.name), ())
 
     def why_not_ready(self, integration: Integration) -> str | None:
-        """Return what keeps the integration from running, a line a problem; None where nothing does."""
+        """Return what keeps the integration from running, a line a problem, or None."""
         return "\n".join(str(p) for p in self.of(integration) if p.severity == "error") or None
 
     @property
@@ -74,7 +74,7 @@ def check(clients: Clients, object_names: Sequence[str] | None = None) -> Prefli
 
 
 def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]:
-    """Hold one integration against the org's describes, and load its model."""
+    """Check one integration against the org's describes, and load its model."""
     market = clients.configuration.markets[integration.market]
     needed = {integration.object, *_parents(integration)}
     problems = org_problems(integration, market, {name: clients.describe(name) for name in needed})
@@ -82,7 +82,7 @@ def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]
     try:
         clients.models.get(market)
     except ConfigurationError as error:
-        remedy = "Mend the file; the other markets run."
+        remedy = "Correct the file; the other markets run."
         problems += [
             Problem("error", integration.name, problem, remedy) for problem in error.problems
         ]
@@ -98,8 +98,8 @@ def _parents(integration: Integration) -> set[str]:
 def roll_out(clients: Clients, preflight: Preflight) -> None:
     """Record what was checked: which integrations run from now on, and the org that they run on.
 
-    A new or changed one counts as turned on now (R17). Integrations that were not checked keep their
-    readiness. An object that runs for the first time begins its pulls now (R16).
+    A new or changed one counts as turned on now (R17). Integrations that were not checked keep
+    their readiness. An object that runs for the first time begins its pulls now (R16).
     """
     ledger, now = clients.ledger, clients.now()
     ledger.org.connect(

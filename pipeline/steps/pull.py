@@ -81,7 +81,7 @@ class PullSummary:
 
 
 def pulled_working_file(clients: Clients, object_name: str) -> str:
-    """Return the name of the working file that keeps this process's pulled rows until they are scored.
+    """Return the name of the working file with the rows that this process pulled.
 
     A run that is started again reads its records afresh: what its dead process read may be hours
     old (R25, R28).
@@ -90,9 +90,10 @@ def pulled_working_file(clients: Clients, object_name: str) -> str:
 
 
 def pull(clients: Clients, lease: Lease) -> PullSummary:
-    """Read what changed since the watermark, put what is due on the waiting list, move the watermark (R14).
+    """Read what changed since the watermark and put what is due on the waiting list (R14).
 
-    Raises BudgetExhausted, NotReady, and the client's errors; the watermark then stands where it stood.
+    Then the watermark moves. It does not where BudgetExhausted, NotReady or an error of the client
+    is raised.
     """
     with clients.budget.pulling():
         return _pull(clients, lease)
@@ -106,6 +107,7 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
 
+    # The window is fixed before anything is read: what changes meanwhile is the next pull's.
     tables, seen_now = read_changed(clients, scope, window, lease)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
@@ -151,6 +153,8 @@ def read_changed(
     )
     where = AllOf([inside, *scope.scorable])
 
+    # The sensor will ask from the next window's start on. Its answer of now is remembered, so that
+    # only another one starts a pull (D7).
     next_start = max(window.end - OVERLAP, scope.turned_on_at)
     questions = probes(scope.object, scope.account_changes, next_start, window.end)
     size = select(["COUNT(Id) n"], scope.object, where)
@@ -164,7 +168,7 @@ def read_changed(
 def probes(
     object_name: str, account_changes: bool, start: datetime, end: datetime | None = None
 ) -> dict[str, str]:
-    """Return the questions that ask what changed from `start` on: counts and newest stamps, by name."""
+    """Return the queries for counts and newest stamps of what changed from `start` on, by name."""
     bounds = [Compare("SystemModstamp", ">=", start)]
     if end is not None:
         bounds.append(Compare("SystemModstamp", "<", end))
@@ -177,6 +181,7 @@ def probes(
 def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
     """Read the answers to an object's `probes`: one count and one stamp of all of them."""
     prefix = f"{object_name} by "
+    # Without changes an aggregate has a row all the same: its count is 0 and its newest stamp null.
     own = [rows[0] for question, rows in answers.items() if question.startswith(prefix)]
     newest = [stamp for row in own if (stamp := parse_datetime(row["newest"]))]
     return sum(int(row["n"]) for row in own), max(newest, default=None)
@@ -185,9 +190,10 @@ def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -
 def _read(
     clients: Clients, soql: str, schema: pa.Schema, size: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
-    """Read by REST what is small, by a bulk job what is large; `size` is about how many rows there are.
+    """Read by REST what is small, and by a bulk job what is large.
 
-    A run's `lease` is renewed while the org works on a job: it would run out in a long one.
+    `size` is about how many rows there are. A run's `lease` is renewed while the org works on a
+    job: it would run out in a long one.
     """
     if size == 0:
         return
@@ -211,7 +217,7 @@ def _read(
 def _decide(
     clients: Clients, lease: Lease, scope: ScoringScope, table: pa.Table, summary: PullSummary
 ) -> tuple[pa.Table, pa.Table]:
-    """Decide which rows are due, put them on the list; return them whole, and as they are recorded."""
+    """Put the rows that are due on the list; return them whole, and as they are recorded."""
     status = row_statuses(scope, table)
     reasons = due_after_pull(scope, table, status)
     mask = pc.is_valid(reasons)
@@ -256,6 +262,7 @@ def _requests(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
+    # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
         lately = scored.get(record_id)
@@ -302,6 +309,7 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
             scored_at += _values(table.column("scored_at"))
             clients.renew(lease)
 
+    # A daily pull knows neither stamps nor hashes: it asks for ids and datetimes alone.
     nothing = [None] * len(ids)
     requests = ScoringRequests(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
     summary.read = len(requests)
@@ -316,7 +324,10 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 def stale_rows(
     clients: Clients, scope: ScoringScope, lease: Lease | None = None
 ) -> Iterator[pa.Table]:
-    """Read the records of a daily pull: `id`, `reason`, `scored_at`; never scored first, then oldest."""
+    """Read the records of a daily pull, those never scored first, then the oldest.
+
+    The columns are `id`, `reason` and `scored_at`.
+    """
     settings = clients.configuration.settings
     waiting = clients.ledger.waiting.count(scope.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
@@ -337,8 +348,9 @@ def stale_rows(
 def _rows_to_clear(
     clients: Clients, scope: ScoringScope, most: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
-    """Read the records that carry values of an integration that was switched off, to be cleared (R19)."""
+    """Read the records with values of a retired integration, which are to be cleared (R19)."""
     for integration in scope.retired:
+        # A dot begins each entry of the hash field, so the tag is not found inside a digest.
         marked = Contains(HASH_FIELD, f".{integration.tag}")
         where = AllOf([marked, *scope.scorable])
         soql = select(TRACKED.names, scope.object, where, order_by=("Id",), limit=most)
@@ -355,7 +367,7 @@ def _rows_to_clear(
 
 
 def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int) -> Condition:
-    """Return the condition that the records of a daily pull meet: candidates never scored or too old."""
+    """Return the condition on candidates that were never scored, or too long ago."""
     before = stale_before(now, refresh_period_days)
     per_market: list[Condition] = []
 

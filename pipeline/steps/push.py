@@ -68,7 +68,7 @@ ROUNDS_MAX: Final = 3
 
 @dataclass
 class PushSummary:
-    """What one run pushed of one object; counts are records, and `settled` = pushed + failed + gone.
+    """What one run pushed of one object. Counts are records; `settled` = pushed + failed + gone.
 
     The counts are those of the segments that ended. They include rows set aside before the push.
     `in_flight` rows are in a job that has not ended. `released` ones wait again, since it could not
@@ -133,6 +133,7 @@ def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
             except JobRefused:
                 pass  # the org has deleted it meanwhile
 
+        # A job that is open or closed still belongs to a segment, whose push settles it.
         if known.get(job_id) not in ("open", "closed"):
             clients.lake.forget_job(object_name, job_id)
 
@@ -260,7 +261,7 @@ class _SegmentPush:
     def partial(self) -> dict[str, RowFailure]:
         """The rows that one of their markets could not score, with why.
 
-        They are pushed, and go on waiting for that market.
+        They are pushed, and still wait for that market.
         """
         if self.update is None:
             return {}
@@ -313,7 +314,7 @@ class _SegmentPush:
                 if not self._settle_earlier_job(job):
                     return False
             except JobRefused:
-                # Deleted in Setup, or older than the org keeps jobs: only the records tell (D3).
+                # Deleted in Setup, or older than the org keeps jobs: only the records show it (D3).
                 ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
                 self.is_unsure = True
 
@@ -362,6 +363,7 @@ class _SegmentPush:
             if not self._push_once(remaining):
                 return False
 
+        # What failed in every round has its failure noted, and waits for a later run.
         return True
 
     def _remaining(self) -> pa.Table:
@@ -377,6 +379,7 @@ class _SegmentPush:
     def _fail_if_not_writable(self) -> bool:
         """Fail the remaining rows without a job if one of their columns cannot be written now."""
         remaining = self._remaining()
+        # Asked anew: the rights may have changed since the run's preflight.
         hidden = not_writable(remaining, self.clients.org.describe(self.segment.object))
 
         for record_id in remaining.column("Id").to_pylist() if hidden else ():
@@ -426,6 +429,7 @@ class _SegmentPush:
 
     def _abort(self, job_id: str) -> None:
         """Stop a job. If it had begun after all, the records show what it wrote."""
+        # Rows that were processed before the abort stay written.
         if self.clients.org.abort_job(job_id).processed:
             self.is_unsure = True
         self.clients.ledger.push_jobs.set_state(job_id, JobState.ABORTED, self.clients.now())
@@ -442,8 +446,8 @@ class _SegmentPush:
     def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> int:
         """Note the result of each row; return how many rows the job has a result for.
 
-        Rows that were sent and have none may have been written all the same: the records tell. The
-        others failed with the job.
+        Rows that were sent and have none may have been written all the same: the records show it.
+        The others failed with the job.
         """
         results = self.clients.org.results(info, sent=len(sent) or None)
         notes = self.row_results
@@ -455,11 +459,13 @@ class _SegmentPush:
             message = self._without_values(row["error_message"])
             notes.note_failed(row["id"], row["error_code"], message, info.id)
 
+        # A row that has a result already, of this job or an earlier one, keeps it.
         job_message = self._without_values(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
             if record_id not in notes:
                 notes.note_failed(record_id, UNPROCESSED, job_message, info.id)
 
+        # Some rows may be in none of the lists, most often those of a failed or aborted job.
         others = (results.failed.column("id"), results.unprocessed_ids)
         known = set(succeeded).union(*(ids.to_pylist() for ids in others))
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED

@@ -1,4 +1,4 @@
-"""Finishes what was claimed, then claims what the day's limit allows and scores it (R14, R20, R23)."""
+"""Finishes what was claimed, then claims and scores what the limit allows (R14, R20, R23)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRIAL_RECORDS: Final = 50
 
 
 def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSummary:
-    """Score what an earlier run left claimed, then claim and score segments until nothing more may be.
+    """Score what an earlier run left claimed, then claim and score all that may be.
 
     With `first`, no more than so many records are claimed; the others wait (R31). Raises NotReady
     where no integration of the object runs, and the client's errors.
@@ -40,7 +40,7 @@ def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSumm
 
 
 def _forget_leftovers(clients: Clients, object_name: str) -> None:
-    """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
+    """Delete the working files of runs that died: they hold inputs and outputs (R24)."""
     unfinished = {s.segment_id for s in clients.ledger.segments.unfinished(object_name)}
     kept = unfinished | {pulled_working_file(clients, object_name)}
     clients.lake.delete_working_files_of(object_name, but=kept)
@@ -86,7 +86,7 @@ class _ObjectScoring:
         self.summary = ScoreSummary(object=object_name, markets=versions)
 
     def _resume(self, segment: Segment) -> None:
-        """Go on with a segment of an earlier run, as far as it had come (D3).
+        """Continue a segment of an earlier run from where it stopped (D3).
 
         One that has a job is the push's. One of a day gone by is dissolved: its rows wait again.
         """
@@ -134,7 +134,7 @@ class _ObjectScoring:
         ]
 
     def _leave_out_failed_markets(self) -> bool:
-        """Take the markets that have failed in this run out of the scope; False where none is left."""
+        """Take the markets that failed in this run out of the scope; False where none remains."""
         if not self.summary.markets_failed.keys() & self.scope.markets.keys():
             return True
 
@@ -189,7 +189,7 @@ class _ObjectScoring:
 
 
 def _pulled_ids(clients: Clients, object_name: str) -> pa.Array:
-    """Return the due records that this run's own pull listed, each once; none where it did not pull."""
+    """Return the due records that this run's own pull listed, each once; none without a pull."""
     parts = [pa.chunked_array([], pa.string())]
     for asset in (CHANGED_RECORDS, STALE_RECORDS):
         listed = clients.lake.read_file(

@@ -1,4 +1,4 @@
-"""Scores one claimed segment: reads its inputs, scores and checks them, keeps what is to be pushed."""
+"""Scores one claimed segment: reads inputs, scores and checks them, keeps what to push."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class SegmentScoring:
         self.clients.renew(self.lease)
 
     def _begin_attempt(self) -> int:
-        """Count the attempt; raise LeaseLost where another mapping or model was rolled out meanwhile."""
+        """Count the attempt; raise LeaseLost if another rollout came in between."""
         fingerprints = {
             i.market: i.fingerprint(self.scope.markets[i.market]) for i in self.scope.integrations
         }
@@ -114,9 +114,10 @@ class SegmentScoring:
     def _done_already(self, table: pa.Table, status: RowStatus) -> list[str]:
         """Return the new and changed rows whose scoring the ledger had forgotten.
 
-        It comes from a backup, or the scores were uploaded. Then the digests are those of the current
-        inputs, and the record's stamp is later than the request and than every market's renewal (R17).
-        A row of an earlier run of this segment, whose stamp it carries, is settled by the push (D3).
+        It comes from a backup, or the scores were uploaded. Then the digests are those of the
+        current inputs, and the record's stamp is later than the request and than every market's
+        renewal (R17). A row of an earlier run of this segment, whose stamp it carries, is settled
+        by the push (D3).
         """
         same = pc.is_null(due_after_pull(self.scope, table, status))
         if not pc.any(same).as_py():
@@ -159,7 +160,7 @@ class SegmentScoring:
         return checked
 
     def _settle_what_is_not_pushed(self, result: SegmentResult, table: pa.Table) -> None:
-        """End the rows that no push will end: those that failed, and those that are gone (R23, R25)."""
+        """End the rows that no push will end: the failed ones and the gone ones (R23, R25)."""
         gone = sorted(self.rows.keys() - set(table.column("Id").to_pylist()))
         failed = [
             RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
@@ -201,7 +202,7 @@ class SegmentScoring:
         self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:
-        """Hold the markets that failed as a whole; release those that were held and work again (R23)."""
+        """Hold the markets that failed as a whole; release held ones that work again (R23)."""
         holds = self.clients.ledger.holds
         held = holds.all()
         for market, result in results.items():
@@ -239,7 +240,7 @@ def candidates(
 
 
 def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
-    """Return the records' current inputs: from this run's pull where it read them, else read by id."""
+    """Return the records' current inputs, from this run's pull or else read by id."""
     wanted = pa.array(ids, pa.string())
     file = pulled_working_file(clients, scope.object)
     own = _last_of_each(clients.lake.working_file_rows(file, scope.schema, "Id", wanted))
@@ -255,7 +256,7 @@ def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Tab
 
 
 def _last_of_each(table: pa.Table) -> pa.Table:
-    """Return the row that was read last of each record: paging may read one twice while it moves."""
+    """Return the last row of each record: paging may read one twice while it moves."""
     if pc.count_distinct(table.column("Id")).as_py() == table.num_rows:
         return table
 
@@ -264,7 +265,7 @@ def _last_of_each(table: pa.Table) -> pa.Table:
 
 
 def by_ids(scope: ScoringScope) -> Callable[[Sequence[str]], str]:
-    """Return what builds the query for the records with given ids, those left alone excepted (R25)."""
+    """Return a function from ids to the query for their records, without those left alone (R25)."""
 
     def build(ids: Sequence[str]) -> str:
         return select(scope.columns, scope.object, AllOf([In("Id", list(ids)), *scope.scorable]))

@@ -68,8 +68,8 @@ def watch(clients: Clients) -> Watched:
 
         if found is not None:
             wanted.append(found)
-        # A daily pull that is wanted does not keep the org from being asked: should it fail, the
-        # pulls of changes go on.
+        # The org is asked even where a daily pull is wanted: should that fail again and again,
+        # changes are pulled all the same.
         if object_name in states:
             to_ask[object_name] = states[object_name]
 
@@ -108,7 +108,7 @@ def _from_ledger(
 
 
 def _why_none_runs(clients: Clients, object_name: str) -> str | None:
-    """Say why no integration of the object runs now; None where one does, or old values are to go."""
+    """Return why no integration of the object runs; None if one does, or old values are to go."""
     known = clients.ledger.integrations.all()
     holds = clients.ledger.holds.all()
     integrations = clients.configuration.of_object(object_name)
@@ -155,7 +155,10 @@ def _ask_org(
     wanted: list[WantedRun],
     skips: dict[str, str],
 ) -> list[str]:
-    """Ask what is new and add to `wanted` and `skips`; return the objects that the org answered for."""
+    """Ask what is new and add to `wanted` and `skips`.
+
+    Returns the objects that the org answered for.
+    """
     exhausted = clients.budget.exhausted()
     queries: dict[str, str] = {}
     for state in to_ask.values():
@@ -165,6 +168,7 @@ def _ask_org(
     try:
         answers = {} if exhausted else clients.org.ask(queries)
     except QueriesRefused as refused:
+        # One object's refused question does not cost the others their answers.
         answers = refused.answers
     except SalesforceError as error:
         # What the ledger asks for remains wanted; all else waits for the org.
@@ -199,6 +203,7 @@ def _pull_wanted(
         return WantedRun(object_name, "pull", why, "refused")
 
     count, newest = seen(object_name, answers)
+    # Windows overlap: records that were pulled are found again, so only other figures mean news.
     if (count, newest) != (state.seen_count or 0, state.seen_newest):
         why = f"{count} records changed lately"
         return WantedRun(object_name, "pull", why, f"{count} {newest}")

@@ -1,4 +1,4 @@
-"""A record that keeps becoming due is slowed down: the longer its streak, the longer it waits (R15).
+"""A record that keeps becoming due is slowed down: a longer streak, a longer wait (R15).
 
 A flow that rewrites an input at every save makes the pipeline's own push a change. Such scorings
 follow one another in a streak. The calendar plays no part: a count that began anew at midnight
@@ -16,7 +16,7 @@ FREE_SCORINGS: Final = 3
 
 FIRST_WAIT: Final = timedelta(minutes=15)
 LONGEST_WAIT: Final = timedelta(hours=24)
-"""A record whose flow is never fixed takes one scoring a day; an honest change waits a day at most."""
+"""A record whose flow is never fixed takes one scoring a day. No change waits longer."""
 
 STREAK_ENDS_AFTER: Final = timedelta(hours=8)
 """A record that was not scored for so long (or twice its wait) is free again."""
@@ -37,7 +37,7 @@ class Scoring:
 
 
 def wait_after(streak: int) -> timedelta:
-    """Return how long a record waits after a streak of so many scorings; nothing for a short one."""
+    """Return how long a record waits after a streak of so many scorings; a short one is free."""
     if streak < FREE_SCORINGS:
         return timedelta(0)
 
@@ -57,6 +57,6 @@ def scored_again(last: Scoring | None, at: datetime) -> Scoring:
 
 
 def slowed_until(last: Scoring | None) -> datetime | None:
-    """Return until when a record last scored at `last` waits; None where it may be scored at once."""
+    """Return until when a record with this last scoring waits; None where it need not wait."""
     wait = wait_after(last.streak) if last else timedelta(0)
     return last.at + wait if last and wait else None

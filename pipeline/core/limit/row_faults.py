@@ -1,4 +1,4 @@
-"""What a row's code means: a temporary failure, a permanent one, or a record that is gone (R23, R25).
+"""What a row's code means: a temporary failure, a permanent one, or a gone record (R23, R25).
 
 The codes are Salesforce's and our own. Nothing else in the pipeline decides by a row's code.
 """

@@ -196,7 +196,7 @@ def allowance(policy: DayPolicy, day: DaySoFar, object_name: str) -> Allowance:
     new_shares = even_shares(max(0, remaining), day.claimable_new)
     new = min(new_wanted, new_shares.get(object_name, 0))
 
-    # Other rows may not take what new records of the other objects wait for, nor the day's last part.
+    # Other rows may take neither what new records of the other objects want, nor the last part.
     others_new = sum(day.claimable_new.values()) - new_wanted
     kept = 0 if day.local_time >= policy.kept_until else policy.kept_for_new
     room = max(0, remaining - new - max(kept, others_new))

@@ -11,10 +11,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 OVERLAP: Final = timedelta(minutes=10)
-"""A transaction lasts ten minutes at most: a late commit may carry a stamp so old (API notes 4.2)."""
+"""A transaction lasts ten minutes at most: a late stamp may be that old (API notes 4.2)."""
 
 LAG: Final = timedelta(seconds=2)
-"""The newest seconds are left to the next pull: more rows of the same second may follow."""
+"""The newest seconds wait for the next pull: more rows of the same second may follow."""
 
 
 @dataclass(frozen=True, slots=True)

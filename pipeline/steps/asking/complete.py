@@ -1,6 +1,7 @@
 """Says which days are complete.
 
-A day is not complete while a record waits that was asked for on it, claimed on it or redone from it.
+A day is not complete while a record waits that was asked for on it, claimed on it or redone from
+it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ NEVER_REPORTED: Final = 0
 class DayState:
     """How complete one day of one object is.
 
-    `waiting` records wait. Of them, `failing` have failed, and `in_flight` are in a segment that has
-    not ended. `done_on` is the day on which the last of all waiting records is scored at the
+    `waiting` records wait. Of them, `failing` have failed, and `in_flight` are in a segment that
+    has not ended. `done_on` is the day on which the last of all waiting records is scored at the
     limit's pace; None where none of this day's waits.
     """
 

@@ -1,4 +1,4 @@
-"""Scores and returns what would be pushed, beside the org's current values; writes nothing (R31)."""
+"""Scores and returns what would be pushed, beside the org's values; writes nothing (R31)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def dry_run(clients: Clients, object_name: str, kind: Kind, first: int = RECORDS
 
     Nothing is written: the watermark, the waiting list, the limit and the org stay as they are.
     """
+    # The calls count as a pull's: no dry run may take those kept for pushes (R21).
     clients.budget.require()
     scope = scope_of(clients, object_name, check(clients, [object_name]))
     read, reasons = _read_due(clients, scope, kind)
@@ -60,6 +61,7 @@ def dry_run(clients: Clients, object_name: str, kind: Kind, first: int = RECORDS
         i.market: score_market(clients, scope, i, table, status, summary)
         for i in scope.integrations
     }
+    # Whole seconds, as a claim's stamp: Salesforce keeps no more of a datetime.
     stamp = clients.now().replace(microsecond=0)
     result = segment_result(scope, stamp, table, status, results, chosen)
 

@@ -116,6 +116,7 @@ def _count_candidates(
         i.name: select(["COUNT(Id) n"], i.object, _all_of(_conditions(clients, i)))
         for i in integrations
     }
+    # Not the sum of its integrations: a record may be a candidate of several.
     for object_name in objects:
         own = [i for i in integrations if i.object == object_name and i.enabled]
         where = _any_of([_conditions(clients, i) for i in own])

@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from pipeline.core.configuration.configuration import Configuration
-from pipeline.core.configuration.integration import Integration
-from pipeline.core.configuration.running import IntegrationState
+from pipeline.core.configuration.running import (
+    NOT_CHECKED,
+    NOT_MAPPED,
+    Running,
+    RunState,
+    running,
+)
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
@@ -77,7 +81,7 @@ def status(clients: Clients) -> Status:
         pulling_stopped=str(exhausted) if exhausted else None,
         pulling_resumes_at=exhausted.resumes_at if exhausted else None,
         objects=_objects(ledger),
-        integrations=_integrations(ledger, configuration),
+        integrations=_integrations(clients),
         slowed_down_total=len(slowed),
         slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
     )
@@ -89,6 +93,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
     No API call.
     """
     now, link = clients.now(), record_link(clients)
+    # One transaction for all rows, so that they show one state of the ledger.
     described = []
 
     with clients.ledger.database.read() as connection:
@@ -122,16 +127,25 @@ def _objects(ledger: Ledger) -> list[dict[str, Any]]:
     return [asdict(state) for _, state in sorted(ledger.objects.all().items())]
 
 
-def _integrations(ledger: Ledger, configuration: Configuration) -> list[dict[str, Any]]:
-    states = ledger.integrations.all()
+def _integrations(clients: Clients) -> list[dict[str, Any]]:
+    configuration = clients.configuration
+    states = clients.ledger.integrations.all()
+    holds = clients.ledger.holds.all()
     rows = []
 
     for integration in configuration.integrations:
         state = states.get(integration.key)
+        answer = running(
+            state,
+            holds.get(integration.market),
+            clients.now(),
+            enabled=integration.enabled,
+            mapped=integration.is_mapped,
+        )
         rows.append(
             {
                 "integration": integration.name,
-                "state": _state_in_words(integration, state),
+                "state": _in_words(answer, enabled=integration.enabled),
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
             }
@@ -140,17 +154,12 @@ def _integrations(ledger: Ledger, configuration: Configuration) -> list[dict[str
     return rows
 
 
-def _state_in_words(integration: Integration, state: IntegrationState | None) -> str:
-    if not integration.enabled:
-        return "off"
+def _in_words(answer: Running, *, enabled: bool) -> str:
+    if answer.why == NOT_MAPPED:
+        return f"{answer.state}: {answer.why}"
 
-    if not integration.is_mapped:
-        return "not ready: map both input and output fields"
+    # Switched on in its file and not yet rolled out: the ledger still has it as off.
+    if answer.why == NOT_CHECKED or (enabled and answer.state is RunState.OFF):
+        return NOT_CHECKED
 
-    if state is None:
-        return "not checked yet"
-
-    if state.not_ready:
-        return "not ready"
-
-    return "paused" if state.paused_at else "on"
+    return answer.state.value
