@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 import dagster as dg
 import pyarrow as pa
 
-from assets.clients import Done
 from assets.partitions import partition_key
 from assets.plots import plot
+from assets.step_runs import Done
 from pipeline.core.scoring.drift import SCORE_BINS
 from pipeline.steps.asking.complete import waiting_done_on
 from pipeline.steps.asking.dry_run import DryRun

@@ -53,7 +53,6 @@ class _Columns:
 class Lineage:
     """The columns of all assets, as the configuration has them: `integrations` are those switched on."""
 
-    prefix: Sequence[str]
     integrations: Sequence[Integration]
     markets: Mapping[str, Market]
     folder: Path
@@ -71,12 +70,12 @@ class Lineage:
     def of_market(self, market: Market) -> dict[str, Any]:
         """Return the metadata of a market: its outputs, made from its reference and its training data."""
         sources = [
-            dg.TableColumnDep(self._key("reference", market.name, reference.name), column)
+            dg.TableColumnDep(dg.AssetKey(["reference", market.name, reference.name]), column)
             for reference in market.reference
             for column in self.header(market, reference.file)
         ]
         if market.training is not None:
-            key = self._key("training", market.name)
+            key = dg.AssetKey(["training", market.name])
             header = self.header(market, market.training.data)
             sources += [dg.TableColumnDep(key, column) for column in header]
         columns = _Columns()
@@ -102,9 +101,6 @@ class Lineage:
             header = []
         return [name for name in header if name] or [file]
 
-    def _key(self, *parts: str) -> dg.AssetKey:
-        return dg.AssetKey([*self.prefix, *parts])
-
     def _pulled(self) -> _Columns:
         columns = _Columns()
         for one in self.integrations:
@@ -129,7 +125,7 @@ class Lineage:
 
     def _scored(self) -> _Columns:
         columns = _Columns()
-        pulled, stale = self._key(CHANGED_RECORDS), self._key(STALE_RECORDS)
+        pulled, stale = dg.AssetKey(CHANGED_RECORDS), dg.AssetKey(STALE_RECORDS)
         for one in self.integrations:
             market = self.markets[one.market]
             ids = [dg.TableColumnDep(key, f"{one.object}.Id") for key in (pulled, stale)]
@@ -139,14 +135,14 @@ class Lineage:
             ]
             for name in one.outputs:
                 output = market.outputs[name]
-                model = dg.TableColumnDep(self._key("market", one.market), name)
+                model = dg.TableColumnDep(dg.AssetKey(["market", one.market]), name)
                 words = f"{output.label or name} by market {one.market}"
                 columns.add(_output(one, name), output.kind, words, [*inputs, model])
         return columns
 
     def _pushed(self) -> _Columns:
         columns = _Columns()
-        pulled, scored = self._key(CHANGED_RECORDS), self._key(SCORED)
+        pulled, scored = dg.AssetKey(CHANGED_RECORDS), dg.AssetKey(SCORED)
         for one in self.integrations:
             market = self.markets[one.market]
             record = [dg.TableColumnDep(scored, f"{one.object}.Id")]

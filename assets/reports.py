@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import dagster as dg
 
-from assets.clients import ClientsResource, stopping_for_people
+from assets.clients_resource import ClientsResource
 from assets.step_asset import OWNERS
+from assets.step_runs import stopping_for_people
 from pipeline.steps.asking.explain import WORDS, Explained
 from pipeline.steps.asking.plan import plan
 from pipeline.steps.asking.status import status
@@ -20,14 +21,14 @@ STATUS: Final = "status_report"
 PLAN: Final = "plan_report"
 
 
-def report_assets(prefix: list[str]) -> list[dg.AssetsDefinition]:
+def report_assets() -> list[dg.AssetsDefinition]:
     """Return the two reports."""
-    return [_status_report(prefix), _plan_report(prefix)]
+    return [_status_report(), _plan_report()]
 
 
-def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
+def _status_report() -> dg.AssetsDefinition:
     @dg.asset(
-        key=dg.AssetKey([*prefix, STATUS]),
+        key=dg.AssetKey(STATUS),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"markdown"},
@@ -69,9 +70,9 @@ def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
     return asset
 
 
-def _plan_report(prefix: list[str]) -> dg.AssetsDefinition:
+def _plan_report() -> dg.AssetsDefinition:
     @dg.asset(
-        key=dg.AssetKey([*prefix, PLAN]),
+        key=dg.AssetKey(PLAN),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"markdown"},

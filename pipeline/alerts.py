@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from assets.clients import TICK, ClientsResource
+from assets.clients_resource import TICK, ClientsResource
 from assets.completeness import COMPLETE
 from pipeline.core.errors import InsightsError
 from pipeline.steps.asking.alerts import Alert, remembered_backlog, situations, waiting_total

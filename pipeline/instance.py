@@ -21,7 +21,7 @@ def prepare_dagster_home() -> Path:
 
     Our dagster.yaml is copied only into the folder that is ours.
     """
-    from resources.configurable import home_folder
+    from resources.environment import home_folder
 
     name_the_driver()
     given = os.environ.get("DAGSTER_HOME")

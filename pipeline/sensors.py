@@ -12,7 +12,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from assets.clients import TICK, ClientsResource
+from assets.clients_resource import TICK, ClientsResource
 from assets.completeness import tell_changed
 from assets.figures import standing_figures
 from assets.freshness import is_to_be_reported
@@ -52,13 +52,14 @@ def salesforce_changes_sensor(
     launched: Sequence[UnresolvedAssetJobDefinition],
     *,
     running: bool,
-    prefix: Sequence[str] = (),
+    keys: Mapping[str, dg.AssetKey],
 ) -> dg.SensorDefinition:
-    """Return the sensor. One tick is one API call for all objects; a tick moves no watermark."""
+    """Return the sensor. One tick is one API call for all objects; a tick moves no watermark.
+
+    `keys` are the keys that the assets are mounted at: a tick reports on some of them.
+    """
     settings = configuration.settings
     interval = timedelta(minutes=settings.pull_interval_minutes)
-    key = dg.AssetKey([*prefix, CHANGED_RECORDS])
-    pushed = dg.AssetKey([*prefix, PUSHED])
 
     @dg.sensor(
         name=SENSOR,
@@ -81,7 +82,7 @@ def salesforce_changes_sensor(
             _end_dead_runs(context.instance, opened)
             watched = watch(opened)
             for name in set(opened.configuration.objects) - busy.keys():
-                tell_changed(context.instance, pushed, opened, name)
+                tell_changed(context.instance, keys[PUSHED], opened, name)
         except InsightsError as error:
             return dg.SkipReason(str(error))
         skips = dict(watched.skips)
@@ -100,7 +101,9 @@ def salesforce_changes_sensor(
                 continue
             cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
             requests[ask.object] = _request(ask, attempt, opened.now(), opened.today)
-        quiet = _nothing_new(key, watched.unchanged, cursor, opened, settings.pull_interval_minutes)
+        quiet = _nothing_new(
+            keys[CHANGED_RECORDS], watched.unchanged, cursor, opened, settings.pull_interval_minutes
+        )
         why_not = "; ".join(f"{name}: {why}" for name, why in skips.items())
         return dg.SensorResult(
             run_requests=list(requests.values()),

@@ -26,7 +26,7 @@ def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
     needs one). The app's callback URL is http://localhost:PORT/callback.
     """
     from pipeline.steps.setting_up.login import forget_login, log_in
-    from resources.configurable import login_file
+    from resources.environment import login_file
     from resources.salesforce.connection import login_app
 
     file = login_file()

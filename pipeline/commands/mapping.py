@@ -33,7 +33,7 @@ def suggest(object_name: str, market: str, *, write: bool, as_json: bool) -> Non
     from pipeline.core.org_fit.suggestions import as_yaml
     from pipeline.steps.setting_up.init import write_integration
     from pipeline.steps.setting_up.suggest import suggest_mapping
-    from resources.configurable import config_folder
+    from resources.environment import config_folder
 
     with opened_clients() as clients:
         found = suggest_mapping(clients, object_name, market)

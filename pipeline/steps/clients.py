@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.errors import BudgetExhausted
@@ -19,8 +19,10 @@ from resources.ledger.calls import OrgUsage
 from resources.ledger.ledger import Ledger
 from resources.ledger.state import Lease
 from resources.models import Models
-from resources.salesforce.calls import ApiCall
-from resources.salesforce.client import Salesforce
+
+if TYPE_CHECKING:
+    from resources.salesforce.calls import ApiCall, ApiUsage
+    from resources.salesforce.client import Salesforce
 
 LEASE_LASTS: Final = timedelta(minutes=10)
 """How long an object stays taken after the last progress; every single wait is shorter."""
@@ -198,3 +200,59 @@ class Clients:
         """Remember that the org refused a call for its own daily limit; return when it is asked again."""
         resumes = self.ledger.calls.note_limit_reached(self.now())
         return resumes.astimezone(self.configuration.settings.zone)
+
+
+class OpenOrg(Protocol):
+    """Opens a client of the org, as `resources.environment.open_salesforce` does."""
+
+    def __call__(
+        self,
+        on_call: Callable[[ApiCall], object],
+        on_usage: Callable[[ApiUsage], None],
+        on_sign_in: Callable[[str], None],
+        *,
+        keep_session: bool,
+        on_limit: Callable[[], datetime | None],
+    ) -> Salesforce:
+        """Return the client; its calls, usage and sign-ins are told to the callbacks."""
+        ...
+
+
+def open_clients(
+    configuration: Configuration,
+    ledger: Ledger,
+    lake: Lake,
+    models: Models,
+    *,
+    open_org: OpenOrg,
+    now: Callable[[], datetime],
+    run_id: str,
+    keep_session: bool = False,
+) -> Clients:
+    """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
+
+    The org is opened when it is first asked for. A sensor's tick keeps its session for the next one.
+    """
+
+    def note_usage(usage: ApiUsage) -> None:
+        ledger.calls.note_usage(usage.used, usage.allotted, now())
+
+    def open_counted_org() -> Salesforce:
+        return open_org(
+            clients.count,
+            note_usage,
+            ledger.state.check_org,
+            keep_session=keep_session,
+            on_limit=clients.note_org_limit,
+        )
+
+    clients = Clients(
+        configuration=configuration,
+        open_org=open_counted_org,
+        ledger=ledger,
+        lake=lake,
+        models=models,
+        now=now,
+        run_id=run_id,
+    )
+    return clients

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.clients import WORK_TAG
+from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import ConfigurationError
 from pipeline.definitions import build_definitions

@@ -18,7 +18,7 @@ import pipeline.steps.watch
 import resources.ledger.claims
 import resources.ledger.ledger
 import resources.ledger.state
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from pipeline.core.scoring import due
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
