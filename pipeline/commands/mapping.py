@@ -9,10 +9,8 @@ import click
 from pipeline.commands.clients import (
     opened_clients,
 )
-from pipeline.commands.printing import (
-    JSON_OPTION,
-    print_json,
-)
+from pipeline.commands.options import JSON_OPTION
+from pipeline.commands.terminal import print_json
 
 
 @click.group()
