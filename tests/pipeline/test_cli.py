@@ -36,6 +36,15 @@ START_WITHOUT_WAITING = (
 )
 """Retries as often as ever, without the pauses between."""
 
+HEAVY = ("dagster", "pandas", "pandera", "hypothesis", "simple_salesforce", "rich")
+START_AND_NAME_WHAT_IS_LOADED = (
+    "import atexit, sys; "
+    f"heavy = {HEAVY}; "
+    "loaded = lambda: [name for name in heavy if name in sys.modules]; "
+    "atexit.register(lambda: print('loaded', *loaded(), file=sys.stderr)); " + START
+)
+"""Names on stderr what the process has imported at its end."""
+
 LAG_SECONDS = 3
 """A pull leaves the newest two seconds to the next one."""
 
@@ -205,6 +214,37 @@ def test_refresh_of_one_object_scores_what_was_never_scored(worked: Worked) -> N
 
     assert text.startswith("Lead: 1 read, 1 due, ") or ", 1 due, " in text
     assert "(run " in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "--json"),
+        ("failures", "--json"),
+        ("explain", "00Q000000000001AAA", "--json"),
+        ("pause", "Lead.fit"),
+        ("resume", "Lead.fit"),
+        ("schema", "market"),
+    ],
+)
+def test_what_asks_the_ledger_alone_loads_no_more_than_that(
+    worked: Worked, arguments: tuple[str, ...]
+) -> None:
+    """D15: neither Dagster, nor what scores, nor what speaks with the org."""
+    done = worked.site.insights(*arguments, start=START_AND_NAME_WHAT_IS_LOADED)
+
+    assert done.stderr.splitlines()[-1] == "loaded"
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_what_asks_the_org_loads_neither_dagster_nor_what_scores(
+    worked: Worked, command: str
+) -> None:
+    """D15: the HTTP client, and the libraries that it loads itself."""
+    done = worked.site.insights(command, "--json", start=START_AND_NAME_WHAT_IS_LOADED)
+
+    loaded = set(done.stderr.splitlines()[-1].split()[1:])
+    assert loaded <= {"simple_salesforce", "rich"}
 
 
 # -- commands that cannot --------------------------------------------------------------------------
