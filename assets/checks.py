@@ -20,7 +20,7 @@ from pipeline.core.scoring.drift import PSI_MAX, RECORDS_MIN, Drift, drifts
 from pipeline.core.scoring.outputs import HASH_LENGTH_MAX, ROW_HASH, ROW_ID, TEXT_LENGTH_RULE
 from pipeline.steps.clients import Clients
 from pipeline.steps.preflight import Preflight
-from pipeline.steps.score import THE_ROW, ScoreSummary
+from pipeline.steps.score_summary import THE_ROW, ScoreSummary
 from resources.ledger.counts import RANK, SCORE, name_of, parts_of
 
 OUTPUT_CHECKS: Final = {

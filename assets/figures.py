@@ -21,7 +21,7 @@ from pipeline.steps.clients import SCORED as SCORED_ASSET
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import PullSummary, counts
 from pipeline.steps.push import PushSummary
-from pipeline.steps.score import ScoreSummary, distribution
+from pipeline.steps.score_summary import ScoreSummary, distribution
 from resources.ledger.counts import (
     CLAIMED,
     DUE,
@@ -140,7 +140,7 @@ def standing_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
         "limit_used": use.used,
         "limit_left": use.left,
         "api_calls_used": clients.ledger.calls.total(clients.today),
-        "api_calls_left": clients.calls_remaining(),
+        "api_calls_left": clients.budget.remaining(),
         **({"watermark": dg.MetadataValue.timestamp(state.watermark)} if state else {}),
         "market_versions": {m: clients.configuration.markets[m].version for m in markets},
         **day_figures(clients, day, name),

@@ -16,7 +16,7 @@ from assets.step_runs import partitions_of, run_step, stopping_for_people
 from pipeline.core.configuration.integration import Integration
 from pipeline.steps.asking.dry_run import RECORDS_MAX, Kind, dry_run
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import Preflight, check, check_and_roll_out
 from pipeline.steps.pull import PullSummary, daily_pull, pull
 from resources.ledger.state import Lease
 
@@ -90,7 +90,7 @@ def _pull_asset(
                     key,
                     name,
                     checked,
-                    stopping_for_people(partial(check, opened, [name], record=not config.dry_run)),
+                    stopping_for_people(partial(_preflight, opened, name, config.dry_run)),
                 )
 
             if config.dry_run:
@@ -103,6 +103,13 @@ def _pull_asset(
             yield from materializations(key, done, pull_figures)
 
     return pull_asset
+
+
+def _preflight(clients: Clients, object_name: str, dry_run: bool) -> Preflight:
+    """Check the object; a dry run rolls nothing out."""
+    if dry_run:
+        return check(clients, [object_name])
+    return check_and_roll_out(clients, object_name)
 
 
 def _dry_run(

@@ -14,7 +14,8 @@ from assets.step_asset import step_asset
 from assets.step_runs import run_step
 from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS
-from pipeline.steps.score import ScoreSummary, score
+from pipeline.steps.score import score
+from pipeline.steps.score_summary import ScoreSummary
 
 
 def scored_enriched(

@@ -201,9 +201,14 @@ class Plant:
 
     def turn_on(self) -> None:
         """Do what `insights check` does: hold the configuration against the org and begin."""
-        from pipeline.steps.preflight import check
+        from pipeline.steps.preflight import Preflight, check, roll_out
 
-        found = self.with_clients(check)
+        def check_and_roll_out(clients: Any) -> Preflight:
+            found = check(clients)
+            roll_out(clients, found)
+            return found
+
+        found = self.with_clients(check_and_roll_out)
         assert not found.errors, [str(problem) for problem in found.errors]
         self.wait(seconds=5)
 

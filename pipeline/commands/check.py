@@ -23,7 +23,7 @@ COLUMNS = ("integration", "result", "where", "what", "do")
 def check(as_json: bool) -> None:
     """Hold every integration against the org, and turn on those that are ready."""
     with opened_clients() as clients:
-        found, notices = _preflight(clients)
+        found, notices = _check_and_roll_out(clients)
 
     if as_json:
         print_json(
@@ -42,14 +42,16 @@ def check(as_json: bool) -> None:
         sys.exit(FAILED)
 
 
-def _preflight(clients: Clients) -> tuple[Preflight, list[str]]:
-    """Return what preflight finds, and what else a person should know before switching on."""
+def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
+    """Turn on what is ready; return what preflight found, and what else a person should know."""
     from pipeline.steps.asking.plan import plan
     from pipeline.steps.preflight import check as preflight
+    from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
 
     check_environment(clients.configuration.settings.environment, connected_org(clients.org))
     found = preflight(clients)
+    roll_out(clients, found)
     too_slow = plan(clients).warnings if found.ready else []
     return found, [*clients.configuration.notices(clients.today), *too_slow]
 

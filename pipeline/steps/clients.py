@@ -1,36 +1,32 @@
-"""What every step is given: configuration, clients and the clock."""
+"""What every step is given: the configuration, the clients and the clock of one run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.core.configuration.configuration import Configuration
-from pipeline.core.errors import BudgetExhausted
-from pipeline.core.limit.windows import day_of, start_of_day
+from pipeline.core.configuration.running import running_objects
+from pipeline.core.limit.shares import DayFacts
+from pipeline.core.limit.windows import day_of
 from pipeline.core.org_fit.fields import ObjectDescribe
+from pipeline.steps.budget import Budget
 from resources.lake import Lake
-from resources.ledger.calls import OrgUsage
 from resources.ledger.ledger import Ledger
 from resources.ledger.state import Lease
 from resources.models import Models
 
 if TYPE_CHECKING:
+    from pipeline.steps.preflight import Preflight
     from resources.salesforce.calls import ApiCall, ApiUsage
     from resources.salesforce.client import Salesforce
 
 LEASE_LASTS: Final = timedelta(minutes=10)
 """How long an object stays taken after the last progress; every single wait is shorter."""
-
-PULL_RESERVE_CALLS: Final = 60
-"""Calls kept back for pushes: pulling stops before fewer are left, and no push is begun then (R21)."""
-
-RESERVED: Final = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
 
 CHANGED_RECORDS: Final = "salesforce_changed_records"
 STALE_RECORDS: Final = "stale_records"
@@ -40,7 +36,12 @@ PUSHED: Final = "pushed_results"
 
 @dataclass
 class Clients:
-    """The clients, the configuration and the clock of one run (or one sensor tick, or one command)."""
+    """The clients, the configuration and the clock of one run, one sensor tick, or one command.
+
+    `budget` counts the calls to the org. `checked` holds by object what this run's preflight found:
+    the org is held against the configuration once a run. `opened_as` tells this process from an
+    earlier one of the same run, which may have died long ago.
+    """
 
     configuration: Configuration
     open_org: Callable[[], Salesforce]
@@ -50,15 +51,18 @@ class Clients:
     now: Callable[[], datetime]
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+    checked: dict[str, Preflight] = field(default_factory=dict)
     opened_as: str = field(default_factory=lambda: os.urandom(4).hex())
-    """Tells this process from an earlier one of the same run, which may have died long ago."""
-
-    _is_pulling: bool = False
 
     @cached_property
     def org(self) -> Salesforce:
-        """Return the client of the org; it is opened when first asked for, since some steps ask the org nothing."""
+        """The client of the org, opened when first asked for: some steps ask the org nothing."""
         return self.open_org()
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The API calls of the day."""
+        return Budget(self.configuration.settings, self.ledger, self.now)
 
     def close(self) -> None:
         """Close the connections that were opened."""
@@ -76,130 +80,47 @@ class Clients:
         """Return the current time in the settings' time zone."""
         return self.now().astimezone(self.configuration.settings.zone)
 
-    def describe(self, name: str) -> ObjectDescribe:
-        """Return an object's describe, asked for once a run."""
-        if name not in self.describes:
-            self.describes[name] = self.org.describe(name)
-        return self.describes[name]
-
-    def lease(self, name: str) -> Lease | None:
-        """Take the object for this run, or None while another run works on it."""
-        return self.ledger.state.acquire_lease(name, self.run_id, now=self.now(), lasts=LEASE_LASTS)
-
-    def renew(self, lease: Lease) -> None:
-        """Prolong the lease after progress."""
-        self.ledger.state.renew_lease(lease, now=self.now(), lasts=LEASE_LASTS)
+    def day_facts(self) -> DayFacts:
+        """Return what a claim has to know of the current day."""
+        settings = self.configuration.settings
+        return DayFacts(
+            day=self.today,
+            now=self.now(),
+            local_time=self.local_now.time(),
+            policy=settings.day_policy,
+            awaited=self.awaited_daily_pulls(),
+        )
 
     def awaited_daily_pulls(self) -> frozenset[str]:
         """Return the objects that run and whose daily pull of today is not in yet (R20)."""
         states = self.ledger.state.objects()
         return frozenset(
-            name
-            for name in self.running_objects()
-            if name not in states or states[name].daily_pulled_on != self.today
+            object_name
+            for object_name in self.running_objects()
+            if object_name not in states or states[object_name].daily_pulled_on != self.today
         )
 
     def running_objects(self) -> frozenset[str]:
-        """Return the objects that have an integration which is ready, not paused and not held."""
-        held = {m for m, hold in self.ledger.holds.all().items() if hold.retry_at > self.now()}
-        running = {
-            state.object
-            for state in self.ledger.state.integrations().values()
-            if state.enabled_at
-            and not state.paused_at
-            and not state.not_ready
-            and state.market not in held
-        }
-        return frozenset(running & set(self.configuration.objects))
+        """Return the configured objects that have an integration which runs now (D16)."""
+        known = self.ledger.state.integrations().values()
+        running = running_objects(known, self.ledger.holds.all(), self.now())
+        return running & set(self.configuration.objects)
 
-    def calls_remaining(self) -> int:
-        """Return how many API calls may still be made: of today's budget, and of what the org itself has left (R2)."""
-        own, of_org = self._calls_remaining()
-        return own if of_org is None else min(own, of_org)
+    def describe(self, object_name: str) -> ObjectDescribe:
+        """Return an object's describe, asked for once a run."""
+        if object_name not in self.describes:
+            self.describes[object_name] = self.org.describe(object_name)
+        return self.describes[object_name]
 
-    def _calls_remaining(self) -> tuple[int, int | None]:
-        """Return what is left of today's budget, and our share of what the org has left, where it told lately."""
-        own = max(0, self._calls_limit - self.ledger.calls.total(self.today))
-        usage = self.ledger.calls.org_usage(self.now())
-        return own, None if usage is None else self._share_of(usage)
-
-    @property
-    def _calls_limit(self) -> int:
-        return self.configuration.settings.daily_api_calls_limit
-
-    def _share_of(self, usage: OrgUsage) -> int:
-        return usage.left * self.configuration.settings.org_api_share_percent // 100
-
-    def require_budget(self) -> None:
-        """Raise BudgetExhausted where too little is left for a pull (R21)."""
-        exhausted = self.budget_exhausted()
-        if exhausted is not None:
-            raise exhausted
-
-    def budget_exhausted(self) -> BudgetExhausted | None:
-        """Return why nothing is pulled now and when it resumes; None where enough is left (R21)."""
-        own, of_org = self._calls_remaining()
-        if own <= PULL_RESERVE_CALLS:
-            return self._day_exhausted(own)
-        usage = self.ledger.calls.org_usage(self.now())
-        if usage is not None and of_org is not None and of_org <= PULL_RESERVE_CALLS:
-            return self._org_exhausted(usage)
-        return None
-
-    def _day_exhausted(self, own: int) -> BudgetExhausted:
-        settings = self.configuration.settings
-        resumes = start_of_day(self.today + timedelta(days=1), settings.zone)
-        return BudgetExhausted(
-            f"The daily API calls limit is nearly used up: {own} of {settings.daily_api_calls_limit} left, and "
-            f"{RESERVED}. Pulling resumes at {self._told(resumes)}; a higher daily_api_calls_limit in settings.yaml "
-            "would let it go on now.",
-            resumes_at=resumes,
+    def lease(self, object_name: str) -> Lease | None:
+        """Take the object for this run, or None while another run works on it."""
+        return self.ledger.state.acquire_lease(
+            object_name, self.run_id, now=self.now(), lasts=LEASE_LASTS
         )
 
-    def _org_exhausted(self, usage: OrgUsage) -> BudgetExhausted:
-        settings = self.configuration.settings
-        return BudgetExhausted(
-            f"The org has nearly used up its own API requests of the last 24 hours: {self._share_of(usage)} are left "
-            f"for us (org_api_share_percent: {settings.org_api_share_percent}), and {RESERVED}. It is asked again at "
-            f"{self._told(usage.holds_until)}.",
-            resumes_at=usage.holds_until,
-        )
-
-    def _told(self, moment: datetime) -> str:
-        return f"{moment.astimezone(self.configuration.settings.zone):%Y-%m-%d %H:%M %Z}"
-
-    @property
-    def org_refuses(self) -> bool:
-        """Say whether the org lately refused a call for its own daily limit, or told that nothing is left."""
-        return self.ledger.calls.org_remaining(self.now()) == 0
-
-    @contextmanager
-    def pulling(self) -> Iterator[None]:
-        """Let no call leave meanwhile that pushes may need: what is not pulled now can be pulled later (R21).
-
-        Raises BudgetExhausted at once, or in the middle of paging.
-        """
-        self.require_budget()
-        self._is_pulling = True
-        try:
-            yield
-        finally:
-            self._is_pulling = False
-
-    def count(self, call: ApiCall) -> None:
-        """Count a call before it leaves. Raises BudgetExhausted where it must not leave (see `pulling`)."""
-        if not self._is_pulling:
-            self.ledger.calls.count(self.today, call.kind)
-            return
-        self.require_budget()
-        most = self._calls_limit - PULL_RESERVE_CALLS
-        if not self.ledger.calls.count(self.today, call.kind, most=most):
-            raise self._day_exhausted(PULL_RESERVE_CALLS)  # another process was first
-
-    def note_org_limit(self) -> datetime:
-        """Remember that the org refused a call for its own daily limit; return when it is asked again."""
-        resumes = self.ledger.calls.note_limit_reached(self.now())
-        return resumes.astimezone(self.configuration.settings.zone)
+    def renew(self, lease: Lease) -> None:
+        """Prolong the lease after progress."""
+        self.ledger.state.renew_lease(lease, now=self.now(), lasts=LEASE_LASTS)
 
 
 class OpenOrg(Protocol):
@@ -239,11 +160,11 @@ def open_clients(
 
     def open_counted_org() -> Salesforce:
         return open_org(
-            clients.count,
+            clients.budget.count,
             note_usage,
             ledger.state.check_org,
             keep_session=keep_session,
-            on_limit=clients.note_org_limit,
+            on_limit=clients.budget.note_org_limit,
         )
 
     clients = Clients(

@@ -1,31 +1,47 @@
-"""Holds the configuration against the org, and turns on what is ready (R1, R9 to R12)."""
+"""Checks the configuration against the org, rolls out what is ready, says how an object is scored.
+
+Three steps that were one: `check` reads, `roll_out` writes, `scope_of` reads (R1, R9 to R12).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from pipeline.core.configuration.integration import PARENT_PREFIX, Integration
+from pipeline.core.configuration.running import (
+    IntegrationKey,
+    IntegrationState,
+    Running,
+    RunState,
+    as_checked,
+    running,
+)
 from pipeline.core.errors import ConfigurationError, NotReady
 from pipeline.core.org_fit.preflight import Problem, org_problems
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
 from pipeline.steps.setting_up.org import check_environment, connected_org
-from resources.ledger.holds import Hold
-from resources.ledger.state import IntegrationState
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: the integrations that may run, and every problem by integration."""
+    """What was found: every problem, by integration."""
 
-    ready: tuple[Integration, ...]
     found: tuple[tuple[Integration, tuple[Problem, ...]], ...]
+
+    @property
+    def ready(self) -> tuple[Integration, ...]:
+        """Return the integrations that may run."""
+        return tuple(i for i, _ in self.found if self.why_not_ready(i) is None)
 
     def of(self, integration: Integration) -> tuple[Problem, ...]:
         """Return the problems of one integration, errors first, field types foremost."""
         return next((problems for i, problems in self.found if i.name == integration.name), ())
+
+    def why_not_ready(self, integration: Integration) -> str | None:
+        """Return what keeps the integration from running, a line a problem; None where nothing does."""
+        return "\n".join(str(p) for p in self.of(integration) if p.severity == "error") or None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -34,40 +50,27 @@ class Preflight:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """Return the problems that hold an integration back."""
+        """Return the problems that keep an integration from running."""
         return tuple(p for p in self.problems if p.severity == "error")
 
 
-def check(
-    clients: Clients, names: Sequence[str] | None = None, *, record: bool = True
-) -> Preflight:
-    """Check all integrations of the objects `names` (default: all), and record which run.
+def check(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:
+    """Check all integrations of the objects (default: all) against the org; nothing is written.
 
-    One describe an object, whatever the number of fields. An integration that is not ready does not stop
-    the others. Without `record` nothing is written: no new mapping is rolled out, no object turned on.
+    One describe an object, whatever the number of fields. An integration that is not ready does not
+    stop the others.
     """
     settings = clients.configuration.settings
     clients.models.warm()
     if clients.ledger.state.org_id() is None:
         check_environment(settings.environment, connected_org(clients.org))
-    if record:
-        clients.ledger.state.connect_org(
-            clients.org.org_id, settings.environment, clients.now(), clients.org.instance_url
-        )
+
     wanted = [
         i
         for i in clients.configuration.integrations
-        if i.enabled and (names is None or i.object in names)
+        if i.enabled and (object_names is None or i.object in object_names)
     ]
-    found = tuple((integration, _problems(clients, integration)) for integration in wanted)
-    reasons: dict[tuple[str, str], str | None] = {}
-    for integration, problems in found:
-        errors = [str(p) for p in problems if p.severity == "error"]
-        reasons[integration.object, integration.market] = "\n".join(errors) or None
-    if record:
-        _record(clients, reasons, names)
-    ready = tuple(i for i, _ in found if reasons[i.object, i.market] is None)
-    return Preflight(ready, found)
+    return Preflight(tuple((i, _problems(clients, i)) for i in wanted))
 
 
 def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]:
@@ -75,6 +78,7 @@ def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]
     market = clients.configuration.markets[integration.market]
     needed = {integration.object, *_parents(integration)}
     problems = org_problems(integration, market, {name: clients.describe(name) for name in needed})
+
     try:
         clients.models.get(market)
     except ConfigurationError as error:
@@ -82,6 +86,7 @@ def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]
         problems += [
             Problem("error", integration.name, problem, remedy) for problem in error.problems
         ]
+
     return tuple(sorted(problems, key=lambda problem: problem.order))
 
 
@@ -90,141 +95,154 @@ def _parents(integration: Integration) -> set[str]:
     return {"Account" for path in paths if path.startswith(PARENT_PREFIX)}
 
 
-def _record(
-    clients: Clients, reasons: dict[tuple[str, str], str | None], names: Sequence[str] | None
-) -> None:
-    """Write down fingerprints and readiness; objects that were not looked at keep theirs."""
-    configuration = clients.configuration
-    wanted: dict[tuple[str, str], tuple[str, str | None]] = {
-        (i.object, i.market): (
-            i.fingerprint(configuration.markets[i.market]),
-            reasons[i.object, i.market],
-        )
-        for i in configuration.integrations
-        if (i.object, i.market) in reasons
+def roll_out(clients: Clients, preflight: Preflight) -> None:
+    """Record what was checked: which integrations run from now on, and the org that they run on.
+
+    A new or changed one counts as turned on now (R17). Integrations that were not checked keep their
+    readiness. An object that runs for the first time begins its pulls now (R16).
+    """
+    state, now = clients.ledger.state, clients.now()
+    state.connect_org(
+        clients.org.org_id,
+        clients.configuration.settings.environment,
+        now,
+        clients.org.instance_url,
+    )
+
+    checked = {integration.key for integration, _ in preflight.found}
+    wanted = {
+        integration.key: (_fingerprint(clients, integration), preflight.why_not_ready(integration))
+        for integration, _ in preflight.found
     }
-    if names is not None:
-        known = clients.ledger.state.integrations()
-        wanted |= {
-            (i.object, i.market): (
-                known[i.object, i.market].fingerprint,
-                known[i.object, i.market].not_ready,
-            )
-            for name in configuration.objects
-            if name not in names
-            for i in configuration.integrations
-            if i.enabled and i.object == name and (i.object, i.market) in known
-        }
-    outputs: dict[tuple[str, str], Sequence[str]] = {
-        (i.object, i.market): tuple(i.outputs.values())
-        for i in configuration.integrations
-        if i.enabled
+    known = state.integrations()
+    wanted |= {
+        i.key: (known[i.key].fingerprint, known[i.key].not_ready)
+        for i in clients.configuration.integrations
+        if i.enabled and i.key in known and i.key not in checked
     }
-    clients.ledger.state.record_integrations(wanted, clients.now(), outputs)
-    on = {name for (name, _), reason in reasons.items() if reason is None}
-    missing = sorted(on - set(clients.ledger.state.objects()))
+    outputs: dict[IntegrationKey, Sequence[str]] = {
+        i.key: tuple(i.outputs.values()) for i in clients.configuration.integrations if i.enabled
+    }
+    state.record_integrations(wanted, now, outputs)
+
+    begun = state.objects()
+    missing = sorted({i.object for i in preflight.ready} - set(begun))
     if missing:
-        clients.ledger.state.turn_on(missing, clients.org.org_now())
+        state.turn_on(missing, clients.org.org_now())
 
 
-def scope_of(clients: Clients, name: str, *, record: bool = True) -> ScoringScope:
+def check_and_roll_out(clients: Clients, object_name: str) -> Preflight:
+    """Check the object and roll out what is ready, once a run; return what was found."""
+    if object_name not in clients.checked:
+        found = check(clients, [object_name])
+        roll_out(clients, found)
+        clients.checked[object_name] = found
+    return clients.checked[object_name]
+
+
+def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> ScoringScope:
     """Return how the object is scored now; raise NotReady where no integration of it may run.
 
-    A market that failed as a whole rests until its trial is due (R23). Without `record`, what is new or changed
-    is taken as turned on now, and nothing is written.
+    Before a rollout it is the scope that the rollout would make. A market that failed as a whole
+    rests until its trial is due (R23).
     """
-    preflight = check(clients, [name], record=record)
-    states = clients.ledger.state.integrations()
+    integrations = clients.configuration.of_object(object_name)
+    known = clients.ledger.state.integrations()
+    states = {i.key: _as_checked(clients, i, known.get(i.key), preflight) for i in integrations}
     holds = clients.ledger.holds.all()
+    answers = {
+        i.key: running(states[i.key], holds.get(i.market), clients.now()) for i in integrations
+    }
 
-    def is_paused(integration: Integration) -> bool:
-        state = states.get((integration.object, integration.market))
-        return state is not None and state.paused_at is not None
+    active = tuple(i for i in integrations if answers[i.key].runs)
+    retired = _retired(clients, object_name, known)
+    if not active and not retired:
+        raise NotReady(_why_none_runs(object_name, integrations, answers))
 
-    def runs(integration: Integration) -> bool:
-        hold = holds.get(integration.market)
-        held = hold is not None and hold.retry_at > clients.now()
-        return integration in preflight.ready and not is_paused(integration) and not held
-
-    switched_on = clients.configuration.of_object(name)
-    running = tuple(i for i in switched_on if runs(i))
-    left = _left(clients, name, states)
-    if not running and not left:
-        raise NotReady(_why_none_runs(name, preflight, switched_on, holds))
-    resting = tuple(i for i in switched_on if i not in running)
-    known = clients.ledger.state.objects().get(name)
+    begun = clients.ledger.state.objects().get(object_name)
     return ScoringScope(
-        object=name,
-        integrations=running,
-        resting=resting,
-        held=tuple(
-            i for i in resting if i in preflight.ready and i.market in holds and not is_paused(i)
-        ),
-        markets={i.market: clients.configuration.markets[i.market] for i in running},
-        describes={**clients.describes, name: clients.describe(name)},
-        turned_on_at=known.turned_on_at if known else clients.org.org_now(),
-        enabled_at={i.market: _enabled_at(clients, i, states) for i in running},
-        left=left,
-        left_fields=_left_fields(clients, running, states),
+        object=object_name,
+        integrations=active,
+        resting=tuple(i for i in integrations if i not in active),
+        held=tuple(i for i in integrations if answers[i.key].state is RunState.HELD),
+        markets={i.market: clients.configuration.markets[i.market] for i in active},
+        describes={**clients.describes, object_name: clients.describe(object_name)},
+        turned_on_at=begun.turned_on_at if begun else clients.org.org_now(),
+        enabled_at={i.market: states[i.key].enabled_at or clients.now() for i in active},
+        retired=retired,
+        dropped_fields=_dropped_fields(clients, active, known),
     )
 
 
-def _enabled_at(
+def _as_checked(
     clients: Clients,
     integration: Integration,
-    states: Mapping[tuple[str, str], IntegrationState],
-) -> datetime:
-    """Return when the integration as it is written was turned on: now, where the ledger does not know it yet."""
-    state = states.get((integration.object, integration.market))
-    fingerprint = integration.fingerprint(clients.configuration.markets[integration.market])
-    if state is None or state.enabled_at is None or state.fingerprint != fingerprint:
-        return clients.now()
-    return state.enabled_at
+    known: IntegrationState | None,
+    preflight: Preflight,
+) -> IntegrationState:
+    return as_checked(
+        known,
+        object_name=integration.object,
+        market=integration.market,
+        fingerprint=_fingerprint(clients, integration),
+        not_ready=preflight.why_not_ready(integration),
+        now=clients.now(),
+    )
 
 
-def _left(
-    clients: Clients, name: str, states: Mapping[tuple[str, str], IntegrationState]
+def _fingerprint(clients: Clients, integration: Integration) -> str:
+    return integration.fingerprint(clients.configuration.markets[integration.market])
+
+
+def _retired(
+    clients: Clients, object_name: str, known: Mapping[IntegrationKey, IntegrationState]
 ) -> tuple[Integration, ...]:
-    """Return the integrations that ran once, are switched off, and whose values are to be cleared (R19)."""
-    once = [
-        i for i in clients.configuration.retired_of_object(name) if (i.object, i.market) in states
-    ]
-    return tuple(i for i in once if all(_writable(clients, name, f) for f in i.outputs.values()))
+    """Return the integrations that ran once, are switched off, and clear their values (R19)."""
+    once = [i for i in clients.configuration.retired_of_object(object_name) if i.key in known]
+    return tuple(
+        i for i in once if all(_is_writable(clients, object_name, f) for f in i.outputs.values())
+    )
 
 
-def _left_fields(
+def _dropped_fields(
     clients: Clients,
-    running: Sequence[Integration],
-    states: Mapping[tuple[str, str], IntegrationState],
+    active: Sequence[Integration],
+    known: Mapping[IntegrationKey, IntegrationState],
 ) -> dict[str, tuple[str, ...]]:
     """Return by market the fields that its mapping has lost and that are to be cleared (R19)."""
     found: dict[str, tuple[str, ...]] = {}
-    for integration in running:
-        state = states.get((integration.object, integration.market))
-        fields = (state.left_fields if state else None) or ""
-        names = tuple(
-            f for f in fields.split(",") if f and _writable(clients, integration.object, f)
-        )
+    for integration in active:
+        state = known.get(integration.key)
+        fields = state.dropped_fields if state else ()
+        names = tuple(f for f in fields if _is_writable(clients, integration.object, f))
         if names and integration.old_values == "clear":
             found[integration.market] = names
     return found
 
 
-def _writable(clients: Clients, name: str, field: str) -> bool:
-    described = clients.describe(name).fields.get(field)
+def _is_writable(clients: Clients, object_name: str, field: str) -> bool:
+    described = clients.describe(object_name).fields.get(field)
     return described is not None and described.updateable
 
 
 def _why_none_runs(
-    name: str,
-    preflight: Preflight,
-    switched_on: Sequence[Integration],
-    holds: Mapping[str, Hold],
+    object_name: str,
+    integrations: Sequence[Integration],
+    answers: Mapping[IntegrationKey, Running],
 ) -> str:
-    held = [holds[i.market] for i in switched_on if i.market in holds]
-    lines = [str(problem) for problem in preflight.errors]
-    lines += [
-        f"market {hold.market} failed as a whole ({hold.reason}); tried again at {hold.retry_at:%Y-%m-%d %H:%M} UTC."
-        for hold in held
-    ]
-    return "\n".join([f"{name}: no integration can run.", *lines])
+    lines = [_why_not(i, answers[i.key]) for i in integrations]
+    return "\n".join([f"{object_name}: no integration can run.", *filter(None, lines)])
+
+
+def _why_not(integration: Integration, answer: Running) -> str:
+    """Return why the integration does not run, as the message of a run says it."""
+    if answer.state is RunState.NOT_READY:
+        return answer.why
+
+    if answer.state is RunState.HELD and answer.next_look is not None:
+        return (
+            f"market {integration.market} failed as a whole ({answer.why}); tried again at "
+            f"{answer.next_look:%Y-%m-%d %H:%M} UTC."
+        )
+
+    return f"{integration.name} is paused." if answer.state is RunState.PAUSED else ""

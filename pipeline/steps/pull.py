@@ -36,7 +36,7 @@ from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import scope_of
+from pipeline.steps.preflight import check_and_roll_out, scope_of
 from resources.ledger.state import Lease
 from resources.ledger.waiting import ScoringRequests
 from resources.salesforce.query import parse_datetime
@@ -76,12 +76,13 @@ class PullSummary:
         return sum(self.due.values())
 
 
-def pulled_work_file(clients: Clients, name: str) -> str:
+def pulled_work_file(clients: Clients, object_name: str) -> str:
     """Return the name of the working file that keeps this process's pulled rows until they are scored.
 
-    A run that is started again reads its records afresh: what its dead process read may be hours old (R25, R28).
+    A run that is started again reads its records afresh: what its dead process read may be hours
+    old (R25, R28).
     """
-    return f"pulled-{name.lower()}-{clients.run_id}-{clients.opened_as}"
+    return f"pulled-{object_name.lower()}-{clients.run_id}-{clients.opened_as}"
 
 
 def pull(clients: Clients, lease: Lease) -> PullSummary:
@@ -89,29 +90,32 @@ def pull(clients: Clients, lease: Lease) -> PullSummary:
 
     Raises BudgetExhausted, NotReady, and the client's errors; the watermark then stands where it stood.
     """
-    with clients.pulling():
+    with clients.budget.pulling():
         return _pull(clients, lease)
 
 
 def _pull(clients: Clients, lease: Lease) -> PullSummary:
-    scope = scope_of(clients, lease.object)
+    scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
     state = clients.ledger.state.objects()[lease.object]
     window = pull_window(
         watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
+
     tables, seen_now = read_changed(clients, scope, window, lease)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
         clients.lake.work_parts(pulled_work_file(clients, lease.object)) as kept,
     ):
         for table in tables:
+            # More than a day's limit cannot be scored by this run: those are read again by id.
             is_kept = summary.due_total < clients.configuration.settings.daily_record_limit
             due, decided = _decide(clients, lease, scope, table, summary)
             if due.num_rows:
                 listed.add(decided)
                 if is_kept:
                     kept.add(due)
+
     clients.ledger.record_pull(
         lease,
         watermark=window.end,
@@ -122,15 +126,17 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
         day=clients.today,
         counts={"read": summary.read, "not_due": summary.not_due, "due": summary.due_total},
     )
+
     return summary
 
 
 def read_changed(
     clients: Clients, scope: ScoringScope, window: Window, lease: Lease | None = None
 ) -> tuple[Iterator[pa.Table], Seen]:
-    """Return the rows of the window, and what the sensor's next question should find: one call asks both sizes.
+    """Return the rows of the window, and what the sensor's next question should find.
 
-    Where an integration opted in, a contact is also read when its account changed (R18).
+    One call asks both sizes. Where an integration opted in, a contact is also read when its account
+    changed (R18).
     """
     stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * scope.account_changes
     inside = AnyOf(
@@ -139,31 +145,35 @@ def read_changed(
             for stamp in stamps
         ]
     )
-    where = AllOf([inside, *(Compare(name, "=", value) for name, value in scope.filters.items())])
+    where = AllOf([inside, *scope.scorable])
+
     next_start = max(window.end - OVERLAP, scope.turned_on_at)
     questions = probes(scope.object, scope.account_changes, next_start, window.end)
     size = select(["COUNT(Id) n"], scope.object, where)
     answers = clients.org.ask({"size": size, **questions})
+
     soql = select(scope.columns, scope.object, where)
     rows = _read(clients, soql, scope.schema, int(answers["size"][0]["n"]), lease)
     return rows, seen(scope.object, answers)
 
 
 def probes(
-    name: str, account_changes: bool, start: datetime, end: datetime | None = None
+    object_name: str, account_changes: bool, start: datetime, end: datetime | None = None
 ) -> dict[str, str]:
-    """Return the questions what changed from `start` on: counts and newest stamps, by the name of each question."""
+    """Return the questions that ask what changed from `start` on: counts and newest stamps, by name."""
     bounds = [Compare("SystemModstamp", ">=", start)]
     if end is not None:
         bounds.append(Compare("SystemModstamp", "<", end))
-    asked = [name, "Account"] if account_changes else [name]
+
+    asked = [object_name, "Account"] if account_changes else [object_name]
     figures = ["COUNT(Id) n", "MAX(SystemModstamp) newest"]
-    return {f"{name} by {of}": select(figures, of, AllOf(bounds)) for of in asked}
+    return {f"{object_name} by {of}": select(figures, of, AllOf(bounds)) for of in asked}
 
 
-def seen(name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
+def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
     """Read the answers to an object's `probes`: one count and one stamp of all of them."""
-    own = [rows[0] for question, rows in answers.items() if question.startswith(f"{name} by ")]
+    prefix = f"{object_name} by "
+    own = [rows[0] for question, rows in answers.items() if question.startswith(prefix)]
     newest = [stamp for row in own if (stamp := parse_datetime(row["newest"]))]
     return sum(int(row["n"]) for row in own), max(newest, default=None)
 
@@ -198,21 +208,24 @@ def _decide(
     clients: Clients, lease: Lease, scope: ScoringScope, table: pa.Table, summary: PullSummary
 ) -> tuple[pa.Table, pa.Table]:
     """Decide which rows are due, put them on the list; return them whole, and as they are recorded."""
-    statuses = row_statuses(scope, table)
-    reasons = due_after_pull(scope, table, statuses)
+    status = row_statuses(scope, table)
+    reasons = due_after_pull(scope, table, status)
     mask = pc.is_valid(reasons)
     due = table.filter(mask)
     due_reasons = pc.drop_null(reasons)
-    hashes = pa.chunked_array([new_hashes(scope, statuses)]).filter(mask)
+    hashes = pa.chunked_array([new_hashes(scope, status)]).filter(mask)
+
     summary.read += table.num_rows
     summary.not_due += table.num_rows - due.num_rows
-    summary.conflicts += int(pc.sum(statuses.conflicts).as_py() or 0)
+    summary.conflicts += int(pc.sum(status.conflicts).as_py() or 0)
     newest = pc.max(table.column("SystemModstamp")).as_py()
     summary.newest_change = max(filter(None, (summary.newest_change, newest)), default=None)
+
     requests = _requests(clients, lease.object, due, due_reasons, hashes, summary)
     summary.due.update(requests.reasons)
     clients.ledger.add_requests(lease, requests, clients.now())
     clients.renew(lease)
+
     recorded = pa.table(
         {
             "id": due.column("Id"),
@@ -225,17 +238,20 @@ def _decide(
 
 def _requests(
     clients: Clients,
-    name: str,
+    object_name: str,
     due: pa.Table,
     reasons: pa.ChunkedArray,
     hashes: pa.ChunkedArray,
     summary: PullSummary,
 ) -> ScoringRequests:
-    """Return the wishes; a record that was scored often in a row waits longer each time (R15)."""
+    """Return the requests; a record that is scored again and again waits longer each time (R15)."""
     now = clients.now()
     ids = due.column("Id").to_pylist()
     with clients.ledger.database.read() as connection:
-        scored = clients.ledger.waiting.scored_since(connection, name, ids, now - SCORINGS_KEPT_FOR)
+        scored = clients.ledger.waiting.scored_since(
+            connection, object_name, ids, now - SCORINGS_KEPT_FOR
+        )
+
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
         lately = scored.get(record_id)
@@ -244,12 +260,13 @@ def _requests(
             summary.slowed_down += 1
             if len(summary.slowed_examples) < EXAMPLES_MAX:
                 summary.slowed_examples.append(record_id)
+
     stamps = _values(due.column("SystemModstamp"))
     return ScoringRequests(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Return a column's values, each different one made once: many records share a reason, or a second."""
+    """Return a column's values, each different one made once: many records share one."""
     encoded = column.combine_chunks().dictionary_encode()
     different = encoded.dictionary.to_pylist()
     return [None if at is None else different[at] for at in encoded.indices.to_pylist()]
@@ -258,20 +275,21 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
     """List the candidates never scored, then those scored too long ago, oldest first (R17).
 
-    Lists up to a horizon of days beyond what waits already, so that an org of millions does not fill the
-    ledger, and rows that always fail do not head the query for ever (D6).
+    Lists up to a horizon of days beyond what waits already, so that an org of millions does not
+    fill the ledger, and rows that always fail do not head the query for ever (D6).
     """
-    with clients.pulling():
+    with clients.budget.pulling():
         return _daily_pull(clients, lease)
 
 
 def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
-    scope = scope_of(clients, lease.object)
+    scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
     summary = PullSummary(object=lease.object)
+    now = clients.now()
     ids: list[str] = []
     reasons: list[str] = []
     scored_at: list[datetime | None] = []
-    now = clients.now()
+
     with clients.lake.parts(STALE_RECORDS, clients.today, lease.object, clients.run_id) as listed:
         for table in stale_rows(clients, scope, lease):
             listed.add(table)
@@ -279,10 +297,12 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
             reasons += _values(table.column("reason"))
             scored_at += _values(table.column("scored_at"))
             clients.renew(lease)
+
     nothing = [None] * len(ids)
     requests = ScoringRequests(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
     summary.read = len(requests)
     summary.due.update(reasons)
+
     settings = clients.configuration.settings
     day = newest_daily_pull(now, settings.daily_pull_time, settings.zone)
     clients.ledger.record_daily_pull(lease, requests, day=day, now=now, today=clients.today)
@@ -292,13 +312,14 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 def stale_rows(
     clients: Clients, scope: ScoringScope, lease: Lease | None = None
 ) -> Iterator[pa.Table]:
-    """Read the records of a daily pull: `id`, `reason` and `scored_at`, never scored first, then oldest first."""
+    """Read the records of a daily pull: `id`, `reason`, `scored_at`; never scored first, then oldest."""
     settings = clients.configuration.settings
     waiting = clients.ledger.waiting.ids_waiting(scope.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
-    yield from _left_rows(clients, scope, most, lease)
+    yield from _rows_to_clear(clients, scope, most, lease)
     if not scope.integrations:
         return
+
     where = stale_condition(scope, clients.now(), settings.refresh_period_days)
     soql = select(TRACKED.names, scope.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
     size = min(most, clients.org.count(select(["COUNT()"], scope.object, where)))
@@ -309,14 +330,13 @@ def stale_rows(
         yield pa.table({"id": table.column("Id"), "reason": reasons, "scored_at": scored_at})
 
 
-def _left_rows(
+def _rows_to_clear(
     clients: Clients, scope: ScoringScope, most: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
     """Read the records that carry values of an integration that was switched off, to be cleared (R19)."""
-    for integration in scope.left:
+    for integration in scope.retired:
         marked = Contains(HASH_FIELD, f".{integration.tag}")
-        others = [Compare(name, "=", value) for name, value in scope.filters.items()]
-        where = AllOf([marked, *others])
+        where = AllOf([marked, *scope.scorable])
         soql = select(TRACKED.names, scope.object, where, order_by=("Id",), limit=most)
         size = min(most, clients.org.count(select(["COUNT()"], scope.object, where)))
         for table in _read(clients, soql, TRACKED, size, lease):
@@ -334,6 +354,7 @@ def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int
     """Return the condition that the records of a daily pull meet: candidates never scored or too old."""
     before = stale_before(now, refresh_period_days)
     per_market: list[Condition] = []
+
     for integration in scope.integrations:
         age = AnyOf(
             [
@@ -346,21 +367,22 @@ def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int
             ]
         )
         per_market.append(AllOf([*_candidate_conditions(scope, integration), age]))
-    others = [Compare(name, "=", value) for name, value in scope.filters.items()]
-    return AllOf([*others, AnyOf(per_market)])
+
+    return AllOf([*scope.scorable, AnyOf(per_market)])
 
 
-def _next_second(moment: datetime) -> datetime:
-    """Return the whole second that follows, unless `moment` is one.
+def _next_second(at: datetime) -> datetime:
+    """Return the whole second that follows, unless `at` is one.
 
-    Stamps are whole seconds and rounded down: one of the second in which a market was rolled out may be older.
+    Stamps are whole seconds and rounded down: one of the second in which a market was rolled out
+    may be older.
     """
-    whole = moment.replace(microsecond=0)
-    return whole if whole == moment else whole + timedelta(seconds=1)
+    whole = at.replace(microsecond=0)
+    return whole if whole == at else whole + timedelta(seconds=1)
 
 
 def _candidate_conditions(scope: ScoringScope, integration: Integration) -> list[Condition]:
-    """Return what makes a record a candidate of the integration, and of no other that writes its fields (R6)."""
+    """Return what makes a record a candidate of this integration and of no conflicting one (R6)."""
     conditions: list[Condition] = []
     if integration.candidate_field:
         conditions.append(Compare(integration.candidate_field, "=", True))

@@ -294,7 +294,7 @@ class _SegmentPush:
         """Push what has no result yet, in a first job and small ones; False where a job is still at work."""
         if self._rest().num_rows == 0:
             return True
-        if self.clients.calls_remaining() < PUSH_CALLS:
+        if self.clients.budget.remaining() < PUSH_CALLS:
             return False  # not begun: the next day dissolves or pushes it (R21)
         if self.is_unsure:
             self._take_written(self._rest().column("Id").to_pylist())

@@ -10,7 +10,7 @@ from pipeline.core.errors import ConfigurationError, NotReady
 from pipeline.core.limit.pace import last_day
 from pipeline.core.soql import select
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import scope_of
+from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import stale_condition
 
 
@@ -64,7 +64,7 @@ def rescore(
 def _to_be_scored(clients: Clients, name: str) -> int:
     """Count the object's records that daily pulls will list; 0 while none of its integrations runs."""
     try:
-        scope = scope_of(clients, name)
+        scope = scope_of(clients, name, check(clients, [name]))
     except NotReady:
         return 0
     settings = clients.configuration.settings

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from pipeline.core.configuration.configuration import Settings
+from pipeline.core.configuration.running import RunState, running
 from pipeline.core.limit.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
@@ -71,7 +72,7 @@ def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask 
     """
     now = clients.now()
     if state is None:
-        exhausted = clients.budget_exhausted()
+        exhausted = clients.budget.exhausted()
         return str(exhausted) if exhausted else Ask(name, "pull", "the object is new here", "first")
     holder = clients.ledger.state.lease_holder(name, now)
     if holder:
@@ -81,7 +82,7 @@ def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask 
         return resting
     if (
         daily_pull_missed(clients.configuration.settings, state, now)
-        and not clients.budget_exhausted()
+        and not clients.budget.exhausted()
     ):
         return Ask(
             name,
@@ -92,25 +93,30 @@ def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask 
     return None
 
 
-def _why_none_runs(clients: Clients, name: str) -> str | None:
-    """Say why no integration of the object runs now; None where one does."""
-    states = clients.ledger.state.integrations()
+def _why_none_runs(clients: Clients, object_name: str) -> str | None:
+    """Say why no integration of the object runs now; None where one does, or old values are to go."""
+    known = clients.ledger.state.integrations()
     holds = clients.ledger.holds.all()
-    held, resting = [], []
-    for integration in clients.configuration.of_object(name):
-        state = states.get((integration.object, integration.market))
-        if state is None or state.paused_at or state.not_ready or state.enabled_at is None:
-            is_paused = state is not None and state.paused_at is not None
-            resting.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
-            continue
-        hold = holds.get(integration.market)
-        if hold is None or hold.retry_at <= clients.now():
-            return None
-        held.append(f"market {hold.market} is held ({hold.reason}) until {hold.retry_at:%H:%M} UTC")
-    if clients.configuration.retired_of_object(name):
+    integrations = clients.configuration.of_object(object_name)
+    answers = [running(known.get(i.key), holds.get(i.market), clients.now()) for i in integrations]
+    if any(answer.runs for answer in answers):
         return None
+
+    if clients.configuration.retired_of_object(object_name):
+        return None
+
+    held, others = [], []
+    for integration, answer in zip(integrations, answers, strict=True):
+        if answer.state is RunState.HELD and answer.next_look:
+            held.append(
+                f"market {integration.market} is held ({answer.why}) "
+                f"until {answer.next_look:%H:%M} UTC"
+            )
+        else:
+            is_paused = answer.state is RunState.PAUSED
+            others.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
     advice = "see the checks of salesforce_changed_records, or `insights check`"
-    return "; ".join([*held, *resting, *([advice] if resting else [])])
+    return "; ".join([*held, *others, *([advice] if others else [])])
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
@@ -127,7 +133,7 @@ def _ask_org(
     clients: Clients, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
 ) -> list[str]:
     """Ask what is new, add what is to be done, and return the objects that the org told of."""
-    exhausted = clients.budget_exhausted()
+    exhausted = clients.budget.exhausted()
     asked = exhausted is None
     queries: dict[str, str] = {}
     for state in questions.values():
@@ -181,10 +187,10 @@ def _waiting_asks(clients: Clients, name: str) -> Iterator[Ask]:
 
     A push that has begun is finished whatever is left of the budget (R21), but not while the org itself refuses.
     """
-    exhausted = clients.budget_exhausted()
+    exhausted = clients.budget.exhausted()
     unfinished = clients.ledger.claims.unfinished(name)
     begun = any(clients.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
-    if unfinished and (not exhausted or (begun and not clients.org_refuses)):
+    if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
         segment_id = unfinished[0].segment_id
         yield Ask(name, "score_and_push", "a segment is unfinished", segment_id, "unfinished")
     if not exhausted:
@@ -193,16 +199,7 @@ def _waiting_asks(clients: Clients, name: str) -> Iterator[Ask]:
 
 def _claimable(clients: Clients, name: str) -> Iterator[Ask]:
     """Yield the run that scores what waits, where the day's limit allows any of it."""
-    awaited = clients.awaited_daily_pulls()
-    allowed = clients.ledger.claims.allowed(
-        name,
-        clients.today,
-        clients.local_now,
-        clients.configuration.settings.day_policy,
-        daily_pulls_done=not awaited,
-        awaited=awaited,
-        now=clients.now(),
-    )
+    allowed = clients.ledger.claims.allowed(name, clients.day_facts())
     if allowed.total == 0:
         return
     used = clients.ledger.claims.day_use(

@@ -11,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.configuration.integration import HASH_FIELD
+from pipeline.core.configuration.integration import HASH_FIELD, Integration
 from pipeline.core.scoring.digest import VERSION, digests, hash_field, stored_digests
 from pipeline.core.scoring.scope import ScoringScope
 
@@ -46,18 +46,20 @@ LANES: Final[Mapping[Reason, Lane]] = {
 
 @dataclass(frozen=True, slots=True)
 class RowStatus:
-    """What the rows of a table stand at, one entry a row.
+    """How the rows of a table stand, one entry a row in each column.
 
-    `candidates` holds for each market whether it scores the row now, `resting_candidates` whether a resting
-    one would, where that can be read; `digests` the digest of its important fields; `stored` the one that the hash field keeps (null = none); `conflicts` whether two
-    integrations that write one field both claim the row (R6); `leaves` whether a market's old values are cleared.
+    By market: `candidates` says whether it scores the row now, `resting_candidates` whether a
+    resting one would (where that can be read), `digests` holds the digest of its important fields,
+    `stored` the digest that the hash field keeps (null = none), and `cleared` says whether its old
+    values are to be cleared. `conflicts` are rows that two integrations claim which write one field
+    (R6).
     """
 
     candidates: Mapping[str, pa.ChunkedArray]
     digests: Mapping[str, pa.Array]
     stored: Mapping[str, pa.ChunkedArray]
     conflicts: pa.ChunkedArray
-    leaves: Mapping[str, pa.ChunkedArray]
+    cleared: Mapping[str, pa.ChunkedArray]
     resting_candidates: Mapping[str, pa.ChunkedArray]
 
 
@@ -73,79 +75,103 @@ def any_of(masks: Sequence[pa.ChunkedArray], rows: int) -> pa.ChunkedArray:
     return result
 
 
+def candidate_mask(integration: Integration, table: pa.Table) -> pa.ChunkedArray:
+    """Return which rows of `table` are candidates of the integration (R7).
+
+    Rows whose candidate field was not read (it may be what cannot be read) are none.
+    """
+    field = integration.candidate_field
+    if field is None:
+        return _all(True, table.num_rows)
+
+    if field not in table.column_names:
+        return _all(False, table.num_rows)
+
+    return pc.fill_null(table.column(field), False)
+
+
 def row_statuses(scope: ScoringScope, table: pa.Table) -> RowStatus:
-    """Work out candidates, digests and conflicts of `table`, which has the columns of `setup.schema`."""
-    rows = table.num_rows
-    claims: dict[str, pa.ChunkedArray] = {}
-    for integration in scope.integrations:
-        field = integration.candidate_field
-        claims[integration.market] = (
-            pc.fill_null(table.column(field), False) if field else _all(True, rows)
-        )
-    candidates = dict(claims)
-    clashes = _all(False, rows)
-    for integration in scope.integrations:
-        for other in scope.conflicting(integration):
-            both = pc.and_(claims[integration.market], claims[other.market])
-            clashes = pc.or_(clashes, both)
-            candidates[integration.market] = pc.and_(
-                candidates[integration.market], pc.invert(both)
-            )
+    """Work out candidates, digests and conflicts of `table`, which has the columns of `scope.schema`."""
+    claims = {i.market: candidate_mask(i, table) for i in scope.integrations}
+    candidates, conflicts = _without_conflicts(scope, claims, table.num_rows)
     hashes = table.column(HASH_FIELD)
+    known = (*scope.integrations, *scope.resting, *scope.retired)
+    stored = {i.market: stored_digests(hashes, i.tag) for i in known}
+
     return RowStatus(
         candidates=candidates,
         digests={i.market: digests(table, i.important_fields) for i in scope.integrations},
-        stored={
-            i.market: stored_digests(hashes, i.tag)
-            for i in (*scope.integrations, *scope.resting, *scope.left)
-        },
-        conflicts=clashes,
-        leaves={
-            i.market: _leaves(stored_digests(hashes, i.tag), candidates.get(i.market))
+        stored=stored,
+        conflicts=conflicts,
+        cleared={
+            i.market: _no_longer_scored(stored[i.market], candidates.get(i.market))
             for i in scope.clearing
         },
         resting_candidates={
-            i.market: pc.fill_null(table.column(i.candidate_field), False)
+            i.market: candidate_mask(i, table)
             for i in scope.resting
             if i.candidate_field in table.column_names
         },
     )
 
 
-def _leaves(stored: pa.ChunkedArray, candidate: pa.ChunkedArray | None) -> pa.ChunkedArray:
+def _without_conflicts(
+    scope: ScoringScope, claims: Mapping[str, pa.ChunkedArray], rows: int
+) -> tuple[dict[str, pa.ChunkedArray], pa.ChunkedArray]:
+    """Return the candidates by market, and the rows that two claim and neither scores (R6)."""
+    candidates = dict(claims)
+    conflicts = _all(False, rows)
+
+    for integration in scope.integrations:
+        for other in scope.conflicting(integration):
+            both = pc.and_(claims[integration.market], claims[other.market])
+            conflicts = pc.or_(conflicts, both)
+            candidates[integration.market] = pc.and_(
+                candidates[integration.market], pc.invert(both)
+            )
+
+    return candidates, conflicts
+
+
+def _no_longer_scored(
+    stored: pa.ChunkedArray, candidate: pa.ChunkedArray | None
+) -> pa.ChunkedArray:
     """Return the rows that a market scored and does not score any more."""
     known = pc.is_valid(stored)
     return known if candidate is None else pc.and_(known, pc.invert(candidate))
 
 
 def new_hashes(
-    scope: ScoringScope, statuses: RowStatus, scored: Mapping[str, pa.Array] | None = None
+    scope: ScoringScope, status: RowStatus, scored: Mapping[str, pa.Array] | None = None
 ) -> pa.Array:
-    """Return the hash field's new values: the digest of each market that the row is a candidate of now.
+    """Return the hash field's new values: a digest for each market that the row is a candidate of now.
 
-    `scored` says by market which rows it did score in this push (all where absent); a market that did
-    not, or that rests, keeps the digest it had (D1).
+    `scored` says by market which rows it did score in this push (all where absent). A market that
+    did not, or that rests, keeps the digest it had (D1).
     """
     nothing = pa.scalar(None, pa.string())
     entries: dict[str, pa.Array] = {}
+
     for integration in scope.resting:
-        stored = statuses.stored[integration.market]
-        candidate = statuses.resting_candidates.get(integration.market)
+        stored = status.stored[integration.market]
+        candidate = status.resting_candidates.get(integration.market)
         entries[integration.tag] = (
             stored if candidate is None else pc.if_else(candidate, stored, nothing)
         )
+
     for integration in scope.integrations:
         market = integration.market
-        value = statuses.digests[market]
+        value = status.digests[market]
         if scored is not None and market in scored:
-            value = pc.if_else(scored[market], value, statuses.stored[market])
-        entries[integration.tag] = pc.if_else(statuses.candidates[market], value, nothing)
+            value = pc.if_else(scored[market], value, status.stored[market])
+        entries[integration.tag] = pc.if_else(status.candidates[market], value, nothing)
+
     if not entries:
-        return pa.array([VERSION] * len(statuses.conflicts), pa.string())
+        return pa.array([VERSION] * len(status.conflicts), pa.string())
     return hash_field(entries)
 
 
-def due_after_pull(scope: ScoringScope, table: pa.Table, statuses: RowStatus) -> pa.ChunkedArray:
+def due_after_pull(scope: ScoringScope, table: pa.Table, status: RowStatus) -> pa.ChunkedArray:
     """Return for each row why it is due (`new` or `changed`), null where it is not (R14 to R16).
 
     An empty update datetime alone makes no pulled record due: that is the daily pull's (R28).
@@ -153,10 +179,11 @@ def due_after_pull(scope: ScoringScope, table: pa.Table, statuses: RowStatus) ->
     differs = _all(False, table.num_rows)
     for integration in scope.integrations:
         market = integration.market
-        same = pc.fill_null(pc.equal(statuses.digests[market], statuses.stored[market]), False)
-        differs = pc.or_(differs, pc.and_(statuses.candidates[market], pc.invert(same)))
-    for mask in statuses.leaves.values():
+        same = pc.fill_null(pc.equal(status.digests[market], status.stored[market]), False)
+        differs = pc.or_(differs, pc.and_(status.candidates[market], pc.invert(same)))
+    for mask in status.cleared.values():
         differs = pc.or_(differs, mask)
+
     never = pc.equal(pc.utf8_length(pc.fill_null(table.column(HASH_FIELD), "")), 0)
     created = pc.greater_equal(
         table.column("CreatedDate"), pa.scalar(scope.turned_on_at, table.column("CreatedDate").type)
@@ -164,9 +191,10 @@ def due_after_pull(scope: ScoringScope, table: pa.Table, statuses: RowStatus) ->
     reason = pc.if_else(
         pc.fill_null(pc.and_(never, created), False), Reason.NEW.value, Reason.CHANGED.value
     )
+
     return pc.if_else(differs, reason, pa.scalar(None, pa.string()))
 
 
 def stale_horizon(scope: ScoringScope, market: str, stale_before: datetime) -> datetime:
-    """Return before which instant a scoring by `market` is too old: by age, or by the market's renewal (R17)."""
+    """Return the instant before which a scoring by `market` is too old: by age or renewal (R17)."""
     return max(stale_before, scope.enabled_at[market])

@@ -14,7 +14,7 @@ from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, 
 from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS
 from pipeline.core.org_fit.fields import DATETIME, arrow_type
 from pipeline.core.scoring.digest import VERSION as EMPTY_HASH
-from pipeline.core.scoring.due import RowStatus, any_of, new_hashes
+from pipeline.core.scoring.due import RowStatus, any_of, candidate_mask, new_hashes
 from pipeline.core.scoring.outputs import (
     BAD_ROWS_MIN,
     BAD_SHARE_MAX,
@@ -24,8 +24,8 @@ from pipeline.core.scoring.outputs import (
 from pipeline.core.scoring.scope import ScoringScope
 
 UPDATE: Final = "update."
-WRITTEN: Final = "written."
-"""Prefixes of a working file's columns: a field's new value, and whether the field is written on the row."""
+IS_SET: Final = "written."
+"""Prefixes of a working file's columns: a field's new value, and whether the row sets the field."""
 
 PARTIAL_CODE: Final = "partial.code"
 PARTIAL_MESSAGE: Final = "partial.message"
@@ -74,6 +74,7 @@ def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
     """Bring a market's results, one for each row of `mask` that is true, to the positions of all rows."""
     rows = pc.indices_nonzero(mask)
     total = len(mask)
+
     problems: dict[int, RowProblem] = {}
     if result.whole:
         whole = RowProblem(MARKET_FAILED, f"{name}: {result.whole}", held_for=name)
@@ -81,9 +82,12 @@ def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
     for broken in result.broken:
         problem = RowProblem(INVALID_OUTPUT, f"{name}: {broken.output} is not {broken.rule}")
         problems |= {rows[row].as_py(): problem for row in broken.rows}
+
     if len(rows) == 0:
         nothing = {c.name: pa.nulls(total, c.type) for c in result.outputs.schema}
         return MarketResult(pa.table(nothing), _none(total), problems)
+
+    # Where row n of the segment stands among the candidates; null for those that are none.
     positions = pc.index_in(pa.array(range(total), rows.type), value_set=rows)
     scored = pc.fill_null(result.valid.take(positions), False)
     return MarketResult(result.outputs.take(positions), scored, problems)
@@ -95,28 +99,26 @@ def _none(rows: int) -> pa.Array:
 
 def held_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
     """Return the rows that a held market would score, by position: they wait for it."""
-    problems: dict[int, RowProblem] = {}
-    for integration in scope.held:
-        message = f"{integration.market}: the market is held since it failed as a whole"
-        problem = RowProblem(MARKET_FAILED, message, held_for=integration.market)
-        field = integration.candidate_field
-        mask = pc.fill_null(table.column(field), False) if field else None
-        rows = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
-        problems |= dict.fromkeys(rows, problem)
-    return problems
+    return _waiting_for(
+        scope.held, table, MARKET_FAILED, "the market is held since it failed as a whole"
+    )
 
 
 def resting_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
-    """Return the rows that a resting market would score, by position: they wait for it where no other scores them."""
+    """Return the rows that a resting market would score: they wait for it if no other scores them."""
+    return _waiting_for(
+        scope.resting, table, MARKET_RESTS, "the integration is paused or not ready"
+    )
+
+
+def _waiting_for(
+    integrations: Sequence[Integration], table: pa.Table, code: str, why: str
+) -> dict[int, RowProblem]:
     problems: dict[int, RowProblem] = {}
-    for integration in scope.resting:
-        field = integration.candidate_field
-        if field is not None and field not in table.column_names:
-            continue
-        message = f"{integration.market}: the integration is paused or not ready"
-        problem = RowProblem(MARKET_RESTS, message, held_for=integration.market)
-        mask = pc.fill_null(table.column(field), False) if field else None
-        rows = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
+    for integration in integrations:
+        message = f"{integration.market}: {why}"
+        problem = RowProblem(code, message, held_for=integration.market)
+        rows = pc.indices_nonzero(candidate_mask(integration, table)).to_pylist()
         problems |= dict.fromkeys(rows, problem)
     return problems
 
@@ -125,41 +127,46 @@ def segment_result(
     scope: ScoringScope,
     stamp: datetime,
     table: pa.Table,
-    statuses: RowStatus,
+    status: RowStatus,
     results: Mapping[str, MarketResult],
     reasons: Mapping[str, str],
 ) -> SegmentResult:
     """Put the markets' results together.
 
-    A row is pushed when at least one of its markets scored it; a market that did not keeps its old outputs and
-    digest, and the row goes on waiting for it. `reasons` says by record id why it was claimed.
+    A row is pushed when at least one of its markets scored it. A market that did not keeps its old
+    outputs and digest, and the row goes on waiting for it. `reasons` says by record id why it was
+    claimed.
     """
+    ids = table.column("Id").to_pylist()
     scored = {market: result.scored for market, result in results.items()}
     masks = [pa.chunked_array([mask]) for mask in scored.values()]
-    some = any_of([*masks, *statuses.leaves.values()], table.num_rows)
+    is_pushed = any_of([*masks, *status.cleared.values()], table.num_rows)
+
     problems = held_problems(scope, table)
     for result in results.values():
         problems |= result.problems
-    ids = table.column("Id").to_pylist()
     waits = {**resting_problems(scope, table), **problems}
-    left_out = pc.indices_nonzero(pc.invert(some)).to_pylist() if waits else ()
-    failed = {ids[at]: waits[at] for at in left_out if at in waits}
-    hashes = new_hashes(scope, statuses, scored)
-    cleared = cleared_fields(scope, table, statuses)
+    set_aside = pc.indices_nonzero(pc.invert(is_pushed)).to_pylist() if waits else ()
+    failed = {ids[at]: waits[at] for at in set_aside if at in waits}
+
+    hashes = new_hashes(scope, status, scored)
+    cleared = cleared_fields(scope, table, status)
     update = _update(scope, stamp, table, results, cleared, hashes)
     for name, values in _partial(problems, table.num_rows).items():
         update = update.append_column(name, values)
     kept = _kept(scope, stamp, table, results, hashes, reasons)
-    inputs = dict(zip(ids, new_hashes(scope, statuses).to_pylist(), strict=True))
-    if pc.all(some).as_py():
+    inputs = dict(zip(ids, new_hashes(scope, status).to_pylist(), strict=True))
+
+    if pc.all(is_pushed).as_py():
         return SegmentResult(update, kept, failed, inputs)
-    return SegmentResult(update.filter(some), kept.filter(some), failed, inputs)
+    return SegmentResult(update.filter(is_pushed), kept.filter(is_pushed), failed, inputs)
 
 
 def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Invalid, ...]]:
-    """Return the result without rows whose id or hash is of the wrong form, and the rules that they broke.
+    """Return the result without rows whose id or hash has a wrong form, and the rules they broke.
 
-    Past a share of them something is wrong with all: none is pushed (D8). Positions are those in `result.kept`.
+    Past a share of them something is wrong with all: none is pushed (D8). Positions are those in
+    `result.kept`.
     """
     from pipeline.core.scoring.schemas import broken_rows
 
@@ -167,17 +174,20 @@ def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Inv
     broken = broken_rows(ids, result.update.column(UPDATE + HASH_FIELD))
     if not broken:
         return result, ()
+
     problems = {
         row: RowProblem(INVALID_OUTPUT, f"{one.output} is not {one.rule}")
         for one in broken
         for row in one.rows
     }
+
     if len(problems) >= BAD_ROWS_MIN and len(problems) > result.kept.num_rows * BAD_SHARE_MAX:
         message = (
             f"{len(problems)} of {result.kept.num_rows} rows have an id or a hash of a wrong form"
         )
         whole = RowProblem(INVALID_OUTPUT, f"{message}; none was pushed")
         problems = {row: problems.get(row, whole) for row in range(result.kept.num_rows)}
+
     good = pa.array([row not in problems for row in range(result.kept.num_rows)], pa.bool_())
     failed = {**result.failed, **{ids[row].as_py(): p for row, p in problems.items()}}
     checked = SegmentResult(
@@ -190,6 +200,7 @@ def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Arra
     if not problems:
         names = (PARTIAL_CODE, PARTIAL_MESSAGE, PARTIAL_HELD_FOR)
         return {name: pa.nulls(rows, pa.string()) for name in names}
+
     listed = [problems.get(at) for at in range(rows)]
     return {
         column: pa.array([getattr(p, attribute) if p else None for p in listed], pa.string())
@@ -212,41 +223,45 @@ def _update(
     columns: dict[str, Any] = {"Id": table.column("Id")}
     if PARENT_ID in table.column_names:
         columns[PARENT_ID] = table.column(PARENT_ID)
+
+    # A hash without an entry is sent as null: no market scores the record any more.
     columns[UPDATE + HASH_FIELD] = pc.if_else(
         pc.equal(hashes, EMPTY_HASH), pa.scalar(None, pa.string()), hashes
     )
     columns[UPDATE + DATETIME_FIELD] = pa.repeat(pa.scalar(stamp, DATETIME), table.num_rows)
+
     for name in scope.output_fields:
-        value, written = _field_update(scope, name, results)
+        value, is_set = _field_update(scope, name, results)
         clears = cleared.get(name)
         if value is None:
-            value, written = _nothing(scope, name, table.num_rows), clears
+            value, is_set = _nothing(scope, name, table.num_rows), clears
         elif clears is not None:
             nothing = _nothing(scope, name, table.num_rows)
-            value = pc.if_else(written, value, pc.cast(nothing, value.type))
-            written = pc.or_(written, clears)
-        columns[UPDATE + name], columns[WRITTEN + name] = value, written
+            value = pc.if_else(is_set, value, pc.cast(nothing, value.type))
+            is_set = pc.or_(is_set, clears)
+        columns[UPDATE + name], columns[IS_SET + name] = value, is_set
+
     return pa.table(columns)
 
 
-def cleared_fields(
-    scope: ScoringScope, table: pa.Table, statuses: RowStatus
-) -> dict[str, pa.Array]:
-    """Return by field on which rows its old value goes: no market keeps it fresh there any more (R7, R19).
+def cleared_fields(scope: ScoringScope, table: pa.Table, status: RowStatus) -> dict[str, pa.Array]:
+    """Return by field the rows where no market keeps its value fresh any more (R7, R19).
 
     A field that was taken out of a mapping is cleared once, on rows last scored before the change.
     """
     cleared: dict[str, pa.Array] = {}
     for integration in scope.clearing:
-        mask = statuses.leaves[integration.market].combine_chunks()
+        mask = status.cleared[integration.market].combine_chunks()
         for name in integration.outputs.values():
             cleared[name] = pc.or_(cleared[name], mask) if name in cleared else mask
+
     scored_at = table.column(DATETIME_FIELD)
-    for market, names in scope.left_fields.items():
+    for market, names in scope.dropped_fields.items():
         before = pc.less(scored_at, pa.scalar(scope.enabled_at[market], scored_at.type))
         mask = pc.fill_null(before, False).combine_chunks()
         for name in names:
             cleared[name] = pc.or_(cleared[name], mask) if name in cleared else mask
+
     return cleared
 
 
@@ -259,9 +274,10 @@ def _nothing(scope: ScoringScope, name: str, rows: int) -> pa.Array:
 def _field_update(
     scope: ScoringScope, name: str, results: Mapping[str, MarketResult]
 ) -> tuple[Any, pa.Array]:
-    """Return a field's new values and on which rows it is written: each row by the market that scored it."""
+    """Return a field's new values and the rows it is set on, each by the market that scored it."""
     value: Any = None
-    written: Any = None
+    is_set: Any = None
+
     for integration, output in _writers(scope.integrations, name):
         result = results[integration.market]
         column = result.outputs.column(output).combine_chunks()
@@ -270,12 +286,14 @@ def _field_update(
             column = pc.fill_null(column, False)
         if integration.null_outputs == "keep":
             writes = pc.and_(writes, pc.is_valid(column))
+
         if value is None:
-            value, written = column, writes
+            value, is_set = column, writes
         else:
             value = pc.if_else(writes, column, pc.cast(value, column.type))
-            written = pc.or_(written, writes)
-    return value, written
+            is_set = pc.or_(is_set, writes)
+
+    return value, is_set
 
 
 def _writers(integrations: Sequence[Integration], name: str) -> list[tuple[Integration, str]]:
@@ -295,7 +313,7 @@ def _kept(
     hashes: pa.Array,
     reasons: Mapping[str, str],
 ) -> pa.Table:
-    """Return what the lake keeps: ids, hash and versions always, inputs and outputs where persist is on (R24)."""
+    """Return what the lake keeps: inputs and outputs only where persist is on (R24)."""
     ids = table.column("Id").to_pylist()
     columns: dict[str, Any] = {
         "id": table.column("Id"),
@@ -304,6 +322,7 @@ def _kept(
         "hash": hashes,
         "previous_hash": table.column(HASH_FIELD),
     }
+
     for integration in scope.integrations:
         market = integration.market
         result = results[market]
@@ -316,12 +335,13 @@ def _kept(
                 columns[f"{market}.input.{name}"] = table.column(path)
             for name in integration.outputs:
                 columns[f"{market}.output.{name}"] = result.outputs.column(name)
+
     return pa.table(columns)
 
 
 def rows_to_send(update: pa.Table) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
-    """Return the table to send, with API names, and for each output field on which rows it is written."""
+    """Return the table to send, with API names, and for each output field the rows it is set on."""
     names = update.column_names
     sent = {n.removeprefix(UPDATE): update.column(n) for n in names if n.startswith(UPDATE)}
-    written = {n.removeprefix(WRITTEN): update.column(n) for n in names if n.startswith(WRITTEN)}
-    return pa.table({"Id": update.column("Id"), **sent}), written
+    is_set = {n.removeprefix(IS_SET): update.column(n) for n in names if n.startswith(IS_SET)}
+    return pa.table({"Id": update.column("Id"), **sent}), is_set

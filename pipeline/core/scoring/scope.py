@@ -17,17 +17,22 @@ from pipeline.core.configuration.integration import (
 )
 from pipeline.core.configuration.market import Market
 from pipeline.core.org_fit.fields import ObjectDescribe, arrow_type
+from pipeline.core.soql import Compare
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringScope:
     """What scoring one object means at this moment.
 
-    `integrations` are those that run; `resting` those that are switched on but do not run now (paused, not
-    ready, or their market is held): what the hash field keeps for them stays. `held` are those of them whose
-    market failed as a whole: their records wait for it (R23). `enabled_at` says by market
-    when each was last turned on or replaced (R17); `turned_on_at` when pulls of the object began (R16). `left` are those that were switched off with
-    `old_values: clear`; `left_fields` holds for each market the fields that its mapping no longer names (R19).
+    `integrations` run now. `resting` are switched on and do not run now (paused, not ready, or their
+    market is held): what the hash field keeps for them stays. `held` are those of them whose market
+    failed as a whole: their records wait for it (R23).
+
+    `enabled_at` says by market when each was last turned on or replaced (R17), `turned_on_at` when
+    pulls of the object began (R16).
+
+    `retired` were switched off with `old_values: clear`. `dropped_fields` holds by market the fields
+    that its mapping no longer names and that are to be cleared (R19).
     """
 
     object: str
@@ -38,21 +43,25 @@ class ScoringScope:
     describes: Mapping[str, ObjectDescribe]
     turned_on_at: datetime
     enabled_at: Mapping[str, datetime]
-    left: tuple[Integration, ...] = ()
-    left_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    retired: tuple[Integration, ...] = ()
+    dropped_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Return every field that a decision or a scoring needs, each once, `Id` first."""
         wanted = ["Id", "SystemModstamp", "CreatedDate", HASH_FIELD, DATETIME_FIELD]
+
         for integration in self.integrations:
             if integration.candidate_field:
                 wanted.append(integration.candidate_field)
             wanted += integration.important_fields
             wanted += integration.inputs.values()
+
+        # Of a resting integration only whom it would score: its inputs may be what cannot be read.
         known = self.describes[self.object].fields
         candidates = [i.candidate_field or "" for i in self.resting]
         wanted += [name for name in candidates if name in known]
+
         return tuple(dict.fromkeys(wanted))
 
     @property
@@ -68,23 +77,19 @@ class ScoringScope:
     @property
     def output_fields(self) -> tuple[str, ...]:
         """Return every field that a push may write, without the tracking fields."""
-        mapped = [f for i in (*self.integrations, *self.left) for f in i.outputs.values()]
-        removed = [f for fields in self.left_fields.values() for f in fields]
-        return tuple(dict.fromkeys((*mapped, *removed)))
+        mapped = [f for i in (*self.integrations, *self.retired) for f in i.outputs.values()]
+        dropped = [f for fields in self.dropped_fields.values() for f in fields]
+        return tuple(dict.fromkeys((*mapped, *dropped)))
 
     @property
     def clearing(self) -> tuple[Integration, ...]:
-        """Return the integrations whose values are cleared on records that they no longer score (R7, R19)."""
-        return (*(i for i in self.integrations if i.old_values == "clear"), *self.left)
+        """Return the integrations that clear values where they no longer score (R7, R19)."""
+        return (*(i for i in self.integrations if i.old_values == "clear"), *self.retired)
 
     @property
-    def filters(self) -> dict[str, bool]:
-        """Return the conditions that leave records alone: converted leads, halves of person accounts (R25)."""
-        if self.object == "Lead":
-            return {"IsConverted": False}
-        if self.object == "Contact" and "IsPersonAccount" in self.describes["Contact"].fields:
-            return {"IsPersonAccount": False}
-        return {}
+    def scorable(self) -> tuple[Compare, ...]:
+        """Return the conditions that a record must meet to be scored at all (R25)."""
+        return scorable(self.describes[self.object])
 
     def conflicting(self, integration: Integration) -> tuple[Integration, ...]:
         """Return the other integrations that write a field of `integration` (R6)."""
@@ -98,3 +103,15 @@ class ScoringScope:
         parent = path.startswith(PARENT_PREFIX)
         describe = self.describes["Account" if parent else self.object]
         return arrow_type(describe.fields[path.removeprefix(PARENT_PREFIX)])
+
+
+def scorable(describe: ObjectDescribe) -> tuple[Compare, ...]:
+    """Return the conditions that leave out what is left alone: converted leads, contact halves (R25)."""
+    if describe.name == "Lead":
+        return (Compare("IsConverted", "=", False),)
+
+    # An org without person accounts has no such field, and may not be asked for it.
+    if describe.name == "Contact" and "IsPersonAccount" in describe.fields:
+        return (Compare("IsPersonAccount", "=", False),)
+
+    return ()

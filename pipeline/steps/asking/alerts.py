@@ -63,7 +63,7 @@ def _limit(clients: Clients) -> Iterator[Alert]:
 
 def _budget(clients: Clients) -> Iterator[Alert]:
     try:
-        clients.require_budget()
+        clients.budget.require()
     except BudgetExhausted as exhausted:
         yield Alert(f"budget {clients.today}", str(exhausted))
 

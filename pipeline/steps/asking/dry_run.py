@@ -11,13 +11,15 @@ import pyarrow as pa
 from pipeline.core.configuration.integration import DATETIME_FIELD
 from pipeline.core.limit.windows import pull_window
 from pipeline.core.scoring.due import due_after_pull, row_statuses
-from pipeline.core.scoring.results import UPDATE, WRITTEN, SegmentResult, segment_result
+from pipeline.core.scoring.results import IS_SET, UPDATE, SegmentResult, segment_result
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import scope_of
+from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import read_changed, stale_rows
-from pipeline.steps.score import ScoreSummary, candidates, score_market
+from pipeline.steps.score_market import score_market
+from pipeline.steps.score_segment import candidates
+from pipeline.steps.score_summary import ScoreSummary
 
 RECORDS_MAX: Final = 100
 """How many records a dry run scores unless told otherwise."""
@@ -46,18 +48,18 @@ def dry_run(clients: Clients, name: str, kind: Kind, first: int = RECORDS_MAX) -
 
     The watermark, the waiting list, the limit and the org stay as they are.
     """
-    clients.require_budget()
-    scope = scope_of(clients, name, record=False)
+    clients.budget.require()
+    scope = scope_of(clients, name, check(clients, [name]))
     read, reasons = _due(clients, scope, kind)
     chosen = dict(list(reasons.items())[:first])
     summary = ScoreSummary(object=name)
-    table, statuses = candidates(clients, scope, list(chosen))
+    table, status = candidates(clients, scope, list(chosen))
     results = {
-        i.market: score_market(clients, scope, i, table, statuses, summary)
+        i.market: score_market(clients, scope, i, table, status, summary)
         for i in scope.integrations
     }
     result = segment_result(
-        scope, clients.now().replace(microsecond=0), table, statuses, results, chosen
+        scope, clients.now().replace(microsecond=0), table, status, results, chosen
     )
     return DryRun(
         object=name,
@@ -95,7 +97,7 @@ def _due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, dict[s
 def _stands(
     clients: Clients, scope: ScoringScope, result: SegmentResult
 ) -> dict[str, dict[str, Any]]:
-    """Return what stands in the org now in the fields that would be written, by record id."""
+    """Return what stands in the org now in the fields that would be set_fields, by record id."""
     ids = result.update.column("Id").to_pylist()
     names = ("Id", DATETIME_FIELD, *scope.output_fields)
     fields = [(name, result.update.column(UPDATE + name).type) for name in names[1:]]
@@ -125,7 +127,7 @@ def _rows(
     rows = []
     for row in result.update.to_pylist():
         record_id = row["Id"]
-        written = [n for n in scope.output_fields if row[WRITTEN + n]]
+        set_fields = [n for n in scope.output_fields if row[IS_SET + n]]
         rows.append(
             {
                 "id": record_id,
@@ -135,7 +137,7 @@ def _rows(
                         "stands": stands.get(record_id, {}).get(name),
                         "would_be": row[UPDATE + name],
                     }
-                    for name in written
+                    for name in set_fields
                 },
             }
         )

@@ -12,9 +12,10 @@ from pipeline.core.errors import NotReady
 from pipeline.core.limit.pace import days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
+from pipeline.core.scoring.scope import scorable
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import scope_of
+from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import stale_condition
 
 QUERIES_PER_CALL: Final = 5
@@ -96,7 +97,7 @@ def _to_do(clients: Clients, name: str, waiting: Sequence[Mapping[str, Any]]) ->
 def _too_old(clients: Clients, name: str) -> int:
     """Count what a daily pull would list now, without its horizon."""
     try:
-        scope = scope_of(clients, name, record=False)
+        scope = scope_of(clients, name, check(clients, [name]))
     except NotReady:
         return 0
     where = stale_condition(
@@ -133,11 +134,7 @@ def _fives(queries: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, s
 
 def _conditions(clients: Clients, integration: Integration) -> list[Condition]:
     """Return the conditions on an integration's candidates; records that are left alone are none (R25)."""
-    conditions: list[Condition] = []
-    if integration.object == "Lead":
-        conditions.append(Compare("IsConverted", "=", False))
-    if integration.object == "Contact" and "IsPersonAccount" in clients.describe("Contact").fields:
-        conditions.append(Compare("IsPersonAccount", "=", False))
+    conditions: list[Condition] = [*scorable(clients.describe(integration.object))]
     if integration.candidate_field:
         conditions.append(Compare(integration.candidate_field, "=", True))
     return conditions

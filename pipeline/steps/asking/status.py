@@ -57,7 +57,7 @@ def status(clients: Clients) -> Status:
     use = ledger.claims.day_use(clients.today, limit)
     waiting = [dict(row) for row in ledger.waiting.summary(clients.now())]
     total = sum(row["records"] for row in waiting)
-    exhausted = clients.budget_exhausted()
+    exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
     return Status(
         day=clients.today,

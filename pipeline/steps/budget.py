@@ -1,0 +1,123 @@
+"""The API calls of a day: counted before they leave, and kept for pushes that have begun (R2, R21)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Final
+
+from pipeline.core.configuration.configuration import Settings
+from pipeline.core.errors import BudgetExhausted
+from pipeline.core.limit.windows import day_of, start_of_day
+from resources.ledger.calls import OrgUsage
+from resources.ledger.ledger import Ledger
+from resources.salesforce.calls import ApiCall
+
+PULL_RESERVE_CALLS: Final = 60
+"""Calls kept back for pushes: pulling stops, and no push is begun, before fewer are left (R21)."""
+
+RESERVED: Final = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
+
+
+class Budget:
+    """What may still be asked of the org today, and the count of what was asked."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, now: Callable[[], datetime]) -> None:
+        """Count in `ledger`, within what `settings` allow, on the days of their time zone."""
+        self._settings = settings
+        self._ledger = ledger
+        self._now = now
+        self._is_pulling = False
+
+    def remaining(self) -> int:
+        """Return how many calls may still be made: of our day, and of what the org has left (R2)."""
+        own, of_org = self._remaining()
+        return own if of_org is None else min(own, of_org)
+
+    def exhausted(self) -> BudgetExhausted | None:
+        """Return why nothing is pulled now and when it resumes; None where enough is left (R21)."""
+        own, of_org = self._remaining()
+        if own <= PULL_RESERVE_CALLS:
+            return self._day_exhausted(own)
+
+        usage = self._ledger.calls.org_usage(self._now())
+        if usage is not None and of_org is not None and of_org <= PULL_RESERVE_CALLS:
+            return self._org_exhausted(usage)
+
+        return None
+
+    def require(self) -> None:
+        """Raise BudgetExhausted where too little is left for a pull (R21)."""
+        exhausted = self.exhausted()
+        if exhausted is not None:
+            raise exhausted
+
+    @contextmanager
+    def pulling(self) -> Iterator[None]:
+        """Let no call leave meanwhile that pushes may need: a pull can be made up for later (R21).
+
+        Raises BudgetExhausted at once, or in the middle of paging.
+        """
+        self.require()
+        self._is_pulling = True
+        try:
+            yield
+        finally:
+            self._is_pulling = False
+
+    def count(self, call: ApiCall) -> None:
+        """Count a call before it leaves; raise BudgetExhausted where it must not (see `pulling`)."""
+        today = day_of(self._now(), self._settings.zone)
+        if not self._is_pulling:
+            self._ledger.calls.count(today, call.kind)
+            return
+
+        self.require()
+        most = self._settings.daily_api_calls_limit - PULL_RESERVE_CALLS
+        if not self._ledger.calls.count(today, call.kind, most=most):
+            # Between the look and the count another process took the last one.
+            raise self._day_exhausted(PULL_RESERVE_CALLS)
+
+    @property
+    def org_refuses(self) -> bool:
+        """Say whether the org lately refused a call for its own daily limit, or has nothing left."""
+        return self._ledger.calls.org_remaining(self._now()) == 0
+
+    def note_org_limit(self) -> datetime:
+        """Note that the org refused a call for its daily limit; return when it is asked again."""
+        resumes = self._ledger.calls.note_limit_reached(self._now())
+        return resumes.astimezone(self._settings.zone)
+
+    def _remaining(self) -> tuple[int, int | None]:
+        """Return what is left of our day, and our share of what the org has left if it said so lately."""
+        today = day_of(self._now(), self._settings.zone)
+        own = max(0, self._settings.daily_api_calls_limit - self._ledger.calls.total(today))
+        usage = self._ledger.calls.org_usage(self._now())
+        return own, None if usage is None else self._share_of(usage)
+
+    def _share_of(self, usage: OrgUsage) -> int:
+        return usage.left * self._settings.org_api_share_percent // 100
+
+    def _day_exhausted(self, own: int) -> BudgetExhausted:
+        settings = self._settings
+        today = day_of(self._now(), settings.zone)
+        resumes = start_of_day(today + timedelta(days=1), settings.zone)
+        return BudgetExhausted(
+            f"The daily API calls limit is nearly used up: {own} of "
+            f"{settings.daily_api_calls_limit} left, and {RESERVED}. Pulling resumes at "
+            f"{self._local(resumes)}; a higher daily_api_calls_limit in settings.yaml would let it go on now.",
+            resumes_at=resumes,
+        )
+
+    def _org_exhausted(self, usage: OrgUsage) -> BudgetExhausted:
+        return BudgetExhausted(
+            "The org has nearly used up its own API requests of the last 24 hours: "
+            f"{self._share_of(usage)} are left for us (org_api_share_percent: "
+            f"{self._settings.org_api_share_percent}), and {RESERVED}. It is asked again at "
+            f"{self._local(usage.holds_until)}.",
+            resumes_at=usage.holds_until,
+        )
+
+    def _local(self, at: datetime) -> str:
+        return f"{at.astimezone(self._settings.zone):%Y-%m-%d %H:%M %Z}"

@@ -1,0 +1,271 @@
+"""Scores one claimed segment: reads its inputs, scores and checks them, keeps what is to be pushed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.configuration.integration import DATETIME_FIELD
+from pipeline.core.limit.row_faults import SEGMENT_GAVE_UP
+from pipeline.core.scoring.due import RowStatus, any_of, due_after_pull, row_statuses
+from pipeline.core.scoring.results import (
+    MarketResult,
+    SegmentResult,
+    held_problems,
+    resting_problems,
+    segment_result,
+    without_broken_rows,
+)
+from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.soql import AllOf, In, select
+from pipeline.steps.clients import SCORED, Clients
+from pipeline.steps.pull import pulled_work_file
+from pipeline.steps.score_market import score_market
+from pipeline.steps.score_summary import THE_ROW, ScoreSummary, distribution
+from resources.ledger.claims import Outcome, RowFailure, Segment
+from resources.ledger.state import Lease
+
+SEGMENT_ATTEMPTS_MAX: Final = 3
+
+
+@dataclass
+class SegmentScoring:
+    """One claimed segment on its way to be scored.
+
+    `rows` says by record id why each was claimed. It shrinks when rows turn out to be done already.
+    """
+
+    clients: Clients
+    lease: Lease
+    scope: ScoringScope
+    segment: Segment
+    rows: dict[str, str]
+    summary: ScoreSummary
+
+    def run(self) -> None:
+        """Score the segment; nothing is pushed yet.
+
+        A segment whose scoring ended abnormally several times is given up: its rows wait, each for
+        itself (R23).
+        """
+        self.summary.claimed += len(self.rows)
+        self.summary.by_reason.update(self.rows.values())
+        self.summary.segments.append(self.segment.segment_id)
+
+        attempts = self._begin_attempt()
+        if attempts > SEGMENT_ATTEMPTS_MAX:
+            self._give_up()
+            return
+
+        table, status = candidates(self.clients, self.scope, list(self.rows))
+        table, status = self._without_done(table, status)
+
+        before = distribution(self.summary)
+        results = self._score_markets(table, status)
+        result = self._checked(
+            segment_result(self.scope, self.segment.stamp, table, status, results, self.rows)
+        )
+        self._settle_what_is_not_pushed(result, table)
+        self._keep(result, is_repeated=attempts > 1)
+        self._mark_scored(result, distribution(self.summary) - before)
+        self._hold_or_release(results)
+        self.clients.renew(self.lease)
+
+    def _begin_attempt(self) -> int:
+        """Count the attempt; raise LeaseLost where another mapping or model was rolled out meanwhile."""
+        fingerprints = {
+            i.market: i.fingerprint(self.scope.markets[i.market]) for i in self.scope.integrations
+        }
+        resting = {i.market for i in self.scope.resting}
+        return self.clients.ledger.claims.begin_attempt(
+            self.lease, self.segment, fingerprints, resting
+        )
+
+    def _give_up(self) -> None:
+        message = (
+            f"Scoring the segment {self.segment.segment_id} ended abnormally {SEGMENT_ATTEMPTS_MAX} "
+            "times; its records are tried again later, in other segments."
+        )
+        self._settle(Outcome(failed=[RowFailure(i, SEGMENT_GAVE_UP, message) for i in self.rows]))
+        self.clients.lake.delete_work(self.segment.segment_id)
+        self.clients.ledger.claims.mark_scored(self.lease, self.segment)
+        self.summary.count_set_aside([SEGMENT_GAVE_UP] * len(self.rows))
+
+    def _without_done(self, table: pa.Table, status: RowStatus) -> tuple[pa.Table, RowStatus]:
+        """Take rows out of the segment that were scored since they were asked for."""
+        done = self._done_already(table, status)
+        if not done:
+            return table, status
+
+        self.clients.ledger.claims.withdraw(self.lease, self.segment, done)
+        self.summary.claimed -= len(done)
+        self.summary.by_reason.subtract(self.rows.pop(record_id) for record_id in done)
+
+        table = table.filter(pc.invert(pc.is_in(table.column("Id"), pa.array(done))))
+        return table, row_statuses(self.scope, table)
+
+    def _done_already(self, table: pa.Table, status: RowStatus) -> list[str]:
+        """Return the new and changed rows whose scoring the ledger had forgotten.
+
+        It comes from a backup, or the scores were uploaded. Then the digests are those of the current
+        inputs, and the record's stamp is later than the request and than every market's renewal (R17).
+        A row of an earlier run of this segment, whose stamp it carries, is settled by the push (D3).
+        """
+        same = pc.is_null(due_after_pull(self.scope, table, status))
+        if not pc.any(same).as_py():
+            return []
+
+        rows = table.filter(same)
+        stamps: dict[str, datetime | None] = dict(
+            zip(rows.column("Id").to_pylist(), rows.column(DATETIME_FIELD).to_pylist(), strict=True)
+        )
+        asked = self.clients.ledger.waiting.requested_at(self.segment.segment_id, stamps)
+        renewed = max(self.scope.enabled_at[i.market] for i in self.scope.integrations)
+
+        return [
+            record_id
+            for record_id, requested_at in asked.items()
+            if (stamp := stamps[record_id]) is not None
+            and stamp >= max(requested_at, renewed)
+            and stamp != self.segment.stamp
+        ]
+
+    def _score_markets(self, table: pa.Table, status: RowStatus) -> dict[str, MarketResult]:
+        results: dict[str, MarketResult] = {}
+        for integration in self.scope.integrations:
+            results[integration.market] = score_market(
+                self.clients, self.scope, integration, table, status, self.summary
+            )
+            # Each call ends within a lease; several slow ones together may not.
+            self.clients.renew(self.lease)
+        return results
+
+    def _checked(self, result: SegmentResult) -> SegmentResult:
+        """Set rows aside whose id or hash is of the wrong form; past a share of them, all (D8)."""
+        checked, broken = without_broken_rows(result)
+        ids = result.kept.column("id").to_pylist()
+        for one in broken:
+            self.summary.count_broken(THE_ROW, one.output, one.rule, [ids[row] for row in one.rows])
+
+        if broken and not checked.update.num_rows:
+            self.summary.segments_refused += 1
+        return checked
+
+    def _settle_what_is_not_pushed(self, result: SegmentResult, table: pa.Table) -> None:
+        """End the rows that no push will end: those that failed, and those that are gone (R23, R25)."""
+        gone = sorted(self.rows.keys() - set(table.column("Id").to_pylist()))
+        failed = [
+            RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
+        ]
+
+        self.clients.ledger.claims.note_inputs(self.lease, self.segment, result.inputs)
+        self._settle(Outcome(failed=failed, gone=gone))
+
+        self.summary.gone += len(gone)
+        self.summary.count_set_aside(
+            (failure.code for failure in failed),
+            for_markets=sum(failure.held_for is not None for failure in failed),
+        )
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.failed or outcome.gone:
+            now = self.clients.now()
+            self.clients.ledger.claims.settle_rows(
+                self.lease, self.segment, outcome, now=now, org_now=now
+            )
+
+    def _keep(self, result: SegmentResult, *, is_repeated: bool) -> None:
+        """Write the working file for the push, and the history of what was scored (R24).
+
+        A repeated scoring writes the history though it is empty: the first attempt's rows go.
+        """
+        lake, segment = self.clients.lake, self.segment
+        if result.update.num_rows:
+            lake.write_work(segment.segment_id, result.update)
+        else:
+            lake.delete_work(segment.segment_id)
+
+        if result.update.num_rows or is_repeated:
+            lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
+
+    def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
+        self.summary.scored += result.update.num_rows
+        counted["scored"] = result.update.num_rows
+        self.clients.ledger.claims.mark_scored(self.lease, self.segment, counted)
+
+    def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:
+        """Hold the markets that failed as a whole; release those that were held and work again (R23)."""
+        holds = self.clients.ledger.holds
+        held = holds.all()
+        for market, result in results.items():
+            if market in self.summary.markets_failed:
+                holds.hold(market, self.summary.markets_failed[market], self.clients.now())
+            elif market in held and pc.any(result.scored).as_py():
+                integrations = self.clients.configuration.integrations
+                objects = [i.object for i in integrations if i.market == market]
+                holds.release(market, objects, self.clients.now())
+
+
+def candidates(
+    clients: Clients, scope: ScoringScope, ids: Sequence[str]
+) -> tuple[pa.Table, RowStatus]:
+    """Return the records that a market scores now, or would were it not held or at rest.
+
+    The others are left alone (R7, R25).
+    """
+    table = _inputs(clients, scope, ids)
+    status = row_statuses(scope, table)
+    masks = [*status.candidates.values(), *status.cleared.values()]
+
+    waits = {**resting_problems(scope, table), **held_problems(scope, table)}
+    if waits:
+        positions = pa.array(range(table.num_rows), pa.int64())
+        among = pc.is_in(positions, value_set=pa.array(list(waits), pa.int64()))
+        masks.append(pa.chunked_array([among]))
+
+    wanted = any_of(masks, table.num_rows)
+    if pc.all(wanted).as_py():
+        return table, status
+
+    table = table.filter(wanted)
+    return table, row_statuses(scope, table)
+
+
+def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
+    """Return the records' current inputs: from this run's pull where it read them, else read by id."""
+    wanted = pa.array(ids, pa.string())
+    file = pulled_work_file(clients, scope.object)
+    own = _last_of_each(clients.lake.work_rows(file, scope.schema, "Id", wanted))
+    parts = [own]
+
+    if own.num_rows < len(wanted):
+        known = pc.is_in(wanted, value_set=own.column("Id").combine_chunks())
+        others = wanted.filter(pc.invert(known)).to_pylist()
+        batches = clients.org.read_by_ids(by_ids(scope), others, scope.schema)
+        parts += [pa.Table.from_batches([batch]) for batch in batches]
+
+    return pa.concat_tables([scope.schema.empty_table(), *parts]).combine_chunks()
+
+
+def _last_of_each(table: pa.Table) -> pa.Table:
+    """Return the row that was read last of each record: paging may read one twice while it moves."""
+    if pc.count_distinct(table.column("Id")).as_py() == table.num_rows:
+        return table
+
+    last = dict(zip(table.column("Id").to_pylist(), range(table.num_rows), strict=True))
+    return table.take(pa.array(sorted(last.values()), pa.int64()))
+
+
+def by_ids(scope: ScoringScope) -> Callable[[Sequence[str]], str]:
+    """Return what builds the query for the records with given ids, those left alone excepted (R25)."""
+
+    def build(ids: Sequence[str]) -> str:
+        return select(scope.columns, scope.object, AllOf([In("Id", list(ids)), *scope.scorable]))
+
+    return build
