@@ -67,5 +67,5 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
             with suppress(LedgerAway):
                 for name in clients.configuration.objects:
-                    clients.ledger.state.release_lease(name, run_id)
+                    clients.ledger.leases.release(name, run_id)
             clients.close()

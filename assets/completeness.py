@@ -39,7 +39,9 @@ def tell_changed(
     for state in changed:
         _tell(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
     if changed:
-        clients.ledger.completeness.note_told(name, {state.day: state.waiting for state in changed})
+        clients.ledger.completeness.note_reported(
+            name, {state.day: state.waiting for state in changed}
+        )
     return states
 
 

@@ -129,16 +129,16 @@ def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any
 def standing_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
     """Return what every materialization carries: what waits, limit and calls, and the totals of the partition's day."""
     settings = clients.configuration.settings
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
     waiting = clients.ledger.waiting.by_kind(name)
-    state = clients.ledger.state.objects().get(name)
+    state = clients.ledger.objects.all().get(name)
     markets = sorted({i.market for i in clients.configuration.of_object(name) if i.enabled})
     return {
         "waiting": sum(waiting.values()),
         **{f"waiting_{kind}": records for kind, records in waiting.items()},
         "waiting_done_on": str(waiting_done_on(clients) or NOTHING_WAITS),
         "limit_used": use.used,
-        "limit_left": use.left,
+        "limit_left": use.remaining,
         "api_calls_used": clients.ledger.calls.total(clients.today),
         "api_calls_left": clients.budget.remaining(),
         **({"watermark": dg.MetadataValue.timestamp(state.watermark)} if state else {}),

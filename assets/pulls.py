@@ -18,7 +18,7 @@ from pipeline.steps.asking.dry_run import RECORDS_MAX, Kind, dry_run
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import Preflight, check, check_and_roll_out
 from pipeline.steps.pull import PullSummary, daily_pull, pull
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
 
 KINDS = {"salesforce", "parquet"}
 

@@ -54,9 +54,7 @@ def pushed_results(
 
 def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
     clients, day = done.clients, done.day
-    used = clients.ledger.claims.day_use(
-        day, clients.configuration.settings.daily_record_limit
-    ).used
+    used = clients.ledger.days.use(day, clients.configuration.settings.daily_record_limit).used
     in_files = sum(clients.lake.counted(SCORED, day, name, "reason").total() for name in OBJECTS)
     return limit_result(key, clients, used, in_files)
 

@@ -13,7 +13,7 @@ from assets.partitions import day_and_object
 from pipeline.core.errors import InsightsError, LeaseLost
 from pipeline.steps.clients import Clients
 from pipeline.steps.redo import redo
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
 
 WORK_TAG: Final = "insights/work"
 """On runs that work off what waits; their partition key only says where they began (D5)."""

@@ -174,9 +174,7 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
         began = record.start_time or record.create_timestamp.timestamp()
         if name is None or began > began_before:
             continue
-        if clients.ledger.state.lease_holder(name, clients.now()) != (
-            run.root_run_id or run.run_id
-        ):
+        if clients.ledger.leases.holder(name, clients.now()) != (run.root_run_id or run.run_id):
             instance.report_run_failed(
                 run, f"The process of this run is gone: it has not held {name} for ten minutes."
             )

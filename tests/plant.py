@@ -303,7 +303,7 @@ class Plant:
 
     def waiting(self, name: str) -> int:
         """Return how many records of the object wait."""
-        count: int = self.with_clients(lambda clients: clients.ledger.waiting.ids_waiting(name))
+        count: int = self.with_clients(lambda clients: clients.ledger.waiting.count(name))
         return count
 
     def failures(self) -> list[Any]:

@@ -70,7 +70,7 @@ def opened_org(ledger: Ledger, zone: tzinfo) -> Iterator[Salesforce]:
     org = open_salesforce(
         lambda call: ledger.calls.count(datetime.now(zone).date(), call.kind),
         lambda usage: ledger.calls.note_usage(usage.used, usage.allotted, _now()),
-        ledger.state.check_org,
+        ledger.org.check,
     )
     try:
         yield org
@@ -92,7 +92,7 @@ def opened_admin(clients: Clients) -> Iterator[Salesforce]:
     admin = Salesforce(
         connection,
         on_call=lambda call: clients.ledger.calls.count(clients.today, call.kind),
-        on_sign_in=clients.ledger.state.check_org,
+        on_sign_in=clients.ledger.org.check,
     )
     try:
         yield admin

@@ -47,7 +47,7 @@ def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
             port=port,
             seconds=seconds,
         )
-        remembered = ledger.state.org_id()
+        remembered = ledger.org.id()
 
     click.echo(f"Logged in to org {org_id or '(not told)'}. Kept in {file}, for your eyes only.")
     if remembered and org_id and remembered != org_id:

@@ -14,7 +14,7 @@ from pipeline.commands.terminal import FAILED, confirmed, print_json
 
 if TYPE_CHECKING:
     from pipeline.steps.setting_up.org import OrgView
-    from resources.ledger.switch import Left
+    from resources.ledger.switch import Forgotten
 
 
 @click.group()
@@ -91,7 +91,7 @@ def _print_orgs(seen: OrgView) -> None:
         click.echo("They are not the same: nothing runs until `insights org switch`.")
 
 
-def _print_left_behind(word: str, left_behind: Left) -> None:
+def _print_left_behind(word: str, left_behind: Forgotten) -> None:
     click.echo(
         f"{word}: {left_behind.waiting} waiting records, {left_behind.segments} unfinished segments, all watermarks and "
         "holds. Kept: the day's limits, and the history of the old org in a folder of its own."

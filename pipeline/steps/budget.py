@@ -97,7 +97,7 @@ class Budget:
         return own, None if usage is None else self._share_of(usage)
 
     def _share_of(self, usage: OrgUsage) -> int:
-        return usage.left * self._settings.org_api_share_percent // 100
+        return usage.remaining * self._settings.org_api_share_percent // 100
 
     def _day_exhausted(self, own: int) -> BudgetExhausted:
         settings = self._settings

@@ -16,8 +16,8 @@ from pipeline.core.limit.windows import day_of
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.steps.budget import Budget
 from resources.lake import Lake
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import Lease
 from resources.models import Models
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Clients:
 
     def awaited_daily_pulls(self) -> frozenset[str]:
         """Return the objects that run and whose daily pull of today is not in yet (R20)."""
-        states = self.ledger.state.objects()
+        states = self.ledger.objects.all()
         return frozenset(
             object_name
             for object_name in self.running_objects()
@@ -102,7 +102,7 @@ class Clients:
 
     def running_objects(self) -> frozenset[str]:
         """Return the configured objects that have an integration which runs now (D16)."""
-        known = self.ledger.state.integrations().values()
+        known = self.ledger.integrations.all().values()
         running = running_objects(known, self.ledger.holds.all(), self.now())
         return running & set(self.configuration.objects)
 
@@ -114,13 +114,13 @@ class Clients:
 
     def lease(self, object_name: str) -> Lease | None:
         """Take the object for this run, or None while another run works on it."""
-        return self.ledger.state.acquire_lease(
+        return self.ledger.leases.acquire(
             object_name, self.run_id, now=self.now(), lasts=LEASE_LASTS
         )
 
     def renew(self, lease: Lease) -> None:
         """Prolong the lease after progress."""
-        self.ledger.state.renew_lease(lease, now=self.now(), lasts=LEASE_LASTS)
+        self.ledger.leases.renew(lease, now=self.now(), lasts=LEASE_LASTS)
 
 
 class OpenOrg(Protocol):
@@ -162,7 +162,7 @@ def open_clients(
         return open_org(
             clients.budget.count,
             note_usage,
-            ledger.state.check_org,
+            ledger.org.check,
             keep_session=keep_session,
             on_limit=clients.budget.note_org_limit,
         )

@@ -17,13 +17,13 @@ def pause(clients: Clients, name: str) -> None:
     there, is switched off or was never checked.
     """
     integration = _switched_on(clients, name)
-    clients.ledger.state.pause(integration.object, integration.market, clients.now())
+    clients.ledger.integrations.pause(integration.key, clients.now())
 
 
 def resume(clients: Clients, name: str) -> datetime:
     """Let it go on and return since when changes are read again; safe to repeat."""
     integration = _switched_on(clients, name)
-    return clients.ledger.state.resume(integration.object, integration.market, clients.now())
+    return clients.ledger.integrations.resume(integration.key, clients.now())
 
 
 def _switched_on(clients: Clients, name: str) -> Integration:
@@ -33,6 +33,6 @@ def _switched_on(clients: Clients, name: str) -> Integration:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."
         raise ConfigurationError([f"There is no integration {name!r} that is switched on; {hint}"])
     integration = known[name]
-    if (integration.object, integration.market) not in clients.ledger.state.integrations():
+    if integration.key not in clients.ledger.integrations.all():
         raise ConfigurationError([f"{name} has not been checked yet: run `insights check` first."])
     return integration

@@ -62,7 +62,7 @@ def check(clients: Clients, object_names: Sequence[str] | None = None) -> Prefli
     """
     settings = clients.configuration.settings
     clients.models.warm()
-    if clients.ledger.state.org_id() is None:
+    if clients.ledger.org.id() is None:
         check_environment(settings.environment, connected_org(clients.org))
 
     wanted = [
@@ -101,8 +101,8 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
     A new or changed one counts as turned on now (R17). Integrations that were not checked keep their
     readiness. An object that runs for the first time begins its pulls now (R16).
     """
-    state, now = clients.ledger.state, clients.now()
-    state.connect_org(
+    ledger, now = clients.ledger, clients.now()
+    ledger.org.connect(
         clients.org.org_id,
         clients.configuration.settings.environment,
         now,
@@ -114,7 +114,7 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
         integration.key: (_fingerprint(clients, integration), preflight.why_not_ready(integration))
         for integration, _ in preflight.found
     }
-    known = state.integrations()
+    known = ledger.integrations.all()
     wanted |= {
         i.key: (known[i.key].fingerprint, known[i.key].not_ready)
         for i in clients.configuration.integrations
@@ -123,12 +123,12 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
     outputs: dict[IntegrationKey, Sequence[str]] = {
         i.key: tuple(i.outputs.values()) for i in clients.configuration.integrations if i.enabled
     }
-    state.record_integrations(wanted, now, outputs)
+    ledger.integrations.roll_out(wanted, now, outputs)
 
-    begun = state.objects()
+    begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))
     if missing:
-        state.turn_on(missing, clients.org.org_now())
+        ledger.objects.turn_on(missing, clients.org.org_now())
 
 
 def check_and_roll_out(clients: Clients, object_name: str) -> Preflight:
@@ -147,7 +147,7 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
     rests until its trial is due (R23).
     """
     integrations = clients.configuration.of_object(object_name)
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     states = {i.key: _as_checked(clients, i, known.get(i.key), preflight) for i in integrations}
     holds = clients.ledger.holds.all()
     answers = {
@@ -159,7 +159,7 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
     if not active and not retired:
         raise NotReady(_why_none_runs(object_name, integrations, answers))
 
-    begun = clients.ledger.state.objects().get(object_name)
+    begun = clients.ledger.objects.all().get(object_name)
     return ScoringScope(
         object=object_name,
         integrations=active,

@@ -37,7 +37,7 @@ from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check_and_roll_out, scope_of
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
 from resources.ledger.waiting import ScoringRequests
 from resources.salesforce.query import parse_datetime
 
@@ -96,7 +96,7 @@ def pull(clients: Clients, lease: Lease) -> PullSummary:
 
 def _pull(clients: Clients, lease: Lease) -> PullSummary:
     scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
-    state = clients.ledger.state.objects()[lease.object]
+    state = clients.ledger.objects.all()[lease.object]
     window = pull_window(
         watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
     )
@@ -248,7 +248,7 @@ def _requests(
     now = clients.now()
     ids = due.column("Id").to_pylist()
     with clients.ledger.database.read() as connection:
-        scored = clients.ledger.waiting.scored_since(
+        scored = clients.ledger.scorings.scored_since(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
@@ -314,7 +314,7 @@ def stale_rows(
 ) -> Iterator[pa.Table]:
     """Read the records of a daily pull: `id`, `reason`, `scored_at`; never scored first, then oldest."""
     settings = clients.configuration.settings
-    waiting = clients.ledger.waiting.ids_waiting(scope.object)
+    waiting = clients.ledger.waiting.count(scope.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
     yield from _rows_to_clear(clients, scope, most, lease)
     if not scope.integrations:

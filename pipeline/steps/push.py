@@ -34,8 +34,10 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
-from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
+from resources.ledger.push_jobs import JobState, PushJob
+from resources.ledger.segments import Segment, SegmentState
+from resources.ledger.settling import Outcome, RowFailure
 from resources.salesforce.bulk import JobInfo
 from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
 from resources.salesforce.update_csv import update_csv
@@ -92,7 +94,7 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
     summary = PushSummary(object=lease.object)
     refused: CallRefused | None = None
     _abort_forgotten_jobs(clients, lease.object)
-    for segment in clients.ledger.claims.unfinished(lease.object):
+    for segment in clients.ledger.segments.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
             try:
                 _SegmentPush(clients, lease, segment, summary).run()
@@ -108,7 +110,7 @@ def _abort_forgotten_jobs(clients: Clients, name: str) -> None:
 
     One that is at work as well: it would go on writing what is pushed anew. What it wrote, its records tell.
     """
-    known = clients.ledger.claims.job_states(clients.lake.noted_jobs(name))
+    known = clients.ledger.push_jobs.states(clients.lake.noted_jobs(name))
     for job_id in clients.lake.noted_jobs(name):
         if job_id not in known:
             try:
@@ -259,12 +261,12 @@ class _SegmentPush:
 
         Another run's segment may come from a ledger that was restored, and have had jobs that it does not know.
         """
-        claims, org = self.clients.ledger.claims, self.clients.org
+        ledger, org = self.clients.ledger, self.clients.org
         self.is_unsure = self.segment.run_id != self.clients.run_id
-        for job in claims.jobs(self.segment.segment_id):
-            if job.state == "aborted":
+        for job in ledger.push_jobs.of_segment(self.segment.segment_id):
+            if job.state is JobState.ABORTED:
                 continue
-            if job.state == "lost":
+            if job.state is JobState.LOST:
                 self.is_unsure = True
                 continue
             self.summary.jobs[job.job_id] = org.job_url(job.job_id)
@@ -273,7 +275,7 @@ class _SegmentPush:
                     return False
             except JobRefused:
                 # Deleted in Setup, or older than the org keeps jobs: the records themselves tell (D3).
-                claims.set_job_state(job.job_id, "lost", self.clients.now())
+                ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
                 self.is_unsure = True
         return True
 
@@ -331,14 +333,14 @@ class _SegmentPush:
         The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3);
         beside the lake's working files as well, since a ledger that is restored from a backup has forgotten it.
         """
-        org, claims, segment = self.clients.org, self.clients.ledger.claims, self.segment
+        org, ledger, segment = self.clients.org, self.clients.ledger, self.segment
         csv = update_csv(*rows_to_send(rest))
         job_id = org.create_ingest_job(segment.object)
         now = self.clients.now()
-        job = PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, "open", now)
+        job = PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, JobState.OPEN, now)
         self.clients.lake.note_job(segment.object, job_id)
         try:
-            claims.record_job(self.lease, job)
+            ledger.push_jobs.record(self.lease, job)
         except LeaseLost:
             org.abort_job(job_id)
             raise
@@ -350,7 +352,7 @@ class _SegmentPush:
             # An upload whose answer was lost had arrived after all: the rows go into another job.
             self._abort(job_id)
             return True
-        claims.set_job_state(job_id, "closed")
+        ledger.push_jobs.set_state(job_id, JobState.CLOSED)
         info = self._ended(job_id, JOB_DEADLINE_SECONDS, rest.num_rows)
         if info.has_ended:
             self._take_results(info, sent=rest.column("Id").to_pylist())
@@ -360,7 +362,7 @@ class _SegmentPush:
         """Stop a job; should it have begun after all, the records tell what it wrote."""
         if self.clients.org.abort_job(job_id).processed:
             self.is_unsure = True
-        self.clients.ledger.claims.set_job_state(job_id, "aborted", self.clients.now())
+        self.clients.ledger.push_jobs.set_state(job_id, JobState.ABORTED, self.clients.now())
 
     def _ended(self, job_id: str, deadline_seconds: int, rows: int = 0) -> JobInfo:
         """Return the job once it has ended, or as it stands at the deadline; the lease is renewed at each look (D3)."""
@@ -388,7 +390,7 @@ class _SegmentPush:
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
         for record_id in self._take_written([i for i in sent if i not in known]):
             tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
-        self.clients.ledger.claims.set_job_state(info.id, "settled", self.clients.now())
+        self.clients.ledger.push_jobs.set_state(info.id, JobState.SETTLED, self.clients.now())
         return len(known)
 
     def _take_written(self, ids: Sequence[str]) -> list[str]:
@@ -425,15 +427,15 @@ class _SegmentPush:
         clients, summary, outcome = self.clients, self.summary, self.tally.outcome()
         now, org_now = clients.now(), clients.org.org_now()
         self._keep()
-        changed = clients.ledger.claims.settle_rows(
+        changed = clients.ledger.settling.settle_rows(
             self.lease, self.segment, outcome, now=now, org_now=org_now
         )
         if changed and outcome.pushed:
             summary.newest_change = max(filter(None, (summary.newest_change, changed)))
             summary.newest_change_seconds = (org_now - summary.newest_change).total_seconds()
-        ended = clients.ledger.claims.settle(self.lease, self.segment, now)
+        ended = clients.ledger.settling.settle(self.lease, self.segment, now)
         clients.lake.delete_work(self.segment.segment_id)
-        for job in clients.ledger.claims.jobs(self.segment.segment_id):
+        for job in clients.ledger.push_jobs.of_segment(self.segment.segment_id):
             clients.lake.forget_job(self.segment.object, job.job_id)
         clients.renew(self.lease)
         summary.settled += ended.pushed + ended.failed + ended.gone

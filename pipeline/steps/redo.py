@@ -16,6 +16,6 @@ def redo(clients: Clients, request: str, name: str, day: date, asked_at: datetim
     scored since it was asked for are passed over.
     """
     now = clients.now()
-    ids = clients.ledger.claims.scored_on(name, day, before=asked_at)
+    ids = clients.ledger.scorings.scored_on(name, day, before=asked_at)
     requests = [ScoringRequest(record_id, Reason.REDO.value, now) for record_id in ids]
     return clients.ledger.record_redo(request, name, day, requests, now)

@@ -45,15 +45,15 @@ def rescore(
         and (not objects or i.object in objects)
         and (not markets or i.market in markets)
     ]
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     ready = [key for key in chosen if key in known and known[key].enabled_at]
     if not ready:
         raise ConfigurationError([_nothing_chosen(clients, chosen)])
-    clients.ledger.state.renew_rollout(ready, clients.now())
+    clients.ledger.integrations.renew(ready, clients.now())
     names: list[str] = sorted({name for name, _ in ready})
     records = {name: _to_be_scored(clients, name) for name in names}
     limit = clients.configuration.settings.daily_record_limit
-    left = clients.ledger.claims.day_use(clients.today, limit).left
+    left = clients.ledger.days.use(clients.today, limit).remaining
     return Rescore(
         integrations=[f"{name}.{market}" for name, market in ready],
         records=records,

@@ -19,8 +19,8 @@ from pipeline.steps.preflight import check_and_roll_out, scope_of
 from pipeline.steps.pull import pulled_work_file
 from pipeline.steps.score_segment import SegmentScoring
 from pipeline.steps.score_summary import ScoreSummary
-from resources.ledger.claims import Segment, SegmentState
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
+from resources.ledger.segments import Segment, SegmentState
 
 TRIAL_RECORDS: Final = 50
 """How many records a market that failed as a whole is tried with (R23)."""
@@ -41,7 +41,7 @@ def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSumm
 
 def _forget_leftovers(clients: Clients, object_name: str) -> None:
     """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
-    unfinished = {s.segment_id for s in clients.ledger.claims.unfinished(object_name)}
+    unfinished = {s.segment_id for s in clients.ledger.segments.unfinished(object_name)}
     kept = unfinished | {pulled_work_file(clients, object_name)}
     clients.lake.forget_work_of(object_name, but=kept)
 
@@ -64,7 +64,7 @@ class _ObjectScoring:
         """Resume, try held markets, then claim and score."""
         self._begin()
 
-        for segment in self.clients.ledger.claims.unfinished(self.lease.object):
+        for segment in self.clients.ledger.segments.unfinished(self.lease.object):
             self._resume(segment)
         self._remember_scored_files()
 
@@ -90,13 +90,13 @@ class _ObjectScoring:
 
         One that has a job is the push's. One of a day gone by is dissolved: its rows wait again.
         """
-        claims, lake = self.clients.ledger.claims, self.clients.lake
-        if claims.jobs(segment.segment_id):
+        ledger, lake = self.clients.ledger, self.clients.lake
+        if ledger.push_jobs.of_segment(segment.segment_id):
             self.summary.resumed += segment.rows
             return
 
         if segment.day < self.clients.today:
-            claims.dissolve(self.lease, segment, self.clients.now())
+            ledger.segments.dissolve(self.lease, segment, self.clients.now())
             lake.delete_work(segment.segment_id)
             return
 
@@ -122,7 +122,7 @@ class _ObjectScoring:
 
         if by_lane:
             limit = self.clients.configuration.settings.daily_record_limit
-            self.clients.ledger.claims.raise_used(today, by_lane, limit)
+            self.clients.ledger.days.raise_used(today, by_lane, limit)
 
     def _markets_on_trial(self) -> list[str]:
         """Return the held markets whose trial is due and that a record of the object waits for."""
@@ -157,7 +157,7 @@ class _ObjectScoring:
         if rows_max <= 0 or self.clients.budget.remaining() < PULL_RESERVE_CALLS:
             return None
 
-        return self.clients.ledger.claims.claim(
+        return self.clients.ledger.segments.claim(
             self.lease,
             self.clients.day_facts(),
             rows_max=rows_max,

@@ -28,8 +28,9 @@ from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pull import pulled_work_file
 from pipeline.steps.score_market import score_market
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary, distribution
-from resources.ledger.claims import Outcome, RowFailure, Segment
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
+from resources.ledger.segments import Segment
+from resources.ledger.settling import Outcome, RowFailure
 
 SEGMENT_ATTEMPTS_MAX: Final = 3
 
@@ -83,7 +84,7 @@ class SegmentScoring:
             i.market: i.fingerprint(self.scope.markets[i.market]) for i in self.scope.integrations
         }
         resting = {i.market for i in self.scope.resting}
-        return self.clients.ledger.claims.begin_attempt(
+        return self.clients.ledger.segments.begin_attempt(
             self.lease, self.segment, fingerprints, resting
         )
 
@@ -94,7 +95,7 @@ class SegmentScoring:
         )
         self._settle(Outcome(failed=[RowFailure(i, SEGMENT_GAVE_UP, message) for i in self.rows]))
         self.clients.lake.delete_work(self.segment.segment_id)
-        self.clients.ledger.claims.mark_scored(self.lease, self.segment)
+        self.clients.ledger.segments.mark_scored(self.lease, self.segment)
         self.summary.count_set_aside([SEGMENT_GAVE_UP] * len(self.rows))
 
     def _without_done(self, table: pa.Table, status: RowStatus) -> tuple[pa.Table, RowStatus]:
@@ -103,7 +104,7 @@ class SegmentScoring:
         if not done:
             return table, status
 
-        self.clients.ledger.claims.withdraw(self.lease, self.segment, done)
+        self.clients.ledger.segments.withdraw(self.lease, self.segment, done)
         self.summary.claimed -= len(done)
         self.summary.by_reason.subtract(self.rows.pop(record_id) for record_id in done)
 
@@ -164,7 +165,7 @@ class SegmentScoring:
             RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
         ]
 
-        self.clients.ledger.claims.note_inputs(self.lease, self.segment, result.inputs)
+        self.clients.ledger.segments.note_inputs(self.lease, self.segment, result.inputs)
         self._settle(Outcome(failed=failed, gone=gone))
 
         self.summary.gone += len(gone)
@@ -176,7 +177,7 @@ class SegmentScoring:
     def _settle(self, outcome: Outcome) -> None:
         if outcome.failed or outcome.gone:
             now = self.clients.now()
-            self.clients.ledger.claims.settle_rows(
+            self.clients.ledger.settling.settle_rows(
                 self.lease, self.segment, outcome, now=now, org_now=now
             )
 
@@ -197,7 +198,7 @@ class SegmentScoring:
     def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
-        self.clients.ledger.claims.mark_scored(self.lease, self.segment, counted)
+        self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:
         """Hold the markets that failed as a whole; release those that were held and work again (R23)."""

@@ -12,7 +12,7 @@ from pipeline.core.configuration.running import RunState, running
 from pipeline.core.limit.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
-from resources.ledger.state import ObjectState
+from resources.ledger.objects import ObjectState
 from resources.salesforce.errors import QueriesRefused, SalesforceError
 
 JobName = Literal["pull", "daily_pull", "score_and_push"]
@@ -47,7 +47,7 @@ class Watched:
 
 def watch(clients: Clients) -> Watched:
     """Decide for every object what to run now; at most one API call, none where the budget is used up."""
-    states = clients.ledger.state.objects()
+    states = clients.ledger.objects.all()
     asks: list[Ask] = []
     skips: dict[str, str] = {}
     questions: dict[str, ObjectState] = {}
@@ -74,7 +74,7 @@ def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask 
     if state is None:
         exhausted = clients.budget.exhausted()
         return str(exhausted) if exhausted else Ask(name, "pull", "the object is new here", "first")
-    holder = clients.ledger.state.lease_holder(name, now)
+    holder = clients.ledger.leases.holder(name, now)
     if holder:
         return f"run {holder[:8]} is working on it"
     resting = _why_none_runs(clients, name)
@@ -95,7 +95,7 @@ def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask 
 
 def _why_none_runs(clients: Clients, object_name: str) -> str | None:
     """Say why no integration of the object runs now; None where one does, or old values are to go."""
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     holds = clients.ledger.holds.all()
     integrations = clients.configuration.of_object(object_name)
     answers = [running(known.get(i.key), holds.get(i.market), clients.now()) for i in integrations]
@@ -149,7 +149,7 @@ def _ask_org(
         return []
     answered = [n for n in questions if any(q.startswith(f"{n} by ") for q in answers)]
     if answered:
-        clients.ledger.state.note_asked(answered, clients.now())
+        clients.ledger.objects.note_asked(answered, clients.now())
     for name, state in questions.items():
         pull = _pull_ask(clients, state, answers) if asked else None
         found = [*([pull] if pull else ()), *_waiting_asks(clients, name)]
@@ -188,8 +188,8 @@ def _waiting_asks(clients: Clients, name: str) -> Iterator[Ask]:
     A push that has begun is finished whatever is left of the budget (R21), but not while the org itself refuses.
     """
     exhausted = clients.budget.exhausted()
-    unfinished = clients.ledger.claims.unfinished(name)
-    begun = any(clients.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
+    unfinished = clients.ledger.segments.unfinished(name)
+    begun = any(clients.ledger.push_jobs.of_segment(segment.segment_id) for segment in unfinished)
     if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
         segment_id = unfinished[0].segment_id
         yield Ask(name, "score_and_push", "a segment is unfinished", segment_id, "unfinished")
@@ -199,10 +199,10 @@ def _waiting_asks(clients: Clients, name: str) -> Iterator[Ask]:
 
 def _claimable(clients: Clients, name: str) -> Iterator[Ask]:
     """Yield the run that scores what waits, where the day's limit allows any of it."""
-    allowed = clients.ledger.claims.allowed(name, clients.day_facts())
+    allowed = clients.ledger.days.allowed(name, clients.day_facts())
     if allowed.total == 0:
         return
-    used = clients.ledger.claims.day_use(
+    used = clients.ledger.days.use(
         clients.today, clients.configuration.settings.daily_record_limit
     ).used
     yield Ask(
@@ -217,10 +217,10 @@ def _claimable(clients: Clients, name: str) -> Iterator[Ask]:
 def _nothing(clients: Clients, name: str, why: str) -> str:
     """Say why there is nothing to do, as an operator would want to hear it."""
     settings = clients.configuration.settings
-    waiting = clients.ledger.waiting.ids_waiting(name)
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    waiting = clients.ledger.waiting.count(name)
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
     parts = [why]
-    if waiting and use.left == 0:
+    if waiting and use.remaining == 0:
         parts.append(
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"
         )

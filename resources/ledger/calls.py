@@ -24,7 +24,7 @@ class OrgUsage:
     holds_until: datetime
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """The calls that the org has left."""
         return max(0, self.allotted - self.used)
 
@@ -94,4 +94,4 @@ class Calls:
     def org_remaining(self, now: datetime) -> int | None:
         """Return the calls that the org has left, None where it has not told lately."""
         usage = self.org_usage(now)
-        return None if usage is None else usage.left
+        return None if usage is None else usage.remaining

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.core.errors import CannotProceedNow, ConfigurationError
+from resources.ledger.fencing import Lease, check_lease
 
 BUSY_SECONDS: Final = 60
 """How long a transaction waits for another one's lock."""
@@ -44,7 +45,7 @@ WRITERS: Final = 7_403_611_275
 """The advisory lock that a writing transaction takes on PostgreSQL; any number that nobody else uses."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 """The newest migration: where the tables have it, alembic need not be imported. A test holds it to the folder."""
 
 VERSION_TABLE: Final = "ledger_version"
@@ -141,14 +142,19 @@ class Database:
         return engine
 
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self, lease: Lease | None = None) -> Iterator[sa.Connection]:
         """Run one write transaction; it has the write lock from its start, so nothing is decided on old rows.
 
-        Raises LedgerAway where the database cannot be reached, is locked for long, or takes no writes.
+        With `lease` it writes for the run that holds it: raises LeaseLost where another run has
+        taken the object over (D3). Raises LedgerAway where the database cannot be reached, is
+        locked for long, or takes no writes.
         """
         with self._speaking_plainly(), self.engine.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
+            # Only now: under the lock nobody can take the object over any more.
+            if lease is not None:
+                check_lease(connection, lease)
             yield connection
 
     @contextmanager
@@ -207,6 +213,16 @@ class Database:
             listed = sa.func.json_each(json.dumps(values)).table_valued("value")
             return column.in_(sa.select(listed.c.value))
         return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
+
+    def among(
+        self, column: sa.ColumnElement[str], ids: Sequence[str], every: Collection[str]
+    ) -> sa.ColumnElement[bool]:
+        """Return the condition that names `ids`, where the rows looked at are `every`.
+
+        None is named where they are all: most segments end as a whole.
+        """
+        is_all = len(ids) >= len(every) and set(ids) >= set(every)
+        return sa.true() if is_all else self.one_of(column, list(ids))
 
     def listed(
         self, connection: sa.Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool]

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.state import let_go_on
-from resources.ledger.waiting import chunks
+from resources.ledger.holds import held_markets
+from resources.ledger.waiting import chunks, reschedule_held
 
 PAGE: Final = 5_000
 """How many rows one statement of a long listing reads."""
@@ -88,9 +88,8 @@ class Failures:
 
     def count(self, chosen: Chosen | None = None) -> int:
         """Return how many records are failing."""
-        query = sa.select(sa.func.count()).select_from(t.waiting)
         with self._db.read() as connection:
-            return int(connection.scalar(query.where(*_conditions(chosen or Chosen()))) or 0)
+            return _count(connection, sa.and_(*_conditions(chosen or Chosen())))
 
     def rows(self, chosen: Chosen | None = None, limit: int | None = None) -> list[FailedRow]:
         """Return the failing records, those that failed last first."""
@@ -149,47 +148,58 @@ class Failures:
     def retry(self, chosen: Chosen, now: datetime) -> Retried:
         """Let failing records be claimed at once, as a later edit of each of them would (R23).
 
-        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of the day; the day's
-        limit binds them like all others. A held market that some of them wait for is tried at once, with a few
-        records first.
+        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of the
+        day; the day's limit binds them like all others. A held market that some of them wait for is
+        tried at once, with a few records first.
         """
         row = t.waiting.c
-        conditions = _conditions(chosen)
-        here = sa.and_(*conditions, row.segment_id.is_(None))
+        conditions = sa.and_(*_conditions(chosen))
+        here = sa.and_(conditions, row.segment_id.is_(None))
         with self._db.begin() as connection:
-            in_flight = connection.scalar(
-                sa.select(sa.func.count())
-                .select_from(t.waiting)
-                .where(*conditions, row.segment_id.is_not(None))
-            )
-            waiting_for = {
-                found.held_for: int(found.records)
-                for found in connection.execute(
-                    sa.select(row.held_for, sa.func.count().label("records"))
-                    .where(here, row.held_for.is_not(None))
-                    .group_by(row.held_for)
-                )
-            }
-            held = connection.scalars(sa.select(t.market_holds.c.market)).all()
-            markets = tuple(sorted(set(held) & waiting_for.keys()))
+            in_flight = _count(connection, sa.and_(conditions, row.segment_id.is_not(None)))
+            waiting_for = _count_by_market(connection, here)
+
             asked = connection.execute(
                 t.waiting.update()
                 .where(here, row.held_for.is_(None))
                 .values(not_before=now, tries=0, lasting=False)
             )
+            # The others wait for an integration that rests: only its resumption lets them go.
+            markets = tuple(sorted(held_markets(connection).keys() & waiting_for.keys()))
             for market in markets:
-                connection.execute(
-                    t.market_holds.update()
-                    .where(t.market_holds.c.market == market)
-                    .values(retry_at=now)
-                )
-                let_go_on(connection, market, now)
-            return Retried(
-                records=asked.rowcount + sum(waiting_for[market] for market in markets),
-                markets=markets,
-                resting=sum(n for market, n in waiting_for.items() if market not in markets),
-                in_flight=int(in_flight or 0),
-            )
+                _try_market_at(connection, market, now)
+
+        return Retried(
+            records=asked.rowcount + sum(waiting_for[market] for market in markets),
+            markets=markets,
+            resting=sum(n for market, n in waiting_for.items() if market not in markets),
+            in_flight=in_flight,
+        )
+
+
+def _try_market_at(connection: sa.Connection, market: str, now: datetime) -> None:
+    """Let a held market be tried from `now` on, with the records that wait for it."""
+    row = t.market_holds.c
+    connection.execute(t.market_holds.update().where(row.market == market).values(retry_at=now))
+    reschedule_held(connection, market, now)
+
+
+def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(t.waiting).where(condition)
+    return int(connection.scalar(query) or 0)
+
+
+def _count_by_market(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> dict[str, int]:
+    """Count the rows that wait for a market, by market."""
+    row = t.waiting.c
+    query = (
+        sa.select(row.held_for, sa.func.count().label("records"))
+        .where(condition, row.held_for.is_not(None))
+        .group_by(row.held_for)
+    )
+    return {found.held_for: int(found.records) for found in connection.execute(query)}
 
 
 def _rows(chosen: Chosen) -> sa.Select[tuple[object, ...]]:

@@ -77,8 +77,8 @@ def test_record_that_rested_begins_anew() -> None:
     later = scored_again(busy, START + timedelta(hours=9))
 
     assert slowed_until(busy) == START + timedelta(minutes=30)
-    assert scored_again(busy, START + timedelta(hours=7)).in_a_row == 5
-    assert later.in_a_row == 1
+    assert scored_again(busy, START + timedelta(hours=7)).streak == 5
+    assert later.streak == 1
     assert slowed_until(later) is None
 
 

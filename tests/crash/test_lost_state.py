@@ -134,5 +134,5 @@ def _saves(plant: Plant) -> dict[str, int]:
 
 
 def _used(plant: Plant) -> int:
-    used: int = plant.with_clients(lambda clients: clients.ledger.claims.day_use(TODAY, LIMIT).used)
+    used: int = plant.with_clients(lambda clients: clients.ledger.days.use(TODAY, LIMIT).used)
     return used

@@ -147,8 +147,5 @@ def _judge(plant: Plant, lead: str) -> None:
     assert (record["Fit_Note__c"], record["NumberOfEmployees"]) == ("Acme|CEO", 2)
     states = [job["state"] for job in plant.org.control("GET", "jobs") if job["object"] == "Lead"]
     assert "Open" not in states
-    assert plant.with_clients(lambda clients: clients.ledger.claims.unfinished()) == []
-    assert (
-        plant.with_clients(lambda clients: clients.ledger.claims.day_use(clients.today, 1).used)
-        == 1
-    )
+    assert plant.with_clients(lambda clients: clients.ledger.segments.unfinished()) == []
+    assert plant.with_clients(lambda clients: clients.ledger.days.use(clients.today, 1).used) == 1

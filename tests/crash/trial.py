@@ -189,20 +189,22 @@ class Trial:
     def _judge_ledger(self, clients: Clients, has_lost: bool) -> None:
         ledger = clients.ledger
         known = {
-            job.job_id for s in ledger.claims.segments() for job in ledger.claims.jobs(s.segment_id)
+            job.job_id
+            for s in ledger.segments.all()
+            for job in ledger.push_jobs.of_segment(s.segment_id)
         }
         jobs = self.org.control("GET", "jobs")
         open_jobs = {j["id"] for j in jobs if j["state"] == "Open"} - self.jobs_before
         assert not known.intersection(open_jobs), "a job whose id was recorded is left open"
         # One whose id was lost with the process holds no data: there can be as many as there were deaths.
         assert len(open_jobs) <= len(self.fates)
-        assert ledger.claims.unfinished() == []
+        assert ledger.segments.unfinished() == []
         refused = self._refused()
         with ledger.database.read() as connection:
             waits = [(r.record_id, r.error_code) for r in connection.execute(sa.select(t.waiting))]
             scored = Counter(connection.scalars(sa.select(t.scorings.c.record_id)))
         assert waits == [(refused, "FIELD_CUSTOM_VALIDATION_EXCEPTION")]
-        used, in_files = ledger.claims.day_use(TODAY, LIMIT).used, self._kept(SCORED).total()
+        used, in_files = ledger.days.use(TODAY, LIMIT).used, self._kept(SCORED).total()
         assert in_files <= used <= LIMIT
         if not has_lost:
             assert scored.pop(refused) >= 1

@@ -50,7 +50,7 @@ def limit(built: Plant, calls: int, **settings: Any) -> None:
 
 def watermark(built: Plant) -> datetime:
     """Return where the next pull begins."""
-    states = built.with_clients(lambda clients: clients.ledger.state.objects())
+    states = built.with_clients(lambda clients: clients.ledger.objects.all())
     found: datetime = states["Lead"].watermark
     return found
 

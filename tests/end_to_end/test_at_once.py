@@ -66,7 +66,7 @@ def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: 
     second_day = plant.with_clients(lambda clients: clients.today)
     assert used(plant)[second_day] == limit
     assert twice(plant, second_day) == []
-    assert plant.with_clients(lambda clients: clients.ledger.claims.unfinished()) == []
+    assert plant.with_clients(lambda clients: clients.ledger.segments.unfinished()) == []
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_a_clock_that_passes_midnight_or_changes_in_mid_run_loses_nothing(
         clients.now = lambda: begin + timedelta(seconds=2 * next(seconds))
         run_job(clients, "pull", "Lead", begin.date())
         assert clients.now() > begin + timedelta(seconds=10)
-    segments = plant.with_clients(lambda clients: clients.ledger.claims.segments())
+    segments = plant.with_clients(lambda clients: clients.ledger.segments.all())
     for hours in (13, 26, 39):
         plant.set_clock(begin + timedelta(hours=hours))
         plant.refresh("Lead")
 
     assert segments
-    for segment in plant.with_clients(lambda clients: clients.ledger.claims.segments()):
+    for segment in plant.with_clients(lambda clients: clients.ledger.segments.all()):
         assert segment.day == segment.stamp.astimezone(BERLIN).date()
         assert segment.state == "settled"
     assert all(0 <= n <= limit for n in used(plant).values())

@@ -318,5 +318,5 @@ def test_model_that_hangs_while_it_loads_rests_and_its_neighbour_goes_on(
     assert pull(built)["pushed"] == 1
 
     assert built.record("Lead", lead)["Other_Note__c"] == "Acme|"
-    states = built.with_clients(lambda clients: clients.ledger.state.integrations())
+    states = built.with_clients(lambda clients: clients.ledger.integrations.all())
     assert "was not loaded within 2 seconds, at model.py:2" in states["Lead", "fit"].not_ready

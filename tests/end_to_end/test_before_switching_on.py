@@ -104,7 +104,7 @@ def test_dry_run_shows_what_would_be_pushed_and_writes_nothing(plant: Build) -> 
     built = plant(integration("Lead"))
     built.turn_on()
     (lead,) = built.create("Lead", {"LastName": "Ito", "Company": "Acme", "Fit_Note__c": "by hand"})
-    before = built.with_clients(lambda clients: clients.ledger.state.objects()["Lead"])
+    before = built.with_clients(lambda clients: clients.ledger.objects.all()["Lead"])
 
     result = run_with(built, "pull", "salesforce_changed_records", dry_run=True)
 
@@ -115,7 +115,7 @@ def test_dry_run_shows_what_would_be_pushed_and_writes_nothing(plant: Build) -> 
     assert rows["Fit_Note__c"]["would_be"] == "Acme|"
     assert rows["Fit_Score__c"]["stands"] == ""
     assert result.get_asset_materialization_events() == []
-    assert built.with_clients(lambda clients: clients.ledger.state.objects()["Lead"]) == before
+    assert built.with_clients(lambda clients: clients.ledger.objects.all()["Lead"]) == before
     assert built.waiting("Lead") == 0
     assert not list((built.folder / "home" / "lake").rglob("*.parquet"))
     assert built.record("Lead", lead)["Fit_Note__c"] == "by hand"
@@ -132,13 +132,13 @@ def test_dry_run_of_a_changed_mapping_does_not_roll_it_out(plant: Build) -> None
     changed = integration("Lead")
     del changed["outputs"]["note"]
     built.configure(changed)
-    before = built.with_clients(lambda clients: clients.ledger.state.integrations())
+    before = built.with_clients(lambda clients: clients.ledger.integrations.all())
 
     result = run_with(built, "daily_pull", "stale_records", dry_run=True)
 
     (event,) = result.get_asset_observation_events()
     assert event.asset_observation_data.asset_observation.metadata["due"].value == 2
-    assert built.with_clients(lambda clients: clients.ledger.state.integrations()) == before
+    assert built.with_clients(lambda clients: clients.ledger.integrations.all()) == before
 
 
 def test_environment_that_the_org_is_not_is_refused(plant: Build) -> None:

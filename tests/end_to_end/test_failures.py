@@ -335,10 +335,7 @@ def test_records_that_wait_for_a_held_market_use_nothing_of_the_day(shared_plant
         plant.wait(seconds=30)
 
     assert {plant.record("Lead", lead)["Fit_Note__c"] for lead in scored} == {"Acme|CEO"}
-    assert (
-        plant.with_clients(lambda clients: clients.ledger.claims.day_use(clients.today, 10).used)
-        == 8
-    )
+    assert plant.with_clients(lambda clients: clients.ledger.days.use(clients.today, 10).used) == 8
     assert plant.waiting("Lead") == 14
 
 
@@ -406,7 +403,7 @@ def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets
     assert two_markets.pull("Lead")["pushed"] == 1
     record = two_markets.record("Lead", lead)
     assert (record["Fit_Note__c"], record["Other_Note__c"]) == ("Umbrella|CEO", "Acme|CEO")
-    states = two_markets.with_clients(lambda clients: clients.ledger.state.integrations())
+    states = two_markets.with_clients(lambda clients: clients.ledger.integrations.all())
     assert "no_such_library" in states["Lead", "other"].not_ready
 
     _write(two_markets.market("other"), (LETTERS / "model.py").read_text())

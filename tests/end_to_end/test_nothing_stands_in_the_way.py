@@ -50,8 +50,12 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
 
 
 def _jobs_of_the_segment(clients: object) -> list[str]:
-    claims = clients.ledger.claims  # type: ignore[attr-defined]
-    return [job.job_id for s in claims.unfinished() for job in claims.jobs(s.segment_id)]
+    ledger = clients.ledger  # type: ignore[attr-defined]
+    return [
+        job.job_id
+        for s in ledger.segments.unfinished()
+        for job in ledger.push_jobs.of_segment(s.segment_id)
+    ]
 
 
 def test_object_that_can_no_longer_be_read_does_not_stop_the_others(plant: Build) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from resources.ledger.claims import Claims
 
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check
-from resources.ledger.claims import Claims
 from resources.ledger.ledger import Ledger
 from tests.plant import RAISES, Plant, integration
 

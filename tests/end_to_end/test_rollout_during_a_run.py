@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from resources.ledger.claims import Claims
 
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.preflight import check
 from resources.ledger import tables as t
-from resources.ledger.claims import Claims
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]

@@ -585,7 +585,7 @@ def _hold(built: Plant, name: str) -> None:
     from datetime import timedelta
 
     taken = built.with_clients(
-        lambda clients: clients.ledger.state.acquire_lease(
+        lambda clients: clients.ledger.leases.acquire(
             name, "elsewhere", now=clients.now(), lasts=timedelta(minutes=10)
         )
     )
@@ -610,12 +610,12 @@ def _restore_ledger(built: Plant) -> None:
 
 
 def _segments(built: Plant) -> list[Any]:
-    segments: list[Any] = built.with_clients(lambda clients: clients.ledger.claims.segments())
+    segments: list[Any] = built.with_clients(lambda clients: clients.ledger.segments.all())
     return segments
 
 
 def _used(built: Plant, day: date) -> int:
-    used: int = built.with_clients(lambda clients: clients.ledger.claims.day_use(day, 10_000).used)
+    used: int = built.with_clients(lambda clients: clients.ledger.days.use(day, 10_000).used)
     return used
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from resources.ledger.claims import Claims
 
 from assets.clients_resource import ClientsResource
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import pull
 from pipeline.steps.score import score
-from resources.ledger.claims import Claims
 from tests.plant import RAISES, Plant, integration
 
 Build = Callable[..., Plant]

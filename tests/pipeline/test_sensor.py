@@ -357,7 +357,7 @@ def hold_lease(built: Plant, name: str, owner: str) -> None:
     from pipeline.steps.clients import LEASE_LASTS
 
     taken = built.with_clients(
-        lambda clients: clients.ledger.state.acquire_lease(
+        lambda clients: clients.ledger.leases.acquire(
             name, owner, now=clients.now(), lasts=LEASE_LASTS
         )
     )
@@ -394,9 +394,7 @@ def _counted_total(built: Plant) -> int:
 def _watermarks(built: Plant) -> dict[str, datetime]:
     return {
         name: state.watermark
-        for name, state in built.with_clients(
-            lambda clients: clients.ledger.state.objects()
-        ).items()
+        for name, state in built.with_clients(lambda clients: clients.ledger.objects.all()).items()
     }
 
 

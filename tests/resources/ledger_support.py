@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from pipeline.core.limit.shares import Allowance, DayPolicy
 from resources.ledger import tables as t
-from resources.ledger.claims import Outcome, RowFailure, Segment
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import Lease
+from resources.ledger.segments import Segment
+from resources.ledger.settling import Outcome, RowFailure
 from resources.ledger.waiting import ScoringRequest
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -36,7 +37,7 @@ class Book:
     def lease(self, name: str = "Lead") -> Lease:
         """The one lease that the test holds on an object."""
         if name not in self.leases:
-            lease = self.ledger.state.acquire_lease(name, "me", now=self.now, lasts=LASTS)
+            lease = self.ledger.leases.acquire(name, "me", now=self.now, lasts=LASTS)
             assert lease is not None
             self.leases[name] = lease
         return self.leases[name]
@@ -52,7 +53,7 @@ class Book:
 
     def claim(self, of: str = "Lead", rows_max: int = 10_000, day: date = DAY) -> Segment | None:
         """Claim on `day`, at the time it is."""
-        return self.ledger.claims.claim(
+        return self.ledger.segments.claim(
             self.lease(of),
             day=day,
             now=self.now,
@@ -71,7 +72,7 @@ class Book:
 
     def allowed(self, of: str = "Lead") -> Allowance:
         """What a claim would be granted."""
-        return self.ledger.claims.allowed(
+        return self.ledger.days.allowed(
             of,
             DAY,
             self.now,
@@ -98,9 +99,9 @@ class Book:
             partial=[failure(i, passing=passing) for i in partial],
         )
         lease = self.lease(segment.object)
-        claims = self.ledger.claims
-        claims.settle_rows(lease, segment, outcome, now=self.now, org_now=self.now)
-        return claims.settle(lease, segment, self.now)
+        ledger = self.ledger
+        ledger.settling.settle_rows(lease, segment, outcome, now=self.now, org_now=self.now)
+        return ledger.settling.settle(lease, segment, self.now)
 
     def ids(self, segment: Segment) -> set[str]:
         """The records that a segment holds."""
@@ -156,11 +157,11 @@ def work_at_once(number: int, ready: Barrier, url: str, limit: int) -> Counter[s
     name, owner = ("Account", "Contact", "Lead")[number % 3], f"process-{number}"
     claimed: Counter[str] = Counter()
     while True:
-        lease = ledger.state.acquire_lease(name, owner, now=NOW, lasts=LASTS)
+        lease = ledger.leases.acquire(name, owner, now=NOW, lasts=LASTS)
         if lease is None:
             sleep(0.002)
             continue
-        segment = ledger.claims.claim(
+        segment = ledger.segments.claim(
             lease,
             day=DAY,
             now=NOW,
@@ -172,7 +173,7 @@ def work_at_once(number: int, ready: Barrier, url: str, limit: int) -> Counter[s
         )
         ledger.calls.count(DAY, "query")
         claimed["calls"] += 1
-        ledger.state.release_lease(name, owner)
+        ledger.leases.release(name, owner)
         if segment is None:
             break
         claimed["rows"] += segment.rows

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import resources.ledger.state
 import sqlalchemy as sa
 
-import resources.ledger.state
 from resources.ledger import tables as t
+from resources.ledger.fencing import check_lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import check_lease
 from tests.postgres import Postgres
 from tests.resources.ledger_support import DAY, LASTS, NOW, Book, open_at_once, work_at_once
 
@@ -86,11 +86,11 @@ def test_processes_that_claim_at_once_are_granted_exactly_the_limit(
     book = Book(ledger)
     for name, count in WANTED.items():
         book.many(count, of=name)
-        ledger.state.release_lease(name, "me")
+        ledger.leases.release(name, "me")
     done: list[Counter[str]] = [
         one.result(timeout=200) for one in crowd.do(work_at_once, new_ledger, LIMIT)
     ]
-    segments = ledger.claims.segments(day=DAY)
+    segments = ledger.segments.all(day=DAY)
     ids = [i for segment in segments for i in sorted(book.ids(segment))]
 
     assert sum(WANTED.values()) == 19_400
@@ -106,21 +106,21 @@ def test_a_pause_during_a_preflight_is_not_forgotten(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D3: what was read before somebody else wrote decides nothing."""
-    state = book.ledger.state
+    ledger = book.ledger
     key = ("Lead", "fit")
-    state.record_integrations({key: ("a", None)}, NOW)
+    ledger.integrations.roll_out({key: ("a", None)}, NOW)
     other = Ledger(str(book.ledger.database.url))
     read = resources.ledger.state._integrations
 
     def read_then_paused(connection: sa.Connection) -> Any:
         found = read(connection)
         monkeypatch.setattr(resources.ledger.state, "_integrations", read)
-        other.state.pause("Lead", "fit", NOW)
+        other.integrations.pause("Lead", "fit", NOW)
         return found
 
     monkeypatch.setattr(resources.ledger.state, "_integrations", read_then_paused)
-    state.record_integrations({key: ("b", None)}, NOW + LASTS)
-    found = state.integrations()[key]
+    ledger.integrations.roll_out({key: ("b", None)}, NOW + LASTS)
+    found = ledger.integrations.all()[key]
 
     assert (found.paused_at, found.resting_since) == (NOW, NOW)
     other.close()

@@ -61,7 +61,7 @@ def _backfill(schedule: Schedule) -> str | None:
         days = [schedule.today - timedelta(days=1)]
     request = f"backfill{schedule.serial}"
     ledger = Ledger(schedule.stage.url)
-    ids = [i for day in days for i in ledger.claims.scored_on(name, day, before=schedule.now())]
+    ids = [i for day in days for i in ledger.scorings.scored_on(name, day, before=schedule.now())]
     ledger.close()
     keys = [str(partition_key(day, name)) for day in days]
     tags = {BACKFILL_TAG: request}

@@ -10,20 +10,21 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import resources.ledger.claims
+import resources.ledger.state
 import sqlalchemy as sa
+from resources.ledger.claims import Claims
+from resources.ledger.state import State
 
 import pipeline.core.limit.windows
 import pipeline.steps.pull
 import pipeline.steps.watch
-import resources.ledger.claims
 import resources.ledger.ledger
-import resources.ledger.state
 from assets.clients_resource import ClientsResource
 from pipeline.core.scoring import due
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
-from resources.ledger.claims import Claims
-from resources.ledger.state import Lease, State
+from resources.ledger.leases import Lease
 from tests.simulation.clients import SimResource
 
 

@@ -564,12 +564,12 @@ class Schedule:
     def paused(self) -> list[str]:
         """Return the names of the paused integrations."""
         ledger = Ledger(self.stage.url)
-        states = ledger.state.integrations()
+        states = ledger.integrations.all()
         ledger.close()
         return [
             i.name
             for i in self.configuration().integrations
-            if (state := states.get((i.object, i.market))) and state.paused_at
+            if (state := states.get(i.key)) and state.paused_at
         ]
 
     def is_settled(self) -> bool:

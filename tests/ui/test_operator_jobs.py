@@ -22,7 +22,7 @@ def test_every_job_ends_well(done: Operated) -> None:
 
 def test_an_integration_is_resumed_and_paused(site: Site, done: Operated) -> None:
     """The jobs change what the sensor and every later run go by: the ledger."""
-    states = site.with_clients(lambda clients: clients.ledger.state.integrations())
+    states = site.with_clients(lambda clients: clients.ledger.integrations.all())
 
     assert "Contact.enterprise_fit goes on" in done.said["resume_integration"]["said"]
     assert "Contact.enterprise_fit is paused" in done.said["pause_integration"]["said"]

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCount:
+    """How many rows of the waiting list are alike.
+
+    `state` is `ready`, `backing_off` (its time has not come) or `in_flight` (a segment holds it).
+    """
+
+    object: str
+    reason: str
+    state: str
+    records: int
 
 
 def days_needed(records: int, limit: int) -> int:
@@ -24,9 +37,9 @@ def last_day(
     return today + timedelta(days=days_needed(max(0, waiting - in_flight - left_today), limit))
 
 
-def in_flight_of(waiting: Iterable[Mapping[str, Any]]) -> int:
+def in_flight_of(waiting: Iterable[WaitingCount]) -> int:
     """Return how many records of the waiting list's summary are claimed."""
-    return sum(int(row["records"]) for row in waiting if row["state"] == "in_flight")
+    return sum(count.records for count in waiting if count.state == "in_flight")
 
 
 def pace_warning(records: int, limit: int, refresh_period_days: int) -> str | None:

@@ -45,14 +45,14 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
 
 def waiting_total(clients: Clients) -> int:
     """Return how many records wait, over all objects."""
-    return sum(int(row["records"]) for row in clients.ledger.waiting.summary(clients.now()))
+    return sum(row.records for row in clients.ledger.waiting.summary(clients.now()))
 
 
 def _limit(clients: Clients) -> Iterator[Alert]:
     settings = clients.configuration.settings
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
     waiting = waiting_total(clients)
-    if use.left == 0 and waiting:
+    if use.remaining == 0 and waiting:
         done = last_day(clients.today, waiting, 0, settings.daily_record_limit)
         yield Alert(
             f"limit {clients.today}",
@@ -73,7 +73,7 @@ def _silence(clients: Clients) -> Iterator[Alert]:
     interval = timedelta(minutes=clients.configuration.settings.pull_interval_minutes)
     longest = max(SILENT_LEAST, SILENT_INTERVALS * interval)
     running = clients.running_objects()
-    for name, state in sorted(clients.ledger.state.objects().items()):
+    for name, state in sorted(clients.ledger.objects.all().items()):
         heard = max(filter(None, (state.turned_on_at, state.pulled_at, state.asked_at)))
         if name in running and clients.now() - heard > longest:
             yield Alert(

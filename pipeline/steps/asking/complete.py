@@ -39,8 +39,8 @@ def waiting_done_on(clients: Clients) -> date | None:
     """Return the day on which the last record that waits now is scored, of all objects; None where none waits."""
     limit = clients.configuration.settings.daily_record_limit
     waiting = clients.ledger.waiting.summary(clients.now())
-    total = sum(int(row["records"]) for row in waiting)
-    left = clients.ledger.claims.day_use(clients.today, limit).left
+    total = sum(row.records for row in waiting)
+    left = clients.ledger.days.use(clients.today, limit).remaining
     return last_day(clients.today, total, left, limit, in_flight_of(waiting))
 
 
@@ -68,7 +68,7 @@ def day_states(clients: Clients, name: str) -> dict[date, DayState]:
 
 def changed_since_told(clients: Clients, name: str, states: dict[date, DayState]) -> list[DayState]:
     """Return the days of which something else was told last, those that are complete now among them."""
-    told = clients.ledger.completeness.told(name)
+    told = clients.ledger.completeness.reported(name)
     return [
         states.get(day, DayState(day, name))
         for day in sorted({*states, *told})

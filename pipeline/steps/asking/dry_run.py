@@ -80,7 +80,7 @@ def _due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, dict[s
             ids, why = table.column("id").to_pylist(), table.column("reason").to_pylist()
             reasons |= dict(zip(ids, why, strict=True))
         return len(reasons), reasons
-    state = clients.ledger.state.objects().get(scope.object)
+    state = clients.ledger.objects.all().get(scope.object)
     window = pull_window(
         watermark=state.watermark if state else scope.turned_on_at,
         turned_on_at=scope.turned_on_at,

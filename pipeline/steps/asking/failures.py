@@ -86,7 +86,7 @@ class Retry:
 
 def record_link(clients: Clients) -> Callable[[str], str]:
     """Return what makes the address of a record in the org; "" where no address is known yet. No API call."""
-    base = (clients.ledger.state.org() or {}).get("instance_url")
+    base = (clients.ledger.org.get() or {}).get("instance_url")
     return lambda record_id: f"{base}/{record_id}" if base else ""
 
 
@@ -168,7 +168,7 @@ def ask_again(clients: Clients, chosen: Chosen) -> Retry:
     """
     asked = clients.ledger.failures.retry(chosen, clients.now())
     limit = clients.configuration.settings.daily_record_limit
-    left = clients.ledger.claims.day_use(clients.today, limit).left
+    left = clients.ledger.days.use(clients.today, limit).remaining
     return Retry(
         records=asked.records,
         markets=asked.markets,

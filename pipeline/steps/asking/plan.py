@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final
 
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.errors import NotReady
-from pipeline.core.limit.pace import days_needed, in_flight_of, last_day, pace_warning
+from pipeline.core.limit.pace import WaitingCount, days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
 from pipeline.core.scoring.scope import scorable
@@ -62,9 +62,9 @@ def plan(clients: Clients) -> Plan:
     """
     settings = clients.configuration.settings
     limit = settings.daily_record_limit
-    use = clients.ledger.claims.day_use(clients.today, limit)
-    waiting = [dict(row) for row in clients.ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    use = clients.ledger.days.use(clients.today, limit)
+    waiting = clients.ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
     mapped = [i for i in clients.configuration.integrations if i.is_mapped]
     objects = sorted({i.object for i in mapped if i.enabled})
     counted = _counted(clients, mapped, objects)
@@ -75,22 +75,22 @@ def plan(clients: Clients) -> Plan:
     return Plan(
         day=clients.today,
         limit=limit,
-        left_today=use.left,
-        waiting=waiting,
+        left_today=use.remaining,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
-        waiting_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        waiting_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         integrations=plans,
         to_do=max(total, to_do),
-        all_done_on=last_day(clients.today, max(total, to_do), use.left, limit),
+        all_done_on=last_day(clients.today, max(total, to_do), use.remaining, limit),
         warnings=[warning] if warning else [],
     )
 
 
-def _to_do(clients: Clients, name: str, waiting: Sequence[Mapping[str, Any]]) -> int:
+def _to_do(clients: Clients, name: str, waiting: Sequence[WaitingCount]) -> int:
     """Return how many records of the object are to be scored: what waits, or more where more is too old or new."""
-    own = [row for row in waiting if row["object"] == name]
-    changes = sum(int(row["records"]) for row in own if lane_of(row["reason"]) is Lane.CHANGES)
-    refresh = sum(int(row["records"]) for row in own) - changes
+    own = [row for row in waiting if row.object == name]
+    changes = sum(row.records for row in own if lane_of(row.reason) is Lane.CHANGES)
+    refresh = sum(row.records for row in own) - changes
     return changes + max(refresh, _too_old(clients, name))
 
 
@@ -153,8 +153,8 @@ def _integration_plan(
     clients: Clients, integration: Integration, records: int, limit: int
 ) -> IntegrationPlan:
     market = clients.configuration.markets[integration.market]
-    states: Mapping[tuple[str, str], Any] = clients.ledger.state.integrations()
-    state = states.get((integration.object, integration.market))
+    states = clients.ledger.integrations.all()
+    state = states.get(integration.key)
     if not integration.enabled:
         change, due = "off; if switched on", records
     elif state is None or state.enabled_at is None:

@@ -54,20 +54,20 @@ def status(clients: Clients) -> Status:
     """Read the whole status from the ledger; no API call."""
     ledger, configuration = clients.ledger, clients.configuration
     limit = configuration.settings.daily_record_limit
-    use = ledger.claims.day_use(clients.today, limit)
-    waiting = [dict(row) for row in ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    use = ledger.days.use(clients.today, limit)
+    waiting = ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
     return Status(
         day=clients.today,
-        org_id=ledger.state.org_id(),
+        org_id=ledger.org.id(),
         limit=limit,
         limit_used=use.used,
-        waiting=waiting,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         failing=_failing(ledger),
-        last_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        last_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(clients.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
         pulling_stopped=str(exhausted) if exhausted else None,
@@ -85,7 +85,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
     shown = []
     with clients.ledger.database.read() as connection:
         for row in rows:
-            scored = clients.ledger.waiting.scored_since(
+            scored = clients.ledger.scorings.scored_since(
                 connection, row.object, [row.record_id], now - SCORINGS_KEPT_FOR
             ).get(row.record_id, [])
             shown.append(
@@ -93,7 +93,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
                     "object": row.object,
                     "id": row.record_id,
                     "scored_24h": sum(one.at > now - timedelta(hours=24) for one in scored),
-                    "scored_in_a_row": scored[-1].in_a_row if scored else 0,
+                    "scored_in_a_row": scored[-1].streak if scored else 0,
                     "last_scored": scored[-1].at if scored else None,
                     "until": row.until,
                     "link": link(row.record_id),
@@ -110,14 +110,14 @@ def _failing(ledger: Ledger) -> dict[str, int]:
 
 
 def _objects(ledger: Ledger) -> list[dict[str, Any]]:
-    return [asdict(state) for _, state in sorted(ledger.state.objects().items())]
+    return [asdict(state) for _, state in sorted(ledger.objects.all().items())]
 
 
 def _integrations(ledger: Ledger, configuration: Configuration) -> list[dict[str, Any]]:
-    states = ledger.state.integrations()
+    states = ledger.integrations.all()
     rows = []
     for integration in configuration.integrations:
-        state = states.get((integration.object, integration.market))
+        state = states.get(integration.key)
         if not integration.enabled:
             word = "off"
         elif not integration.is_mapped:

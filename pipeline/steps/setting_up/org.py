@@ -10,8 +10,8 @@ from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import CannotProceedNow, ConfigurationError
 from pipeline.core.soql import select
 from pipeline.steps.clients import Clients
-from resources.ledger.state import Lease
-from resources.ledger.switch import Left, left_behind, switch_org
+from resources.ledger.leases import Lease
+from resources.ledger.switch import Forgotten, switch_org, would_be_forgotten
 from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import QueriesRefused
 
@@ -85,7 +85,7 @@ def check_environment(wanted: str, connected: Connected) -> None:
 def view(clients: Clients) -> OrgView:
     """Return which org is remembered and which one answers, whether or not they agree."""
     clients.org.accept_any_org()
-    known = clients.ledger.state.org() or {}
+    known = clients.ledger.org.get() or {}
     return OrgView(
         remembered_id=known.get("org_id"),
         remembered_environment=known.get("environment"),
@@ -94,12 +94,12 @@ def view(clients: Clients) -> OrgView:
     )
 
 
-def would_be_left(clients: Clients) -> Left:
+def would_be_left(clients: Clients) -> Forgotten:
     """Return what a switch would forget."""
-    return left_behind(clients.ledger.database)
+    return would_be_forgotten(clients.ledger.database)
 
 
-def switch(clients: Clients, seen: OrgView) -> Left:
+def switch(clients: Clients, seen: OrgView) -> Forgotten:
     """Let everything belong to the org that answers; what is the old org's is forgotten or set aside.
 
     What the limits count stays, for they are per day. Repeated after a crash, it goes on where it was.
@@ -125,13 +125,13 @@ def _all_leases(clients: Clients) -> list[Lease]:
     """Take every object, so that no run works while everything changes; or none."""
     taken: list[Lease] = []
     for name in OBJECTS:
-        lease = clients.ledger.state.acquire_lease(
+        lease = clients.ledger.leases.acquire(
             name, clients.run_id, now=clients.now(), lasts=SWITCH_LASTS
         )
         if lease is None:
             for held in taken:
-                clients.ledger.state.release_lease(held.object, held.owner)
-            holder = clients.ledger.state.lease_holder(name, clients.now()) or "another run"
+                clients.ledger.leases.release(held.object, held.owner)
+            holder = clients.ledger.leases.holder(name, clients.now()) or "another run"
             raise CannotProceedNow(
                 f"Run {holder[:8]} works on {name}: nothing was changed. Stop the sensor and the "
                 "schedule, let the run end (a dead one is let go of after ten minutes), and try again."

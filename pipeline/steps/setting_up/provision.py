@@ -68,7 +68,7 @@ def plan(clients: Clients, names: Sequence[str] = ()) -> Plan:
 
     Those that are switched off count too: fields come before the switch. One describe an object.
     """
-    clients.ledger.state.connect_org(
+    clients.ledger.org.connect(
         clients.org.org_id, clients.configuration.settings.environment, clients.now()
     )
     return plan_fields(
