@@ -1,7 +1,7 @@
 """The asset checks: what pandera found in the outputs, and whether a day kept its limit.
 
-Nothing unchecked is ever pushed, whether these block or not: the steps write only what is valid (D8).
-The checks say so where people look, partition by partition.
+Nothing unchecked is ever pushed, whether these block or not: the steps write only what is valid
+(D8). The checks say so where people look, partition by partition.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The `complete` check, told of every day whose figure has changed, whoever changed it (R28, R29).
 
-The run of a partition tells of its own day. Of the others it is told without a run, by push runs and by the sensor's
-ticks: what a command asked for shows at once, and a day that becomes complete is told at once.
+The run of a partition tells of its own day. Of the others it is told without a run, by push runs
+and by the sensor's ticks: what a command asked for shows at once, and a day that becomes complete
+is told at once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def tell_changed(
 ) -> dict[date, DayState]:
     """Tell of the object's days whose figure has changed, as run `run_id` or a tick; return those not complete.
 
-    The ledger keeps what was told after it was told, so that nothing is left untold when a process dies.
+    The ledger keeps what was told after it was told, so that nothing is left untold when a process
+    dies.
     """
     states = day_states(clients, name)
     changed = changed_since_told(clients, name, states)

@@ -226,7 +226,8 @@ def _sample(
 def dry_run_figures(found: DryRun, *, persist: bool) -> dict[str, Any]:
     """Return what a dry run would do, field by field, for the first records.
 
-    Values stay in Dagster's storage, so they are shown only where all integrations of the object persist (R24).
+    Values stay in Dagster's storage, so they are shown only where all integrations of the object
+    persist (R24).
     """
     records = [
         dg.TableRecord(

@@ -1,6 +1,7 @@
 """Columns and where each comes from: from a market's training data to the field in Salesforce (R29).
 
-One asset holds three objects, so a column is named after both: `Lead.Company`, `Lead.enterprise_fit.score`.
+One asset holds three objects, so a column is named after both: `Lead.Company`,
+`Lead.enterprise_fit.score`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The one partitioning of all assets: a calendar day by an object (R20).
 
-A day's partition holds what was scored on that day and nothing else, so that partition and limit are the
-same thing. The day ahead exists already, since runs of a day are asked for from its first second on.
+A day's partition holds what was scored on that day and nothing else, so that partition and limit
+are the same thing. The day ahead exists already, since runs of a day are asked for from its first
+second on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Small bar charts as SVG in Markdown, which Dagster's UI shows with a materialization.
 
-The UI shows Markdown of less than 1,000 characters where it stands, and hides longer behind a link. So a chart is as
-short as can be: bars are strokes of one path, and numbers and labels each one line of text stretched to the width.
+The UI shows Markdown of less than 1,000 characters where it stands, and hides longer behind a link.
+So a chart is as short as can be: bars are strokes of one path, and numbers and labels each one line
+of text stretched to the width.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Status and plan as pages in the UI, and the words of a record's history (R27, R29, R30).
 
-Materialise a report to renew it. None shows a record's values: what Dagster keeps cannot be forgotten singly.
+Materialise a report to renew it. None shows a record's values: what Dagster keeps cannot be
+forgotten singly.
 """
 
 from collections.abc import Mapping, Sequence

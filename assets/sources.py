@@ -82,7 +82,8 @@ def first_scorings(
 ) -> Iterator[dg.AssetMaterialization]:
     """Say on a market's model that a version was scored with, once: so lineage shows which one is in use since when.
 
-    `models` are the keys of the markets' models; `scored` are the markets that gave scores in this run.
+    `models` are the keys of the markets' models; `scored` are the markets that gave scores in this
+    run.
     """
     for name in sorted(scored):
         key, market = models[name], markets[name]

@@ -24,8 +24,8 @@ def step_asset(
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of one asset.
 
-    It may yield no materialization (another run has the object), and results of some of its checks only. A backfill
-    over many partitions is one run, which reads its partition keys (D5).
+    It may yield no materialization (another run has the object), and results of some of its checks
+    only. A backfill over many partitions is one run, which reads its partition keys (D5).
     """
     spec = dg.AssetSpec(
         key,

@@ -72,8 +72,9 @@ def run_step(
 ) -> Iterator[Done[_Summary]]:
     """Run `step` for each partition of the run that it may work on.
 
-    A past partition without the work tag is a redo: its records are put on the waiting list (R28). Where another
-    run has the object, nothing is done and nothing yielded; the next tick tries again what failed.
+    A past partition without the work tag is a redo: its records are put on the waiting list (R28).
+    Where another run has the object, nothing is done and nothing yielded; the next tick tries again
+    what failed.
     """
     run = context.run
     for clients, name, key in partitions_of(context, resource):

@@ -69,7 +69,8 @@ def run_now(
 def _shared_instance() -> Iterator[dg.DagsterInstance]:
     """Give the Dagster instance of DAGSTER_HOME.
 
-    Raises CannotProceedNow where its storage does not answer; what the ledger holds goes on with the next run.
+    Raises CannotProceedNow where its storage does not answer; what the ledger holds goes on with
+    the next run.
     """
     from dagster_postgres.utils import DagsterPostgresException
 

@@ -164,8 +164,9 @@ def _objects_in_progress(instance: dg.DagsterInstance) -> dict[str, str]:
 def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
     """Report runs as failed whose process is gone: after a machine has died, or a command was killed, nobody else does.
 
-    Else they would be on their way for ever, and keep their object's place in the queue. A run that works holds its
-    object's lease (D3). Dagster starts the failed run again where it can; this tick asks for no other.
+    Else they would be on their way for ever, and keep their object's place in the queue. A run that
+    works holds its object's lease (D3). Dagster starts the failed run again where it can; this tick
+    asks for no other.
     """
     statuses = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED]
     began_before = time.time() - DEAD_AFTER.total_seconds()

@@ -1,7 +1,7 @@
 """The Dagster resources: shells around the plain clients, the only file here that knows Dagster.
 
-Nothing is opened while definitions load. Secrets come from the environment when a run first needs them,
-and never enter Dagster's configuration.
+Nothing is opened while definitions load. Secrets come from the environment when a run first needs
+them, and never enter Dagster's configuration.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """What the environment says: where configuration and state live, and which org. No Dagster (D15).
 
-Variables are read when they are asked for, never at import. Secrets are read where a client first needs them.
+Variables are read when they are asked for, never at import. Secrets are read where a client first
+needs them.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ def open_salesforce(
 ) -> Salesforce:
     """Return a client of the org that SALESFORCE_… variables describe (R3).
 
-    It signs in when it is first asked something. One that keeps its session is a tick's: it waits less for the org,
-    and the next tick uses the session again.
+    It signs in when it is first asked something. One that keeps its session is a tick's: it waits
+    less for the org, and the next tick uses the session again.
     """
     # Here, not above: a command that asks the org nothing need not load the HTTP libraries.
     from resources.salesforce.calls import (

@@ -117,7 +117,8 @@ def retry(
 def parse_time(text: str, now: datetime) -> datetime:
     """Return the time that `text` names: so long before `now` (30m, 12h, 7d, 2w), or a date or time in ISO form.
 
-    A date or time without a zone is meant in the zone of `now`. Raises UsageError where it is neither.
+    A date or time without a zone is meant in the zone of `now`. Raises UsageError where it is
+    neither.
     """
     span = _SPAN.fullmatch(text.strip())
     if span:

@@ -22,8 +22,8 @@ from pipeline.commands.clients import (
 def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
     """Log in through the browser, once; all other commands then use that login.
 
-    SALESFORCE_LOGIN_URL names the org, SALESFORCE_CLIENT_ID the app (and SALESFORCE_CLIENT_SECRET where it
-    needs one). The app's callback URL is http://localhost:PORT/callback.
+    SALESFORCE_LOGIN_URL names the org, SALESFORCE_CLIENT_ID the app (and SALESFORCE_CLIENT_SECRET
+    where it needs one). The app's callback URL is http://localhost:PORT/callback.
     """
     from pipeline.steps.setting_up.login import forget_login, log_in
     from resources.environment import login_file

@@ -26,7 +26,8 @@ def mapping() -> None:
 def suggest(object_name: str, market: str, *, write: bool, as_json: bool) -> None:
     """Propose the mappings of MARKET on OBJECT from the org's fields, as YAML to read and save.
 
-    An asterisk marks inputs that the model was built on; `Account:` stands before fields of a contact's account.
+    An asterisk marks inputs that the model was built on; `Account:` stands before fields of a
+    contact's account.
     """
     from pipeline.core.org_fit.suggestions import as_yaml
     from pipeline.steps.setting_up.init import write_integration

@@ -44,7 +44,8 @@ def show(*, as_json: bool) -> None:
 def switch(*, yes: bool, as_json: bool) -> None:
     """Let everything belong to the org that answers now; what is the old org's is forgotten or set aside.
 
-    Every integration is off until it has passed preflight in the new org. The day's limits go on counting.
+    Every integration is off until it has passed preflight in the new org. The day's limits go on
+    counting.
     """
     from pipeline.steps.setting_up.org import switch as step
     from pipeline.steps.setting_up.org import view, would_be_left

@@ -35,8 +35,8 @@ def provision(
 ) -> None:
     """Create the missing fields in the org and let the integration user use them, after showing them.
 
-    Fields that are there are never changed. Needs an admin: by SALESFORCE_ADMIN_... variables for this command
-    alone, or where the integration user is one.
+    Fields that are there are never changed. Needs an admin: by SALESFORCE_ADMIN_... variables for
+    this command alone, or where the integration user is one.
     """
     from pipeline.steps.setting_up import provision as step
 

@@ -34,8 +34,8 @@ def print_json(value: Any) -> None:
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Print rows under the names of their columns; times in the zone of the machine.
 
-    On a terminal the table keeps to its width, and long cells are wrapped. In a pipe or a file a row is one line of
-    plain text. NO_COLOR is honoured.
+    On a terminal the table keeps to its width, and long cells are wrapped. In a pipe or a file a
+    row is one line of plain text. NO_COLOR is honoured.
     """
     # Here, not above: a command that prints JSON need not load it.
     from rich.console import Console
