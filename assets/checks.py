@@ -42,7 +42,7 @@ ROW_CHECKS: Final = {
         f"Every hash has at most {HASH_LENGTH_MAX} characters: a version, a tag and a digest for each market.",
     ),
 }
-"""Block: past a share of broken rows nothing of the segment is pushed, and this run pushes nothing else."""
+"""Block: past a share of broken rows nothing of the segment is pushed, nor anything else now."""
 
 DRIFT: Final = "score_drift"
 DAILY_LIMIT: Final = "daily_limit"
@@ -70,7 +70,7 @@ def _ready(integration: Integration) -> str:
 def ready_results(
     key: dg.AssetKey, name: str, integrations: Sequence[Integration], found: Preflight
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return what preflight found of the object's integrations, and what to do in Setup about it."""
+    """Return what preflight found of the object's integrations, and what to do about it."""
     for integration in integrations:
         if integration.object != name:
             continue
@@ -156,7 +156,7 @@ def push_check_specs(
 def output_results(
     key: dg.AssetKey, summary: ScoreSummary, markets: dict[str, Market]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return a result for each kind of rule: which one was broken, how often, and on which records."""
+    """Return a result for each kind of rule: how often it was broken, and on which records."""
     for name, (kind, _) in (OUTPUT_CHECKS | ROW_CHECKS).items():
         broken = {
             rule: rows for rule, rows in summary.broken.items() if _kind(markets, rule) == kind
@@ -316,7 +316,7 @@ def _row_advice(rows: int, blocks: bool) -> str:
 def limit_result(
     key: dg.AssetKey, clients: Clients, day_used: int, in_files: int
 ) -> dg.AssetCheckResult:
-    """Hold the day's scored rows, as the ledger counts them and as the lake keeps them, against the limit."""
+    """Check the day's scored rows against the limit: those in the ledger, and those in the lake."""
     limit = clients.configuration.settings.daily_record_limit
     most = max(day_used, in_files)
     return dg.AssetCheckResult(

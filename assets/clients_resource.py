@@ -1,4 +1,4 @@
-"""The Dagster resource `clients`: what a run or a tick works with, opened once and closed at its end."""
+"""The Dagster resource `clients`: what a run or a tick works with, opened once."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -57,11 +57,14 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         self,
         context: dg.InitResourceContext,  # noqa: ARG002  asked for by name
     ) -> None:
-        """Give leases free and close connections, whether the run went well or not."""
+        """Release leases and close connections, whether the run went well or not."""
         self.close()
 
     def close(self) -> None:
-        """Give leases free and close connections; where the ledger is away, a lease ends by itself."""
+        """Release leases and close connections.
+
+        Where the ledger is away, a lease ends by itself.
+        """
         while self._open:
             run_id, clients = self._open.popitem()
 

@@ -31,7 +31,9 @@ def tell_changed(
     name: str,
     run_id: str | None = None,
 ) -> dict[date, DayState]:
-    """Tell of the object's days whose figure has changed, as run `run_id` or a tick; return those not complete.
+    """Report the object's days whose figure has changed; return the days that are not complete.
+
+    They are reported as events of run `run_id`, or of a tick.
 
     The ledger keeps what was told after it was told, so that nothing is left untold when a process
     dies.
@@ -48,7 +50,10 @@ def tell_changed(
 
 
 def _tell(instance: dg.DagsterInstance, key: dg.AssetKey, state: DayState, run_id: str) -> None:
-    """Store one evaluation. Not as an event without a run: of those Dagster keeps one for each check and partition."""
+    """Store one evaluation, as an event of a run.
+
+    Of events without a run Dagster keeps only one for each check and partition.
+    """
     evaluation = dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=COMPLETE,

@@ -1,4 +1,4 @@
-"""Turns summaries into the figures that the UI shows with a materialization: counts and ids, no record's values."""
+"""The figures that the UI shows with a materialization: counts and ids, no record's values."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any
 
 
 def standing_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
-    """Return what every materialization carries: what waits, limit and calls, and the totals of the partition's day."""
+    """Return what every materialization carries: what waits, limit, calls, the day's totals."""
     settings = clients.configuration.settings
     use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
     waiting = clients.ledger.waiting.by_kind(name)
@@ -178,7 +178,9 @@ def plots(totals: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
 def sample_figures(
     clients: Clients, name: str, segments: Sequence[tuple[date, str]]
 ) -> dict[str, Any]:
-    """Return a few of the records as a table, those that failed first: id, reason, scores, ranks and result.
+    """Return a few of the records as a table, those that failed first.
+
+    Each has id, reason, scores, ranks and result.
 
     No inputs and no texts. Scores and ranks only of integrations that persist (R24).
     """

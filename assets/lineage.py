@@ -1,4 +1,4 @@
-"""Columns and where each comes from: from a market's training data to the field in Salesforce (R29).
+"""Columns and their sources, from a market's training data to the field in Salesforce (R29).
 
 One asset holds three objects, so a column is named after both: `Lead.Company`,
 `Lead.enterprise_fit.score`.
@@ -52,7 +52,7 @@ class _Columns:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The columns of all assets, as the configuration has them: `integrations` are those switched on."""
+    """The columns of all assets; `integrations` are those that are switched on."""
 
     integrations: Sequence[Integration]
     markets: Mapping[str, Market]
@@ -69,7 +69,7 @@ class Lineage:
         return builders[asset]().metadata()
 
     def of_market(self, market: Market) -> dict[str, Any]:
-        """Return the metadata of a market: its outputs, made from its reference and its training data."""
+        """Return the metadata of a market: its outputs, made from reference and training data."""
         sources = [
             dg.TableColumnDep(dg.AssetKey(["reference", market.name, reference.name]), column)
             for reference in market.reference
@@ -86,14 +86,14 @@ class Lineage:
         return columns.metadata()
 
     def of_file(self, market: Market, file: str) -> dict[str, Any]:
-        """Return the metadata of a market's reference or training file: the columns of its header."""
+        """Return the metadata of a reference or training file: the columns of its header."""
         columns = _Columns()
         for name in self.header(market, file):
             columns.add(name, "string", f"Column of {file}")
         return columns.metadata()
 
     def header(self, market: Market, file: str) -> list[str]:
-        """Return a CSV file's column names; the file's own name where it has no header that can be read."""
+        """Return a CSV file's column names; its own name where it has no readable header."""
         path = self.folder / market.name / file
         try:
             with path.open(encoding="utf-8-sig", newline="") as lines:

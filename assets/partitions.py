@@ -19,7 +19,7 @@ OBJECT: Final = "object"
 
 
 def day_by_object(start: str, time_zone: str) -> dg.MultiPartitionsDefinition:
-    """Return the partitions: days from `start` (ISO date) in `time_zone`, by Account, Contact and Lead."""
+    """Return the partitions: days from `start` (ISO date) in `time_zone`, by object."""
     return dg.MultiPartitionsDefinition(
         {
             DAY: dg.DailyPartitionsDefinition(start_date=start, timezone=time_zone, end_offset=1),

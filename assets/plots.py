@@ -55,6 +55,9 @@ def _short(records: int) -> str:
 
 
 def _line(texts: list[str], y: int, width: int) -> str:
-    """Return texts each in the middle of its cell; the line's length is set, whatever the browser's font."""
+    """Return texts each in the middle of its cell.
+
+    The line's length is set, whatever the browser's font.
+    """
     cells = "".join(f"{text[:CELL_CHARACTERS]:^{CELL_CHARACTERS}}" for text in texts)
     return f'<text y="{y}" textLength="{width}" xml:space="preserve">{escape(cells)}</text>'

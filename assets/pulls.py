@@ -29,7 +29,7 @@ def salesforce_changed_records(
     interval_minutes: int,
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
-    """Return the asset of the pull every few minutes; it checks whether `integrations` are ready."""
+    """Return the asset of the frequent pull; it checks whether `integrations` are ready."""
     return _pull_asset(
         dg.AssetKey(CHANGED_RECORDS),
         "Records modified since the last pull, and which of them are due: an important field differs from what "

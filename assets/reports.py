@@ -115,7 +115,7 @@ def _plan_report() -> dg.AssetsDefinition:
 
 
 def history_page(found: Sequence[Explained]) -> str:
-    """Return a record's history as Markdown: dates, reasons, models, results; no inputs, outputs or messages."""
+    """Return a record's history as Markdown: no inputs, outputs or messages."""
     if not found:
         return "Nothing is kept of this record."
     pages = []

@@ -1,4 +1,4 @@
-"""What the scores come from, as external assets, so that lineage runs from training data to Salesforce fields."""
+"""What the scores come from, as external assets: lineage begins at the training data."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def first_scorings(
     scored: Collection[str],
     markets: Mapping[str, Market],
 ) -> Iterator[dg.AssetMaterialization]:
-    """Say on a market's model that a version was scored with, once: so lineage shows which one is in use since when.
+    """Report on a market's model, once, that a version was scored with.
+
+    So lineage shows which version is in use since when.
 
     `models` are the keys of the markets' models; `scored` are the markets that gave scores in this
     run.

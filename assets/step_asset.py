@@ -1,4 +1,4 @@
-"""How the four assets are made: one step each, partitioned by day and object, free to yield nothing."""
+"""How the four assets are made: one step each, partitioned by day and object."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""A step on the partitions of a Dagster run: which of them are worked on, and which are asked for again (R28)."""
+"""A step on the partitions of a run: which are worked on, which are asked for again (R28)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _Summary = TypeVar("_Summary")
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[_Summary]):
-    """What a step did on one partition of the run: a summary, or the number of records asked for again."""
+    """What a step did on one partition: a summary, or the number of records asked for again."""
 
     day: date
     object: str
@@ -40,7 +40,7 @@ class Done(Generic[_Summary]):
 def partitions_of(
     context: dg.AssetExecutionContext, resource: ClientsResource
 ) -> Iterator[tuple[Clients, str, str]]:
-    """Yield clients, object and key of each of the run's partitions whose object has an integration to run."""
+    """Yield clients, object and key of each partition of the run that has an integration."""
     run_id = context.run.root_run_id or context.run.run_id
     clients = stopping_for_people(partial(resource.get, run_id))
     for key in context.partition_keys:

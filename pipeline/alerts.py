@@ -1,4 +1,7 @@
-"""The alert sensor: tells a chat of what somebody should know, once (R29). Off until a webhook is named."""
+"""The alert sensor: posts to a chat what somebody should know, once (R29).
+
+It is off until a webhook is named.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ HEADLINE: Final = "Predictive Insights for Salesforce"
 
 @dataclass
 class _Memory:
-    """What the sensor has told and read: alerts that stand, the newest events, the backlog day by day."""
+    """What the sensor remembers: alerts that were sent, the newest events read, the backlog."""
 
     told: list[str] = field(default_factory=list)
     runs: int = -1
@@ -144,7 +147,7 @@ def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
 
 
 def _why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Return the failure's own words where a step ended with a message for people; else only its kind."""
+    """Return the failure's message where it is meant for people; else only its kind."""
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for entry in failures:
         data = entry.dagster_event.step_failure_data if entry.dagster_event else None
@@ -162,7 +165,7 @@ def _link(run_id: str) -> str:
 
 
 def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -> list[Alert]:
-    """Return the checks that failed since the last tick, each once a day; how they ended last counts."""
+    """Return the checks that failed since the last tick, each once a day; the last result counts."""
     newest: dict[str, tuple[bool, str]] = {}
     for record in _checks(instance, memory.checks, EVENTS_MAX):
         memory.checks = max(memory.checks, record.storage_id)

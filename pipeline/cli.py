@@ -1,4 +1,6 @@
-"""The command `insights`: its name, its commands, and how errors end it. Each command has a file in `commands/`.
+"""The command `insights`: its commands, and how errors end it.
+
+Each command has a file in `commands/`.
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage or configuration, 3 nothing could be done now.
 """
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def _keep_retries_off_stdout() -> None:
-    """Keep the retry library from printing where `--json` prints; what fails in the end says so itself."""
+    """Keep the retry library from printing where `--json` prints."""
     from stamina.instrumentation import set_on_retry_hooks
 
     set_on_retry_hooks([])

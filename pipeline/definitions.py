@@ -126,8 +126,9 @@ def _clients(
     )
 
 
-# Two features that this rests on may still change between Dagster's versions: backfills as one run, and checks
-# by partition. The lock file pins the version; people need not read of it at every start.
+# Two features that this rests on may still change between Dagster's versions: backfills as one
+# run, and checks by partition. The lock file pins the version; people need not read of it at
+# every start.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 defs = build_definitions()

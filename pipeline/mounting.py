@@ -16,7 +16,7 @@ Asset = dg.AssetsDefinition | dg.AssetSpec
 
 
 def mounted(assets: Sequence[Asset], prefix: Sequence[str]) -> list[Asset]:
-    """Return the assets with `prefix` before their own keys and before those that they and their checks refer to.
+    """Return the assets with `prefix` before their keys and before those that they refer to.
 
     Without a prefix they are returned as they are.
     """
@@ -53,8 +53,8 @@ def _mounted_definition(
         lambda spec: spec.replace_attributes(metadata=_mounted_lineage(spec.metadata, replacements))
     )
 
-    # An op's name must be its own in the whole deployment: two teams may have an asset of the same name. Dagster
-    # renames the assets of a definition, but not its op, so that is done with its own parts.
+    # An op's name must be its own in the whole deployment, where another team may have an asset of
+    # the same name. Dagster renames the assets of a definition, but not its op.
     op = moved.op.with_replaced_properties(name=moved.key.to_python_identifier())
     return dg.AssetsDefinition.dagster_internal_init(
         **{**moved.get_attributes_dict(), "node_def": op}

@@ -1,9 +1,10 @@
-"""Jobs for what else an operator does from the UI: pause, resume, retry, rescore, dry run, first N, explain (R29).
+"""The jobs of an operator: pause, resume, retry, rescore, dry run, first N, explain (R29).
 
 Each asks the same step as the command of the same name. What it did stands in the run's events.
 """
 
-# Without postponed annotations: Dagster reads the config classes, which are made from the configuration.
+# Without postponed annotations: Dagster reads the config classes, which are made here from the
+# configuration.
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -76,7 +77,7 @@ def _operator_job(
     does: str,
     description: str,
 ) -> dg.JobDefinition:
-    """Return a job of one op, which does `step` with a run's clients and what was chosen in the launchpad.
+    """Return a job that does `step` with a run's clients and what was chosen in the launchpad.
 
     What the step did goes to the log, and its figures stay with the run. `does` describes the op.
     """

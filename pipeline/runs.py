@@ -30,7 +30,7 @@ def run_now(
     definitions: dg.Definitions = defs,
     instance: dg.DagsterInstance | None = None,
 ) -> list[dict[str, Any]]:
-    """Run `job` for each of `objects` (none: all that have an integration) and return their figures.
+    """Run `job` for each of `objects` (none: all with an integration) and return their figures.
 
     The runs stand in the instance like those that sensor and schedule launch.
     """

@@ -1,4 +1,4 @@
-"""The sensor: asks every few minutes whether there is anything to do, and says why not (R14, D7)."""
+"""The sensor: asks every few minutes what there is to do, or says why nothing is (R14, D7)."""
 
 import json
 import time
@@ -122,7 +122,7 @@ def _nothing_new(
     clients: Clients,
     interval_minutes: int,
 ) -> list[dg.AssetMaterialization]:
-    """Report now and then that the org was asked and has nothing new: the asset is as fresh as can be."""
+    """Report now and then that the org has nothing new: the asset is as fresh as can be."""
     last, now = cursor.get(NOTHING_NEW), clients.now()
     if not unchanged or not is_to_be_reported(
         last.at.timestamp() if last else None, now.timestamp(), interval_minutes
@@ -162,7 +162,9 @@ def _objects_in_progress(instance: dg.DagsterInstance) -> dict[str, str]:
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
-    """Report runs as failed whose process is gone: after a machine has died, or a command was killed, nobody else does.
+    """Report runs as failed whose process is gone.
+
+    After a machine has died, or a command was killed, nobody else does.
 
     Else they would be on their way for ever, and keep their object's place in the queue. A run that
     works holds its object's lease (D3). Dagster starts the failed run again where it can; this tick
@@ -182,7 +184,7 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
 
 
 def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) -> int | None:
-    """Return which attempt at the situation this is; None while its pause lasts, doubling each time."""
+    """Return which attempt at the situation this is; None while its pause, which doubles, lasts."""
     situation = f"{ask.job} {ask.situation}"
     if last is None or last.situation != situation:
         return 1
@@ -191,7 +193,10 @@ def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) 
 
 
 def _read_cursor(text: str | None) -> dict[str, _Asked]:
-    """Return what the last ticks asked for; of what another version or a person wrote, what can be read."""
+    """Return what the last ticks asked for.
+
+    Of what another version or a person wrote, it is what can be read.
+    """
     try:
         asked = json.loads(text) if text else {}
     except (ValueError, RecursionError):

@@ -56,7 +56,7 @@ class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     folder: str = Field(description="The folder with one folder a market.")
 
     def open(self, timeout_seconds: int, memory_mb: int) -> Models:
-        """Return the models; each is loaded when it is first asked for, and bound by what the settings allow."""
+        """Return the models; each is loaded at first use, within what the settings allow."""
         return Models(Path(self.folder), timeout_seconds, memory_mb)
 
 

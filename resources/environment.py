@@ -27,7 +27,7 @@ MARKETS_FOLDER: Final = "markets"
 """Below the configuration's folder: one folder a market."""
 
 _KEPT_SESSIONS: Final[dict[str, Grant]] = {}
-"""What sensor ticks signed in to, while the process lives: a tick a minute must not be a sign-in a minute (R21)."""
+"""Sign-ins of ticks, while the process lives: a tick a minute is not a sign-in a minute (R21)."""
 
 
 def config_folder() -> Path:
@@ -69,7 +69,7 @@ def ledger_url(home: Path | None = None) -> str:
 
 
 def key_prefix() -> list[str]:
-    """Return the key that the assets are mounted below: INSIGHTS_KEY_PREFIX, its parts divided by `/`."""
+    """Return the key that assets are mounted below: INSIGHTS_KEY_PREFIX, divided by `/`."""
     return [part for part in os.environ.get("INSIGHTS_KEY_PREFIX", "").split("/") if part]
 
 

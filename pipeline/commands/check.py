@@ -57,7 +57,7 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
 
 
 def _rows(found: Preflight) -> list[dict[str, str]]:
-    """Return preflight as one table: a line for each integration that passed, and for each problem."""
+    """Return a row for each integration that passed, and for each problem."""
     rows = []
     for integration, problems in found.found:
         empty = {"integration": integration.name, "where": "", "what": "", "do": ""}

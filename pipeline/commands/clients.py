@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened_clients() -> Iterator[Clients]:
-    """Give the clients of a command, as a run has them, from the environment's configuration and state."""
+    """Give a command the clients that a run has, with the environment's configuration and state."""
     from pipeline.steps.clients import open_clients
     from resources.configuration import read_configuration
     from resources.lake import Lake
@@ -66,7 +66,10 @@ def opened_ledger() -> Iterator[Ledger]:
 
 @contextmanager
 def opened_org(ledger: Ledger, zone: tzinfo) -> Iterator[Salesforce]:
-    """Give the one org where there may be no configuration yet; calls count in the days of `zone` (R21)."""
+    """Give the one org where there may be no configuration yet.
+
+    Calls count in the days of `zone` (R21).
+    """
     org = open_salesforce(
         lambda call: ledger.calls.count(datetime.now(zone).date(), call.kind),
         lambda usage: ledger.calls.note_usage(usage.used, usage.allotted, _now()),
@@ -80,7 +83,7 @@ def opened_org(ledger: Ledger, zone: tzinfo) -> Iterator[Salesforce]:
 
 @contextmanager
 def opened_admin(clients: Clients) -> Iterator[Salesforce]:
-    """Give the connection that sets the org up: the admin's where one is described, else the same one."""
+    """Give the connection that sets the org up: the admin's where there is one."""
     from resources.salesforce.client import Salesforce
     from resources.salesforce.connection import admin_connection
 

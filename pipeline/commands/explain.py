@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @click.argument("record_id", metavar="ID")
 @JSON_OPTION
 def explain(record_id: str, as_json: bool) -> None:
-    """Tell every scoring of a record: when, why, from what, by which models, and how its push ended. No API call."""
+    """Tell every scoring of a record: when, why, from what, by which models, and its push.
+
+    No API call.
+    """
     from pipeline.steps.asking.explain import explain as step
 
     with opened_clients() as clients:

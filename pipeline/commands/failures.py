@@ -1,4 +1,4 @@
-"""The command `failures`: records that failed, listed, grouped, exported and tried again (R23, R29)."""
+"""The command `failures`: records that failed, and trying them again (R23, R29)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from resources.ledger.failures import Chosen
 
 MESSAGE_SHOWN: Final = 120
-"""Characters of a message that a line on the terminal has room for; --json and --export have all."""
+"""Characters of a message that a line has room for; --json and --export have all."""
 
 LISTED: Final = 20
 """How many records are listed where nothing else is said."""
@@ -76,7 +76,10 @@ def failures(  # noqa: PLR0917  the command line's own options
     file: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the records that failed last time, with Salesforce's own code and message. No API call."""
+    """Show the records that failed last time, with Salesforce's own code and message.
+
+    No API call.
+    """
     if context.invoked_subcommand is not None:
         if any((objects, codes, since, older, by, file, as_json)):
             raise click.UsageError(
@@ -100,7 +103,10 @@ def failures(  # noqa: PLR0917  the command line's own options
 def retry(
     objects: tuple[str, ...], codes: tuple[str, ...], ids: tuple[str, ...], as_json: bool
 ) -> None:
-    """Try failing records again at the next run, within the day's limit; without options, all of them."""
+    """Try failing records again at the next run, within the day's limit.
+
+    Without options, all of them.
+    """
     from pipeline.steps.asking.failures import ask_again
 
     with opened_clients() as clients:
@@ -115,7 +121,9 @@ def retry(
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the time that `text` names: so long before `now` (30m, 12h, 7d, 2w), or a date or time in ISO form.
+    """Return the time that `text` names: so long before `now`, or a date or time in ISO form.
+
+    So long before is 30m, 12h, 7d or 2w.
 
     A date or time without a zone is meant in the zone of `now`. Raises UsageError where it is
     neither.
@@ -191,7 +199,7 @@ def _print(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json
 
 
 def _printable(message: str) -> str:
-    """Return a message as a line of the terminal can show it: foreign text, without control characters."""
+    """Return a message as one line: it is foreign text, and may have control characters."""
     line = "".join(c if c.isprintable() else " " for c in message)
     return line if len(line) <= MESSAGE_SHOWN else f"{line[: MESSAGE_SHOWN - 1]}…"
 

@@ -57,7 +57,7 @@ def init(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a first configuration for the connected org: settings, and mappings to read and correct."""
+    """Write a first configuration for the connected org: settings, and mappings to correct."""
     from pipeline.steps.setting_up import init as step
 
     environment = environment or _ask_environment()

@@ -42,7 +42,9 @@ def show(*, as_json: bool) -> None:
 @YES_OPTION
 @JSON_OPTION
 def switch(*, yes: bool, as_json: bool) -> None:
-    """Let everything belong to the org that answers now; what is the old org's is forgotten or set aside.
+    """Let everything belong to the org that answers now.
+
+    What is the old org's is forgotten or set aside.
 
     Every integration is off until it has passed preflight in the new org. The day's limits go on
     counting.

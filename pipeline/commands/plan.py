@@ -21,7 +21,7 @@ COLUMNS: Final = ("integration", "change", "records", "due", "days")
 @click.command()
 @JSON_OPTION
 def plan(as_json: bool) -> None:
-    """Say what waits and until when, and what new, changed or switched-off integrations would make due."""
+    """Say what waits and until when, and what new or changed integrations would make due."""
     from pipeline.steps.asking.plan import plan as step
 
     with opened_clients() as clients:

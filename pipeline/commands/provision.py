@@ -33,7 +33,7 @@ COLUMNS: Final = ("do", "field", "type", "label")
 def provision(
     objects: tuple[str, ...], users: tuple[str, ...], *, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Create the missing fields in the org and let the integration user use them, after showing them.
+    """Create the missing fields and let the integration user use them, after showing them.
 
     Fields that are there are never changed. Needs an admin: by SALESFORCE_ADMIN_... variables for
     this command alone, or where the integration user is one.

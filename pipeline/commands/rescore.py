@@ -20,7 +20,7 @@ from pipeline.core.configuration.integration import OBJECTS
 @YES_OPTION
 @JSON_OPTION
 def rescore(objects: tuple[str, ...], markets: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Score all records of an object or a market again, at the limit's pace, over as many days as it takes."""
+    """Score all records of an object or a market again, over as many days as the limit takes."""
     from pipeline.steps.rescore import rescore as step
 
     if not objects and not markets:

@@ -1,4 +1,4 @@
-"""`insights schema`: the JSON schemas that let editors complete and check the configuration's files."""
+"""`insights schema`: JSON schemas with which editors check the configuration's files."""
 
 from __future__ import annotations
 
