@@ -79,6 +79,7 @@ class Lineage:
             key = dg.AssetKey(["training", market.name])
             header = self.header(market, market.training.data)
             sources += [dg.TableColumnDep(key, column) for column in header]
+
         columns = _Columns()
         for name, output in market.outputs.items():
             words = (output.label or name) + ("" if output.enabled else " (not enabled)")
@@ -106,11 +107,13 @@ class Lineage:
         columns = _Columns()
         for one in self.integrations:
             columns.add(f"{one.object}.Id", "id", "The record's id")
+
             for name, path in one.inputs.items():
                 label = self.markets[one.market].inputs[name].label
                 kind = self.markets[one.market].inputs[name].type
-                words = f"{_shown(path)}: input {label} of market {one.market}"
+                words = f"{_display(path)}: input {label} of market {one.market}"
                 columns.add(f"{one.object}.{path}", kind, words)
+
             if one.candidate_field:
                 words = f"Whether the record is a candidate of market {one.market}"
                 columns.add(f"{one.object}.{one.candidate_field}", "boolean", words)
@@ -131,6 +134,7 @@ class Lineage:
             market = self.markets[one.market]
             ids = [dg.TableColumnDep(key, f"{one.object}.Id") for key in (pulled, stale)]
             columns.add(f"{one.object}.Id", "id", "The record's id", ids)
+
             inputs = [
                 dg.TableColumnDep(pulled, f"{one.object}.{path}") for path in one.inputs.values()
             ]
@@ -148,11 +152,13 @@ class Lineage:
             market = self.markets[one.market]
             record = [dg.TableColumnDep(scored, f"{one.object}.Id")]
             columns.add(f"{one.object}.Id", "id", "The record's id", record)
+
             for name, path in one.outputs.items():
                 output = market.outputs[name]
                 words = f"{output.label or name} of market {one.market}, in Salesforce"
                 source = [dg.TableColumnDep(scored, _output(one, name))]
                 columns.add(f"{one.object}.{path}", output.kind, words, source)
+
             important = [
                 dg.TableColumnDep(pulled, f"{one.object}.{path}")
                 for path in one.important_fields
@@ -168,7 +174,7 @@ def _output(integration: Integration, name: str) -> str:
     return f"{integration.object}.{integration.market}.{name}"
 
 
-def _shown(path: str) -> str:
+def _display(path: str) -> str:
     """Return a field as people are shown it: the parent account's with a prefix (R11)."""
     parent = path.startswith(PARENT_PREFIX)
     return f"Account: {path.removeprefix(PARENT_PREFIX)}" if parent else path

@@ -113,10 +113,10 @@ def _preflight(clients: Clients, object_name: str, dry_run: bool) -> Preflight:
 
 
 def _dry_run(
-    key: dg.AssetKey, clients: Clients, name: str, partition: str, kind: Kind, first: int
+    key: dg.AssetKey, clients: Clients, object_name: str, partition: str, kind: Kind, first: int
 ) -> dg.AssetObservation:
     """Observe what a run would do; nothing is materialized, so that no partition looks done."""
-    found = stopping_for_people(partial(dry_run, clients, name, kind, first))
-    persist = all(i.persist for i in clients.configuration.of_object(name))
+    found = stopping_for_people(partial(dry_run, clients, object_name, kind, first))
+    persist = all(i.persist for i in clients.configuration.of_object(object_name))
     figures = dry_run_figures(found, persist=persist)
     return dg.AssetObservation(asset_key=key, partition=partition, metadata=figures)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.checks import limit_result, push_check_specs
 from assets.clients_resource import ClientsResource
-from assets.completeness import complete_result, tell_changed
+from assets.completeness import complete_result, report_changed
 from assets.figures import materializations, push_figures, standing_figures
 from assets.partitions import partition_key
 from assets.step_asset import step_asset
@@ -64,7 +64,7 @@ def _complete(
 ) -> Iterator[dg.AssetCheckResult]:
     """Tell of all days whose figure has changed, and of the run's own, where it has one (R29)."""
     states = {
-        name: tell_changed(context.instance, key, clients, name, context.run.run_id)
+        name: report_changed(context.instance, key, clients, name, context.run.run_id)
         for name, clients in {one.object: one.clients for one in done}.items()
     }
     if len(done) == 1:

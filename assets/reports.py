@@ -39,9 +39,9 @@ def _status_report() -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, clients: ClientsResource
     ) -> dg.MaterializeResult[Any]:
-        opened = clients.get(context.run.run_id)
-        found = status(opened)
-        calls = sum(found.api_calls.values())
+        found = status(clients.get(context.run.run_id))
+        failing = [{"code": code, "records": n} for code, n in found.failing.items()]
+
         return dg.MaterializeResult(
             metadata={
                 "day": str(found.day),
@@ -49,7 +49,7 @@ def _status_report() -> dg.AssetsDefinition:
                 "limit": found.limit,
                 "waiting": found.waiting_total,
                 "last_done_on": str(found.last_done_on or "nothing waits"),
-                "api_calls": calls,
+                "api_calls": sum(found.api_calls.values()),
                 "api_calls_limit": found.api_calls_limit,
                 "waits": dg.MetadataValue.md(
                     markdown(found.waiting, ("object", "reason", "state", "records"))
@@ -59,12 +59,7 @@ def _status_report() -> dg.AssetsDefinition:
                         found.integrations, ("integration", "state", "since", "market_version")
                     )
                 ),
-                "fails": dg.MetadataValue.md(
-                    markdown(
-                        [{"code": code, "records": n} for code, n in found.failing.items()],
-                        ("code", "records"),
-                    )
-                ),
+                "fails": dg.MetadataValue.md(markdown(failing, ("code", "records"))),
             }
         )
 
@@ -91,6 +86,7 @@ def _plan_report() -> dg.AssetsDefinition:
             }
             for row in found.integrations
         ]
+
         return dg.MaterializeResult(
             metadata={
                 "day": str(found.day),
@@ -118,6 +114,7 @@ def history_page(found: Sequence[Explained]) -> str:
     """Return a record's history as Markdown: no inputs, outputs or messages."""
     if not found:
         return "Nothing is kept of this record."
+
     pages = []
     for one in found:
         rows = [
@@ -134,9 +131,11 @@ def history_page(found: Sequence[Explained]) -> str:
             }
             for scoring in one.scorings
         ]
+
         page = f"**{one.object} {one.record_id}**\n\n" + markdown(
             rows, tuple(rows[0]) if rows else ()
         )
+
         if one.waiting:
             why = f" after {one.waiting.error_code}" if one.waiting.error_code else ""
             page += f"\n\nWaits ({WORDS[one.waiting.reason]}){why}, not before {_cell(one.waiting.not_before)}."

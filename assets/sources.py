@@ -33,6 +33,7 @@ def market_assets(market: Market, lineage: Lineage) -> list[dg.AssetSpec]:
         for reference in market.reference
     ]
     training = [_training(market, lineage)] if market.training else []
+
     model = dg.AssetSpec(
         market_key(market.name),
         description=market.description,
@@ -57,6 +58,7 @@ def _training(market: Market, lineage: Lineage) -> dg.AssetSpec:
     training = market.training
     if training is None:
         raise ValueError(f"market {market.name} names no training")
+
     return dg.AssetSpec(
         dg.AssetKey(["training", market.name]),
         description=training.origin,
@@ -90,16 +92,18 @@ def first_scorings(
     for name in sorted(scored):
         key, market = models[name], markets[name]
         newest = instance.get_latest_materialization_event(key)
-        told = newest.asset_materialization if newest else None
-        version = told.metadata.get("version") if told else None
+        reported = newest.asset_materialization if newest else None
+        version = reported.metadata.get("version") if reported else None
         if version is not None and version.value == market.version:
             continue
+
         training: dict[str, Any] = {}
         if market.training:
             training = {
                 "held_out_auc": market.training.auc,
                 "training_rows": market.training.rows,
             }
+
         yield dg.AssetMaterialization(
             asset_key=key,
             description=f"Version {market.version} scored for the first time.",

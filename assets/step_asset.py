@@ -38,6 +38,7 @@ def step_asset(
         metadata=dict(metadata or {}),
         skippable=True,
     )
+
     return dg.multi_asset(
         name=key.to_python_identifier(),
         specs=[spec],

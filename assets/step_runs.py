@@ -85,10 +85,12 @@ def run_step(
             asked = stopping_for_people(again)
             yield Done(day, name, clients, None, asked_again=asked)
             continue
+
         lease = stopping_for_people(partial(clients.lease, name))
         if lease is None:
             context.log.info("Another run works on %s; it does this run's work as well.", name)
             continue
+
         try:
             summary = stopping_for_people(partial(step, clients, lease))
         except LeaseLost as lost:

@@ -40,6 +40,7 @@ def run_now(
     opened = clients.get("cli")
     configured, today = opened.configuration.objects, opened.today
     clients.close()
+
     unknown = [name for name in objects if name not in configured]
     if unknown:
         raise ConfigurationError(
@@ -95,6 +96,7 @@ def _run_result(object_name: str, result: dg.ExecuteInProcessResult) -> dict[str
     for event in result.get_asset_observation_events():
         metadata = event.asset_observation_data.asset_observation.metadata
         figures |= {key: _plain(value) for key, value in metadata.items()}
+
     error, exit_code = (None, 0) if result.success else _failure(result)
     return {
         "object": object_name,

@@ -13,7 +13,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from assets.clients_resource import TICK, ClientsResource
-from assets.completeness import tell_changed
+from assets.completeness import report_changed
 from assets.figures import standing_figures
 from assets.freshness import is_to_be_reported
 from assets.partitions import partition_key
@@ -82,37 +82,58 @@ def salesforce_changes_sensor(
             _end_dead_runs(context.instance, opened)
             watched = watch(opened)
             for name in set(opened.configuration.objects) - busy.keys():
-                tell_changed(context.instance, keys[PUSHED], opened, name)
+                report_changed(context.instance, keys[PUSHED], opened, name)
         except InsightsError as error:
             return dg.SkipReason(str(error))
-        skips = dict(watched.skips)
+
         cursor = _read_cursor(context.cursor)
-        requests: dict[str, dg.RunRequest] = {}
-        for ask in watched.asks:
-            if ask.object in requests:
-                continue
-            if ask.object in busy:
-                skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
-                continue
-            remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
-            attempt = _attempt(cursor.get(remembered), ask, opened.now(), interval)
-            if attempt is None:
-                skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
-                continue
-            cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
-            requests[ask.object] = _request(ask, attempt, opened.now(), opened.today)
+        requests, skips = _requests(watched.asks, busy, cursor, opened, interval)
+        why_not = "; ".join(f"{name}: {why}" for name, why in {**watched.skips, **skips}.items())
+
         quiet = _nothing_new(
             keys[CHANGED_RECORDS], watched.unchanged, cursor, opened, settings.pull_interval_minutes
         )
-        why_not = "; ".join(f"{name}: {why}" for name, why in skips.items())
+
         return dg.SensorResult(
-            run_requests=list(requests.values()),
+            run_requests=requests,
             skip_reason=None if requests else why_not,
-            cursor=_written(cursor),
+            cursor=_cursor_text(cursor),
             asset_events=quiet,
         )
 
     return sensor
+
+
+def _requests(
+    asks: Sequence[Ask],
+    busy: Mapping[str, str],
+    cursor: dict[str, _Asked],
+    clients: Clients,
+    interval: timedelta,
+) -> tuple[list[dg.RunRequest], dict[str, str]]:
+    """Return the runs to launch, one an object, and by object why there is none.
+
+    What is asked for is remembered in `cursor`.
+    """
+    requests: dict[str, dg.RunRequest] = {}
+    skips: dict[str, str] = {}
+    for ask in asks:
+        if ask.object in requests:
+            continue
+
+        if ask.object in busy:
+            skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
+            continue
+
+        remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
+        attempt = _attempt(cursor.get(remembered), ask, clients.now(), interval)
+        if attempt is None:
+            skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
+            continue
+
+        cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, clients.now())
+        requests[ask.object] = _request(ask, attempt, clients.now(), clients.today)
+    return list(requests.values()), skips
 
 
 def _nothing_new(
@@ -128,6 +149,7 @@ def _nothing_new(
         last.at.timestamp() if last else None, now.timestamp(), interval_minutes
     ):
         return []
+
     cursor[NOTHING_NEW] = _Asked(NOTHING_NEW, 1, now)
     return [
         dg.AssetMaterialization(
@@ -177,6 +199,7 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
         began = record.start_time or record.create_timestamp.timestamp()
         if name is None or began > began_before:
             continue
+
         if clients.ledger.leases.holder(name, clients.now()) != (run.root_run_id or run.run_id):
             instance.report_run_failed(
                 run, f"The process of this run is gone: it has not held {name} for ten minutes."
@@ -214,7 +237,7 @@ def _read_asked(entry: Any) -> _Asked | None:
     return _Asked(situation, attempts, at) if attempts >= 1 and at.tzinfo else None
 
 
-def _written(cursor: Mapping[str, _Asked]) -> str:
+def _cursor_text(cursor: Mapping[str, _Asked]) -> str:
     return json.dumps(
         {
             name: {"situation": a.situation, "attempts": a.attempts, "at": a.at.isoformat()}
