@@ -14,7 +14,7 @@ from typing import Any, Final
 import dagster as dg
 
 from assets.partitions import partition_key
-from pipeline.steps.asking.complete import DayState, changed_since_told, day_states
+from pipeline.steps.asking.complete import DayState, changed_since_reported, day_states
 from pipeline.steps.clients import Clients
 
 COMPLETE: Final = "complete"
@@ -39,7 +39,7 @@ def report_changed(
     dies.
     """
     states = day_states(clients, object_name)
-    changed = changed_since_told(clients, object_name, states)
+    changed = changed_since_reported(clients, object_name, states)
     for state in changed:
         _report(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
     if changed:

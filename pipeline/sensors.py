@@ -21,7 +21,7 @@ from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.clients import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Clients
-from pipeline.steps.watch import Ask, watch
+from pipeline.steps.watch import WantedRun, watch
 
 SENSOR: Final = "salesforce_changes"
 NOTHING_NEW: Final = "nothing new"
@@ -87,7 +87,7 @@ def salesforce_changes_sensor(
             return dg.SkipReason(str(error))
 
         cursor = _read_cursor(context.cursor)
-        requests, skips = _requests(watched.asks, busy, cursor, opened, interval)
+        requests, skips = _requests(watched.wanted, busy, cursor, opened, interval)
         why_not = "; ".join(f"{name}: {why}" for name, why in {**watched.skips, **skips}.items())
 
         quiet = _nothing_new(
@@ -105,7 +105,7 @@ def salesforce_changes_sensor(
 
 
 def _requests(
-    asks: Sequence[Ask],
+    wanted: Sequence[WantedRun],
     busy: Mapping[str, str],
     cursor: dict[str, _Asked],
     clients: Clients,
@@ -117,22 +117,22 @@ def _requests(
     """
     requests: dict[str, dg.RunRequest] = {}
     skips: dict[str, str] = {}
-    for ask in asks:
-        if ask.object in requests:
+    for run in wanted:
+        if run.object in requests:
             continue
 
-        if ask.object in busy:
-            skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
+        if run.object in busy:
+            skips[run.object] = f"{run.why}, and run {busy[run.object][:8]} is on its way"
             continue
 
-        remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
-        attempt = _attempt(cursor.get(remembered), ask, clients.now(), interval)
+        remembered = f"{run.object} {run.job} {run.topic}".rstrip()
+        attempt = _attempt(cursor.get(remembered), run, clients.now(), interval)
         if attempt is None:
-            skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
+            skips[run.object] = f"{run.why}, tried lately; tried again after a pause"
             continue
 
-        cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, clients.now())
-        requests[ask.object] = _request(ask, attempt, clients.now(), clients.today)
+        cursor[remembered] = _Asked(f"{run.job} {run.situation}", attempt, clients.now())
+        requests[run.object] = _request(run, attempt, clients.now(), clients.today)
     return list(requests.values()), skips
 
 
@@ -168,12 +168,12 @@ def _nothing_new(
     ]
 
 
-def _request(ask: Ask, attempt: int, now: datetime, day: date) -> dg.RunRequest:
+def _request(run: WantedRun, attempt: int, now: datetime, day: date) -> dg.RunRequest:
     return dg.RunRequest(
-        job_name=ask.job,
-        run_key=f"{ask.object} {ask.job} {ask.situation} #{attempt} {now.isoformat()}",
-        partition_key=partition_key(day, ask.object),
-        tags={OBJECT_TAG: ask.object, "insights/why": ask.why},
+        job_name=run.job,
+        run_key=f"{run.object} {run.job} {run.situation} #{attempt} {now.isoformat()}",
+        partition_key=partition_key(day, run.object),
+        tags={OBJECT_TAG: run.object, "insights/why": run.why},
     )
 
 
@@ -206,9 +206,9 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
             )
 
 
-def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) -> int | None:
+def _attempt(last: _Asked | None, run: WantedRun, now: datetime, interval: timedelta) -> int | None:
     """Return which attempt at the situation this is; None while its pause, which doubles, lasts."""
-    situation = f"{ask.job} {ask.situation}"
+    situation = f"{run.job} {run.situation}"
     if last is None or last.situation != situation:
         return 1
     pause = min(PAUSE_MAX, interval * 2 ** min(last.attempts - 1, 10))

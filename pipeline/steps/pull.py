@@ -1,4 +1,7 @@
-"""The two pulls: what changed (every few minutes) and what is old (daily). Both end in the waiting list."""
+"""The two pulls: what changed (every few minutes) and what is old (daily).
+
+Both put records on the waiting list.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from pipeline.core.configuration.integration import (
     PARENT_PREFIX,
     Integration,
 )
+from pipeline.core.errors import NotReady
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, slowed_until
 from pipeline.core.limit.windows import (
     OVERLAP,
@@ -36,7 +40,7 @@ from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import check_and_roll_out, scope_of
+from pipeline.steps.preflight import check, check_and_roll_out, scope_of
 from resources.ledger.leases import Lease
 from resources.ledger.waiting import ScoringRequests
 from resources.salesforce.query import parse_datetime
@@ -369,6 +373,21 @@ def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int
         per_market.append(AllOf([*_candidate_conditions(scope, integration), age]))
 
     return AllOf([*scope.scorable, AnyOf(per_market)])
+
+
+def count_stale(clients: Clients, object_name: str) -> int:
+    """Count what daily pulls would list of the object now, had they no horizon.
+
+    0 where none of its integrations runs. One API call.
+    """
+    try:
+        scope = scope_of(clients, object_name, check(clients, [object_name]))
+    except NotReady:
+        return 0
+
+    settings = clients.configuration.settings
+    where = stale_condition(scope, clients.now(), settings.refresh_period_days)
+    return clients.org.count(select(["COUNT()"], object_name, where))
 
 
 def _next_second(at: datetime) -> datetime:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from resources.ledger.claims import Claims
 
 from assets.clients_resource import ClientsResource
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import pull
 from pipeline.steps.score import score
+from resources.ledger.segments import Segments
 from tests.plant import RAISES, Plant, integration
 
 Build = Callable[..., Plant]
@@ -65,16 +65,16 @@ def test_edit_is_scored_where_the_restored_ledger_holds_the_claim_of_before_it(
     plant.turn_on()
     (lead,) = plant.create("Lead", ACME)
     ledger, backup = plant.folder / "home" / "ledger.db", plant.folder / "backup.db"
-    claim = Claims.claim
+    claim = Segments.claim
 
-    def claim_and_copy(self: Claims, *args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(Claims, "claim", claim)
+    def claim_and_copy(self: Segments, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Segments, "claim", claim)
         claimed = claim(self, *args, **more)
         with sqlite3.connect(ledger) as source, sqlite3.connect(backup) as copy:
             source.backup(copy)
         return claimed
 
-    monkeypatch.setattr(Claims, "claim", claim_and_copy)
+    monkeypatch.setattr(Segments, "claim", claim_and_copy)
     assert plant.pull("Lead")["pushed"] == 1
     stamp = plant.scored_at("Lead", lead)
     for path in ledger.parent.glob("ledger.db*"):
@@ -106,7 +106,7 @@ def test_segment_scored_again_without_a_row_to_push_leaves_no_earlier_scores_beh
         raise RuntimeError("the process is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Claims, "mark_scored", dies)
+        patched.setattr(Segments, "mark_scored", dies)
         assert not plant.pull("Lead")["success"]
     for market in ("fit", "other"):
         (plant.market(market) / "model.py").write_text(RAISES)

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import resources.ledger.claims
 import resources.ledger.state
 import sqlalchemy as sa
-from resources.ledger.claims import Claims
 from resources.ledger.state import State
 
 import pipeline.core.limit.windows
@@ -25,6 +24,7 @@ from pipeline.core.scoring import due
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
 from resources.ledger.leases import Lease
+from resources.ledger.segments import Segments
 from tests.simulation.clients import SimResource
 
 
@@ -49,7 +49,7 @@ def without_overlap() -> AbstractContextManager[None]:
 
 def without_claim() -> AbstractContextManager[None]:
     """Take rows without charging the day."""
-    return _with((Claims, "_charge", lambda *_, **__: None))
+    return _with((Segments, "_charge", lambda *_, **__: None))
 
 
 def without_lease() -> AbstractContextManager[None]:

@@ -341,16 +341,18 @@ class Schedule:
             clients = resource.get("tick-salesforce_changes")
             watched = watch(clients)
             busy, cursor = self.busy(), dict(self.cursor)
-            for ask in watched.asks:
-                if ask.object in busy:
+            for wanted in watched.wanted:
+                if wanted.object in busy:
                     continue
-                remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
-                attempt = _attempt(cursor.get(remembered), ask, clients.now(), Interval)
+                remembered = f"{wanted.object} {wanted.job} {wanted.topic}".rstrip()
+                attempt = _attempt(cursor.get(remembered), wanted, clients.now(), Interval)
                 if attempt is None:
                     continue
-                cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, clients.now())
-                process.facts["asked"].append((ask.job, ask.object))
-                busy.add(ask.object)
+                cursor[remembered] = _Asked(
+                    f"{wanted.job} {wanted.situation}", attempt, clients.now()
+                )
+                process.facts["asked"].append((wanted.job, wanted.object))
+                busy.add(wanted.object)
             self.cursor = cursor
             self.say(f"asks {process.facts['asked']}; {dict(watched.skips)}"[:400])
         except InsightsError as error:

@@ -28,13 +28,15 @@ def days_needed(records: int, limit: int) -> int:
 def last_day(
     today: date, waiting: int, left_today: int, limit: int, in_flight: int = 0
 ) -> date | None:
-    """Return the day on which the last of `waiting` records is scored, were nothing added; None for none.
+    """Return the day on which the last of `waiting` records is scored; None where none waits.
 
-    `in_flight` of them are charged to a day already.
+    It supposes that none is added. `in_flight` of them are charged to a day already.
     """
     if waiting == 0:
         return None
-    return today + timedelta(days=days_needed(max(0, waiting - in_flight - left_today), limit))
+
+    after_today = max(0, waiting - in_flight - left_today)
+    return today + timedelta(days=days_needed(after_today, limit))
 
 
 def in_flight_of(waiting: Iterable[WaitingCount]) -> int:
@@ -43,10 +45,11 @@ def in_flight_of(waiting: Iterable[WaitingCount]) -> int:
 
 
 def pace_warning(records: int, limit: int, refresh_period_days: int) -> str | None:
-    """Say so where the limit cannot keep `records` fresh within the refresh period; None where it can."""
+    """Return a warning where the limit cannot keep `records` fresh within the refresh period."""
     possible = limit * refresh_period_days
     if records <= possible:
         return None
+
     return (
         f"{records:,} records are to be kept fresh, but {limit:,} a day for {refresh_period_days} days are "
         f"{possible:,}: scores will be up to {days_needed(records, limit)} days old. Raise daily_record_limit or "

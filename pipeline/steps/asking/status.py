@@ -1,4 +1,4 @@
-"""What people ask: what is used, what waits and until when, what failed and why."""
+"""Says what is used, what waits and until when, and what failed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.configuration.integration import Integration
+from pipeline.core.configuration.running import IntegrationState
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
@@ -22,10 +24,10 @@ SLOWED_SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How things stand today. Counts are records; `waiting` is by object, reason and state.
+    """The state of things today. Counts are records; `waiting` is by object, reason and state.
 
-    `slowed_down` shows records that keep becoming due, those first that rest longest (R15). `pulling_stopped` says
-    why nothing is pulled now, where too few API calls are left (R21).
+    `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
+    `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
     """
 
     day: date
@@ -57,8 +59,10 @@ def status(clients: Clients) -> Status:
     use = ledger.days.use(clients.today, limit)
     waiting = ledger.waiting.summary(clients.now())
     total = sum(row.records for row in waiting)
+
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
+
     return Status(
         day=clients.today,
         org_id=ledger.org.id(),
@@ -80,15 +84,19 @@ def status(clients: Clients) -> Status:
 
 
 def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
-    """Return how often each of these records was scored lately and until when it rests; no API call (R15)."""
+    """Return how often each of these records was scored lately and until when it waits (R15).
+
+    No API call.
+    """
     now, link = clients.now(), record_link(clients)
-    shown = []
+    described = []
+
     with clients.ledger.database.read() as connection:
         for row in rows:
             scored = clients.ledger.scorings.scored_since(
                 connection, row.object, [row.record_id], now - SCORINGS_KEPT_FOR
             ).get(row.record_id, [])
-            shown.append(
+            described.append(
                 {
                     "object": row.object,
                     "id": row.record_id,
@@ -99,7 +107,8 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
                     "link": link(row.record_id),
                 }
             )
-    return shown
+
+    return described
 
 
 def _failing(ledger: Ledger) -> dict[str, int]:
@@ -116,24 +125,32 @@ def _objects(ledger: Ledger) -> list[dict[str, Any]]:
 def _integrations(ledger: Ledger, configuration: Configuration) -> list[dict[str, Any]]:
     states = ledger.integrations.all()
     rows = []
+
     for integration in configuration.integrations:
         state = states.get(integration.key)
-        if not integration.enabled:
-            word = "off"
-        elif not integration.is_mapped:
-            word = "not ready: map both input and output fields"
-        elif state is None:
-            word = "not checked yet"
-        elif state.not_ready:
-            word = "not ready"
-        else:
-            word = "paused" if state.paused_at else "on"
         rows.append(
             {
                 "integration": integration.name,
-                "state": word,
+                "state": _state_in_words(integration, state),
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
             }
         )
+
     return rows
+
+
+def _state_in_words(integration: Integration, state: IntegrationState | None) -> str:
+    if not integration.enabled:
+        return "off"
+
+    if not integration.is_mapped:
+        return "not ready: map both input and output fields"
+
+    if state is None:
+        return "not checked yet"
+
+    if state.not_ready:
+        return "not ready"
+
+    return "paused" if state.paused_at else "on"
