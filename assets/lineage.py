@@ -23,7 +23,6 @@ from pipeline.core.configuration.integration import (
 from pipeline.core.configuration.market import Market
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 
-OUTCOME: Final = "outcome"
 HEADER_CHARACTERS_MAX: Final = 10_000
 
 
