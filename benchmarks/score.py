@@ -46,7 +46,7 @@ def bare_model(clients: Clients) -> Any:
     from pathlib import Path
 
     from benchmarks.market.model import load
-    from resources.configurable import config_folder
+    from resources.environment import config_folder
 
     folder = Path(config_folder()) / "markets" / next(iter(clients.configuration.markets))
     return load(folder)

@@ -25,7 +25,8 @@ def run(name: str = "Lead") -> Figures:
     import pandas as pd
 
     from pipeline.commands.clients import opened_clients
-    from pipeline.core.scoring.outputs import ROW_HASH, ROW_ID, row_schema
+    from pipeline.core.scoring.outputs import ROW_HASH, ROW_ID
+    from pipeline.core.scoring.schemas import row_schema
     from pipeline.steps.preflight import check_once, scope_of
     from pipeline.steps.pull import pull
     from pipeline.steps.push import push

@@ -1,4 +1,7 @@
-"""The alert sensor: tells a chat of what somebody should know, once (R29). Off until a webhook is named."""
+"""The alert sensor: posts to a chat what somebody should know, once (R29).
+
+It is off until a webhook is named.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from assets.clients import TICK, ClientsResource
+from assets.clients_resource import TICK, ClientsResource
 from assets.completeness import COMPLETE
 from pipeline.core.errors import InsightsError
 from pipeline.steps.asking.alerts import Alert, remembered_backlog, situations, waiting_total
@@ -26,7 +29,7 @@ HEADLINE: Final = "Predictive Insights for Salesforce"
 
 @dataclass
 class _Memory:
-    """What the sensor has told and read: alerts that stand, the newest events, the backlog day by day."""
+    """What the sensor remembers: alerts that were sent, the newest events read, the backlog."""
 
     told: list[str] = field(default_factory=list)
     runs: int = -1
@@ -41,8 +44,8 @@ class _Memory:
         except (TypeError, ValueError):
             return None
 
-    def written(self) -> str:
-        """Return the cursor."""
+    def to_cursor(self) -> str:
+        """Return the cursor that the next tick reads."""
         return json.dumps(self.__dict__)
 
 
@@ -68,27 +71,30 @@ def alerts_sensor() -> dg.SensorDefinition:
         url = os.environ.get(WEBHOOK)
         if not url:
             return dg.SkipReason(f"{WEBHOOK} is not set: nobody can be told.")
+
         memory = _Memory.read(context.cursor)
         if memory is None:
             memory = _Memory(
                 runs=_newest_run(context.instance), checks=_newest_check(context.instance)
             )
+
         try:
             opened = clients.get(f"{TICK}-{SENSOR}")
-            row_statuses = situations(opened, memory.backlog)
+            standing = situations(opened, memory.backlog)
             memory.backlog = remembered_backlog(memory.backlog, opened.today, waiting_total(opened))
-            found = [*_failed_runs(context.instance, memory), *row_statuses]
+            found = [*_failed_runs(context.instance, memory), *standing]
             found += _failing_checks(context.instance, memory, opened.today.isoformat())
             fresh = [alert for alert in found if alert.key not in memory.told]
             if fresh:
                 post(url, _message(fresh))
         except InsightsError as error:
             return dg.SkipReason(f"{error} What is to be told is told at a later tick.")
+
         # What no longer stands is forgotten, so that it is told again should it come back.
-        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in row_statuses]
+        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in standing]
         memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
         told = f"told of {len(fresh)}" if fresh else "nothing to tell"
-        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.written())
+        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.to_cursor())
 
     return sensor
 
@@ -134,6 +140,7 @@ def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
     for record in _run_failures(instance, memory.runs, EVENTS_MAX):
         memory.runs = max(memory.runs, record.storage_id)
         run_id = record.event_log_entry.run_id
+
         run = instance.get_run_by_id(run_id)
         name = f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip() if run else "a run"
         why = _why_it_failed(instance, run_id)
@@ -144,7 +151,7 @@ def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
 
 
 def _why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Return the failure's own words where a step ended with a message for people; else only its kind."""
+    """Return the failure's message where it is meant for people; else only its kind."""
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for entry in failures:
         data = entry.dagster_event.step_failure_data if entry.dagster_event else None
@@ -162,7 +169,7 @@ def _link(run_id: str) -> str:
 
 
 def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -> list[Alert]:
-    """Return the checks that failed since the last tick, each once a day; how they ended last counts."""
+    """Return the checks that failed since the last tick, once a day; the last result counts."""
     newest: dict[str, tuple[bool, str]] = {}
     for record in _checks(instance, memory.checks, EVENTS_MAX):
         memory.checks = max(memory.checks, record.storage_id)
@@ -170,14 +177,15 @@ def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -
         if event is None:
             continue
         data: Any = event.asset_check_evaluation_data
-        if (
-            data.check_name == COMPLETE
-        ):  # waiting is told of as the limit's, and as a backlog that grows
+        # Waiting is told of as the limit's, and as a backlog that grows.
+        if data.check_name == COMPLETE:
             continue
+
         where = f" of {data.partition}" if data.partition else ""
         name = f"{data.asset_key.to_user_string()}: {data.check_name}{where}"
         severity = "failed" if data.severity is dg.AssetCheckSeverity.ERROR else "warns"
         words = f"Check {name} {severity}: {data.description or 'see its page'}"
         newest[name] = (bool(data.passed), words)
+
     failing: Mapping[str, str] = {n: words for n, (passed, words) in newest.items() if not passed}
     return [Alert(f"check {today} {name}", words) for name, words in failing.items()]

@@ -15,8 +15,9 @@ import dagster as dg
 import requests
 import yaml
 
-from assets.clients import WORK_TAG, ClientsResource
+from assets.clients_resource import ClientsResource
 from assets.partitions import partition_key
+from assets.step_runs import WORK_TAG
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg
 from pipeline.definitions import build_definitions
 from pipeline.jobs import OBJECT_TAG

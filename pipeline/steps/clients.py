@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.running import running_objects
@@ -19,10 +19,11 @@ from resources.lake import Lake
 from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
 from resources.models import Models
-from resources.salesforce.client import Salesforce
 
 if TYPE_CHECKING:
     from pipeline.steps.preflight import Preflight
+    from resources.salesforce.calls import ApiCall, ApiUsage
+    from resources.salesforce.client import Salesforce
 
 LEASE_LASTS: Final = timedelta(minutes=10)
 """How long an object stays taken after the last progress; every single wait is shorter."""
@@ -120,3 +121,59 @@ class Clients:
     def renew(self, lease: Lease) -> None:
         """Prolong the lease after progress."""
         self.ledger.leases.renew(lease, now=self.now(), lasts=LEASE_LASTS)
+
+
+class OpenOrg(Protocol):
+    """Opens a client of the org, as `resources.environment.open_salesforce` does."""
+
+    def __call__(
+        self,
+        on_call: Callable[[ApiCall], object],
+        on_usage: Callable[[ApiUsage], None],
+        on_sign_in: Callable[[str], None],
+        *,
+        keep_session: bool,
+        on_limit: Callable[[], datetime | None],
+    ) -> Salesforce:
+        """Return the client; its calls, usage and sign-ins are told to the callbacks."""
+        ...
+
+
+def open_clients(
+    configuration: Configuration,
+    ledger: Ledger,
+    lake: Lake,
+    models: Models,
+    *,
+    open_org: OpenOrg,
+    now: Callable[[], datetime],
+    run_id: str,
+    keep_session: bool = False,
+) -> Clients:
+    """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
+
+    The org is opened when it is first asked for. A sensor's tick keeps its session for the next one.
+    """
+
+    def note_usage(usage: ApiUsage) -> None:
+        ledger.calls.note_usage(usage.used, usage.allotted, now())
+
+    def open_counted_org() -> Salesforce:
+        return open_org(
+            clients.budget.count,
+            note_usage,
+            ledger.org.check,
+            keep_session=keep_session,
+            on_limit=clients.budget.note_org_limit,
+        )
+
+    clients = Clients(
+        configuration=configuration,
+        open_org=open_counted_org,
+        ledger=ledger,
+        lake=lake,
+        models=models,
+        now=now,
+        run_id=run_id,
+    )
+    return clients

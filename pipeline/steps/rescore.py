@@ -38,7 +38,7 @@ def rescore(
     Raises ConfigurationError where no integration is chosen, or none of those chosen is ready.
     """
     chosen = [
-        (i.object, i.market)
+        i.key
         for i in clients.configuration.integrations
         if i.enabled
         and (objects or markets)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from assets.clients import EXIT_CODE
+from assets.step_runs import EXIT_CODE
 from pipeline.steps.asking.status import status
 from pipeline.steps.clients import PULL_RESERVE_CALLS
 from resources.ledger.ledger import Ledger

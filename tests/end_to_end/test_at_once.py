@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from pipeline.core.errors import LeaseLost
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import daily_pull, pull

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.clients import WORK_TAG
 from assets.options import run_config
 from assets.partitions import partition_key
+from assets.step_runs import WORK_TAG
 from pipeline.core.errors import ConfigurationError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.asking.plan import plan as make_plan

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from assets.clients import EXIT_CODE
+from assets.step_runs import EXIT_CODE
 from resources.salesforce.calls import PollPolicy, RetryPolicy, Timeouts
 from resources.salesforce.client import Salesforce
 from tests.plant import Plant, integration

@@ -12,8 +12,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from assets.clients import WORK_TAG
 from assets.partitions import partition_key
+from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG
 from resources.lake import Lake

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import pull
 from pipeline.steps.score import score

@@ -36,6 +36,15 @@ START_WITHOUT_WAITING = (
 )
 """Retries as often as ever, without the pauses between."""
 
+HEAVY = ("dagster", "pandas", "pandera", "hypothesis", "simple_salesforce", "rich")
+START_AND_NAME_WHAT_IS_LOADED = (
+    "import atexit, sys; "
+    f"heavy = {HEAVY}; "
+    "loaded = lambda: [name for name in heavy if name in sys.modules]; "
+    "atexit.register(lambda: print('loaded', *loaded(), file=sys.stderr)); " + START
+)
+"""Names on stderr what the process has imported at its end."""
+
 LAG_SECONDS = 3
 """A pull leaves the newest two seconds to the next one."""
 
@@ -205,6 +214,37 @@ def test_refresh_of_one_object_scores_what_was_never_scored(worked: Worked) -> N
 
     assert text.startswith("Lead: 1 read, 1 due, ") or ", 1 due, " in text
     assert "(run " in text
+
+
+ORG_CLIENT = frozenset({"simple_salesforce", "rich"})
+"""What speaks with the org, and what it loads itself."""
+
+BY_PYARROW = frozenset({"pandas"})
+"""Loaded by pyarrow where it makes an array: nothing of ours asks for it."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (("status", "--json"), frozenset()),
+        (("failures", "--json"), frozenset()),
+        (("pause", "Lead.fit"), frozenset()),
+        (("resume", "Lead.fit"), frozenset()),
+        (("schema", "market"), frozenset()),
+        (("explain", "00Q000000000001AAA", "--json"), BY_PYARROW),
+        (("check", "--json"), ORG_CLIENT | BY_PYARROW),
+        (("plan", "--json"), ORG_CLIENT | BY_PYARROW),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_commands_load_neither_dagster_nor_what_scores(
+    worked: Worked, arguments: tuple[str, ...], needed: frozenset[str]
+) -> None:
+    """D15: what asks the ledger alone loads no HTTP client either."""
+    done = worked.site.insights(*arguments, start=START_AND_NAME_WHAT_IS_LOADED)
+
+    loaded = set(done.stderr.splitlines()[-1].split()[1:])
+    assert loaded <= needed
 
 
 # -- commands that cannot --------------------------------------------------------------------------

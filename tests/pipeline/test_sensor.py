@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.clients import WORK_TAG
+from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG, PRIORITY_TAG
 from tests.plant import START, Plant, integration

@@ -8,8 +8,8 @@ from datetime import time, timedelta
 from functools import partial
 from typing import Final
 
-from assets.clients import BACKFILL_TAG
 from assets.partitions import partition_key
+from assets.step_runs import BACKFILL_TAG
 from pipeline.steps.clients import SCORED
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check_and_roll_out

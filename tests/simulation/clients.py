@@ -18,10 +18,10 @@ import pyarrow as pa
 import requests
 import sqlalchemy as sa
 
-import assets.clients
+import assets.clients_resource
 import resources.lake
 import resources.ledger.ledger
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from local_org.launch import CLIENT_ID, CLIENT_SECRET
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.configuration.market import Market
@@ -318,9 +318,9 @@ class _Opens:
 
 
 class SimResource:
-    """Gives a run its clients as `assets.clients.WorkResource` does, by its own code."""
+    """Gives a run its clients as `assets.clients_resource.ClientsResource` does, by its own code."""
 
-    _opened: Any = ClientsResource._opened
+    _open_clients: Any = ClientsResource._open_clients
     get: Any = ClientsResource.get
     close: Any = ClientsResource.close
 
@@ -341,7 +341,7 @@ def pointed(schedule: Schedule) -> Iterator[None]:
     replaced = (
         (resources.ledger.ledger, "Database", PointedDatabase),
         (resources.lake, "_Parts", PointedParts),
-        (assets.clients, "read_configuration", lambda _: schedule.configuration()),
+        (assets.clients_resource, "read_configuration", lambda _: schedule.configuration()),
     )
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     _NOW.append(schedule)
@@ -371,7 +371,7 @@ class Log:
 
 @dataclass
 class Context:
-    """What `assets.clients` asks of Dagster's context of a run."""
+    """What `assets.step_runs` asks of Dagster's context of a run."""
 
     run: Any
     partition_keys: list[str]

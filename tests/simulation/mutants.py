@@ -16,7 +16,7 @@ import pipeline.core.limit.windows
 import pipeline.steps.pull
 import pipeline.steps.watch
 import resources.ledger.database
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from pipeline.core.scoring import due
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t

@@ -16,8 +16,8 @@ from typing import Any, Final
 import dagster as dg
 import pyarrow as pa
 
-from assets.clients import WORK_TAG, partitions_of, run_step
 from assets.partitions import partition_key
+from assets.step_runs import WORK_TAG, partitions_of, run_step
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import InsightsError

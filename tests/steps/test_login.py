@@ -20,7 +20,7 @@ import requests
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME, RunningOrg
 from pipeline.core.errors import ConfigurationError
 from pipeline.steps.setting_up.login import log_in
-from resources.configurable import login_file
+from resources.environment import login_file
 from resources.salesforce.browser import LoginNotFinished
 from resources.salesforce.client import Salesforce
 from resources.salesforce.connection import (

@@ -1,21 +1,17 @@
-"""What a market may give out, as pandera schemas, and the rows that break them (R8, D8)."""
+"""What a market may give out, and the rows that do not hold to it (R8, D8)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Final
 
-import pandas as pd
-import pandera.pandas as pa_schema
 import pyarrow as pa
 import pyarrow.compute as pc
-from pandera.errors import SchemaErrors
 
-from pipeline.core.configuration.market import SCORE_MAX, Market, MarketOutput
+from pipeline.core.configuration.market import Market, MarketOutput
 from pipeline.core.org_fit.fields import Field
-from pipeline.core.scoring.digest import DIGEST_BYTES, VERSION
 
 EXAMPLES_MAX: Final = 5
 ROW_ID: Final = "id"
@@ -53,53 +49,14 @@ class Validated:
     whole: str | None = None
 
 
-def output_schema(market: Market, fields: Mapping[str, Field]) -> pa_schema.DataFrameSchema:
-    """Return the schema of the outputs in `fields`, which maps their names to Salesforce fields."""
-    columns = {
-        name: pa_schema.Column(
-            dtype=None,
-            checks=_checks(market.outputs[name], field),
-            nullable=True,
-            required=True,
-            description=market.outputs[name].label,
-        )
-        for name, field in fields.items()
-    }
-    return pa_schema.DataFrameSchema(columns, strict=False, name=market.name)
-
-
-def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
-    if output.kind == "score":
-        rule = f"a whole number from 0 to {SCORE_MAX}"
-        return [pa_schema.Check.in_range(0, SCORE_MAX, error=rule)]
-
-    if output.kind == "rank":
-        ranks = output.rank_values
-        return [pa_schema.Check.isin(ranks, error=f"one of {', '.join(ranks)}")]
-
-    if output.kind == "text" and output.values:
-        words = output.values
-        return [pa_schema.Check.isin(words, error=f"one of {', '.join(words)}")]
-
-    if output.kind == "text":
-        most = min(output.text_length_max, field.length or output.text_length_max)
-        rule = f"{TEXT_LENGTH_RULE} {most} characters"
-        return [pa_schema.Check.str_length(max_value=most, error=rule)]
-
-    if output.kind == "number":
-        bound = 10.0**field.integer_digits
-        rule = f"a number of at most {field.integer_digits} digits before the point"
-        return [pa_schema.Check(lambda s: s.abs() < bound, error=rule)]
-
-    return []
-
-
 def validated(market: Market, fields: Mapping[str, Field], scored: object, rows: int) -> Validated:
     """Check what the model gave against its schema: every broken rule and row, not only the first.
 
     A table of the wrong length or a column of the wrong type makes the whole market unusable for
     this segment. A bad value makes only its row invalid.
     """
+    from pipeline.core.scoring.schemas import broken_outputs, output_schema
+
     if not isinstance(scored, pa.Table):
         whole = f"the model gave a {type(scored).__name__}, not a pyarrow table"
         return unusable(market, fields, rows, whole)
@@ -116,11 +73,8 @@ def validated(market: Market, fields: Mapping[str, Field], scored: object, rows:
         columns[name] = column
 
     outputs = pa.table(columns)
-    broken = [
-        *_not_finite(outputs),
-        *_broken_by_schema(output_schema(market, fields), outputs),
-        *_score_or_rank_missing(market, fields, outputs),
-    ]
+    broken = [*_not_finite(outputs), *broken_outputs(output_schema(market, fields), outputs)]
+    broken += _score_or_rank_missing(market, fields, outputs)
     bad = {row for rule in broken for row in rule.rows}
     if len(bad) >= BAD_ROWS_MIN and len(bad) > rows * BAD_SHARE_MAX:
         first = f"{broken[0].output} is not {broken[0].rule}"
@@ -130,48 +84,6 @@ def validated(market: Market, fields: Mapping[str, Field], scored: object, rows:
 
     valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
     return Validated(outputs, valid, tuple(broken))
-
-
-def row_schema() -> pa_schema.DataFrameSchema:
-    """Return the schema of the ids and hashes of every row that is pushed.
-
-    The id says whose row it is. The hash later decides whether the record is due again.
-    """
-    entry = rf"\.[A-Za-z0-9_-]{{4}}[0-9a-f]{{{2 * DIGEST_BYTES}}}"
-    form = rf"^{VERSION}({entry})+$"
-
-    ids = [
-        pa_schema.Check(lambda s: s.str.match("^[A-Za-z0-9]{18}$"), error="an id of 18 characters"),
-        pa_schema.Check(lambda s: ~s.duplicated(keep=False), error="one row for a record"),
-    ]
-    hashes = [
-        pa_schema.Check(
-            lambda s: s.str.len() <= HASH_LENGTH_MAX, error=f"at most {HASH_LENGTH_MAX} characters"
-        ),
-        pa_schema.Check(
-            lambda s: s.str.match(form), error="a version, then a tag and a digest for each market"
-        ),
-    ]
-
-    return pa_schema.DataFrameSchema(
-        {
-            ROW_ID: pa_schema.Column(dtype=None, checks=ids, nullable=False),
-            ROW_HASH: pa_schema.Column(dtype=None, checks=hashes, nullable=True),
-        }
-    )
-
-
-def broken_rows(ids: pa.ChunkedArray, hashes: pa.ChunkedArray) -> tuple[Invalid, ...]:
-    """Return the rules that rows about to be pushed break by their id or hash, and where."""
-    if len(ids) == 0:
-        return ()
-
-    frame = pa.table({ROW_ID: ids, ROW_HASH: hashes}).to_pandas(types_mapper=pd.ArrowDtype)
-    try:
-        row_schema().validate(frame, lazy=True)
-    except SchemaErrors as error:
-        return tuple(_invalid(error.failure_cases))
-    return ()
 
 
 def unusable(
@@ -259,32 +171,4 @@ def _score_or_rank_missing(
         if rows:
             found.append(Invalid(score, "score and rank together, or neither", tuple(rows)))
 
-    return found
-
-
-def _broken_by_schema(schema: pa_schema.DataFrameSchema, outputs: pa.Table) -> list[Invalid]:
-    frame = outputs.to_pandas(types_mapper=_nullable_type)
-    try:
-        schema.validate(frame, lazy=True)
-    except SchemaErrors as error:
-        return _invalid(error.failure_cases)
-    return []
-
-
-def _nullable_type(kind: pa.DataType) -> Any:
-    """Return the pandas type that keeps whole numbers, yes or no, and missing values apart."""
-    if pa.types.is_int64(kind):
-        return pd.Int64Dtype()
-
-    if pa.types.is_boolean(kind):
-        return pd.BooleanDtype()
-
-    return pd.StringDtype() if pa.types.is_string(kind) else None
-
-
-def _invalid(cases: pd.DataFrame) -> list[Invalid]:
-    found = []
-    for (column, rule), group in cases.groupby(["column", "check"], sort=True):
-        rows = tuple(int(index) for index in group["index"].dropna())
-        found.append(Invalid(str(column), str(rule), rows))
     return found

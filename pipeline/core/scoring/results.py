@@ -20,7 +20,6 @@ from pipeline.core.scoring.outputs import (
     BAD_SHARE_MAX,
     Invalid,
     Validated,
-    broken_rows,
 )
 from pipeline.core.scoring.scope import ScoringScope
 
@@ -178,6 +177,8 @@ def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Inv
     Past a share of them something is wrong with all: none is pushed (D8). Positions are those in
     `result.kept`.
     """
+    from pipeline.core.scoring.schemas import broken_rows
+
     ids = result.kept.column("id")
     broken = broken_rows(ids, result.update.column(UPDATE + HASH_FIELD))
     if not broken:

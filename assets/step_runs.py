@@ -1,31 +1,19 @@
-"""Gives a run its clients, and tells runs that work from runs that ask for work again."""
+"""A step on the partitions of a run: which are worked on, which are asked for again (R28)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 import dagster as dg
-from pydantic import PrivateAttr
 
+from assets.clients_resource import ClientsResource
 from assets.partitions import day_and_object
 from pipeline.core.errors import InsightsError, LeaseLost
 from pipeline.steps.clients import Clients
 from pipeline.steps.redo import redo
-from resources.configurable import (
-    ClockResource,
-    LakeResource,
-    LedgerResource,
-    ModelsResource,
-    SalesforceResource,
-)
-from resources.configuration import read_configuration
-from resources.ledger.database import LedgerAway
 from resources.ledger.leases import Lease
-from resources.salesforce.calls import ApiUsage
 
 WORK_TAG: Final = "insights/work"
 """On runs that work off what waits; their partition key only says where they began (D5)."""
@@ -35,74 +23,12 @@ EXIT_CODE: Final = "exit_code"
 
 BACKFILL_TAG: Final = "dagster/backfill"
 
-TICK: Final = "tick"
-"""Begins the run id under which a sensor's tick opens its clients."""
-
 _Summary = TypeVar("_Summary")
-
-
-class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Opens clients for a run, a tick or a command, and gives back leases and connections at the end."""
-
-    config_folder: str
-    clock: dg.ResourceDependency[ClockResource]
-    salesforce: dg.ResourceDependency[SalesforceResource]
-    ledger: dg.ResourceDependency[LedgerResource]
-    lake: dg.ResourceDependency[LakeResource]
-    models: dg.ResourceDependency[ModelsResource]
-    _open: dict[str, Clients] = PrivateAttr(default_factory=dict)
-
-    def get(self, run_id: str) -> Clients:
-        """Return the clients of one run; the same ones while the process works on it."""
-        if run_id not in self._open:
-            self._open[run_id] = self._opened(run_id)
-        return self._open[run_id]
-
-    def _opened(self, run_id: str) -> Clients:
-        configuration = read_configuration(Path(self.config_folder))
-        ledger = self.ledger.open()
-        settings = configuration.settings
-
-        def note(usage: ApiUsage) -> None:
-            ledger.calls.note_usage(usage.used, usage.allotted, self.clock.now())
-
-        clients = Clients(
-            configuration=configuration,
-            open_org=lambda: self.salesforce.open(
-                clients.budget.count,
-                note,
-                ledger.org.check,
-                keep_session=run_id.startswith(TICK),
-                on_limit=clients.budget.note_org_limit,
-            ),
-            ledger=ledger,
-            lake=self.lake.open(),
-            models=self.models.open(settings.market_timeout_seconds, settings.market_memory_mb),
-            now=self.clock.now,
-            run_id=run_id,
-        )
-        return clients
-
-    def teardown_after_execution(
-        self,
-        context: dg.InitResourceContext,  # noqa: ARG002  asked for by name
-    ) -> None:
-        """Give leases free and close connections, whether the run went well or not."""
-        self.close()
-
-    def close(self) -> None:
-        """Give leases free and close connections; where the ledger is away, a lease ends by itself."""
-        while self._open:
-            run_id, clients = self._open.popitem()
-            with suppress(LedgerAway):
-                for name in clients.configuration.objects:
-                    clients.ledger.leases.release(name, run_id)
-            clients.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[_Summary]):
-    """What a step did on one partition of the run: a summary, or the number of records asked for again."""
+    """What a step did on one partition: a summary, or the number of records asked for again."""
 
     day: date
     object: str
@@ -114,7 +40,7 @@ class Done(Generic[_Summary]):
 def partitions_of(
     context: dg.AssetExecutionContext, resource: ClientsResource
 ) -> Iterator[tuple[Clients, str, str]]:
-    """Yield clients, object and key of each of the run's partitions whose object has an integration to run."""
+    """Yield clients, object and key of each partition of the run that has an integration."""
     run_id = context.run.root_run_id or context.run.run_id
     clients = stopping_for_people(partial(resource.get, run_id))
     for key in context.partition_keys:
@@ -146,8 +72,9 @@ def run_step(
 ) -> Iterator[Done[_Summary]]:
     """Run `step` for each partition of the run that it may work on.
 
-    A past partition without the work tag is a redo: its records are put on the waiting list (R28). Where another
-    run has the object, nothing is done and nothing yielded; the next tick tries again what failed.
+    A past partition without the work tag is a redo: its records are put on the waiting list (R28).
+    Where another run has the object, nothing is done and nothing yielded; the next tick tries again
+    what failed.
     """
     run = context.run
     for clients, name, key in partitions_of(context, resource):
@@ -158,10 +85,12 @@ def run_step(
             asked = stopping_for_people(again)
             yield Done(day, name, clients, None, asked_again=asked)
             continue
+
         lease = stopping_for_people(partial(clients.lease, name))
         if lease is None:
             context.log.info("Another run works on %s; it does this run's work as well.", name)
             continue
+
         try:
             summary = stopping_for_people(partial(step, clients, lease))
         except LeaseLost as lost:
