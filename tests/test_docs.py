@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from resources.ledger.tables import metadata
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCS: Final = ROOT / "docs"
 DECISIONS: Final = DOCS / "decisions"
@@ -188,3 +190,28 @@ def test_every_decision_says_when_what_and_why() -> None:
         wanted = ["Decision", "Reason", "Rejected", "Consequences"]
         assert [h for h in headings if h in wanted] == wanted, path.name
         assert set(headings) <= {*wanted, "Measured"}, path.name
+
+
+def test_the_page_on_the_ledger_has_every_table_and_column() -> None:
+    """In the order of the declaration, with the key in bold."""
+    page = (DOCS / "ledger.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## `(\w+)`$", page, flags=re.MULTILINE)[1:]
+    described = {
+        table: re.findall(r"^\| (\*\*)?`(\w+)`", text, re.MULTILINE)
+        for table, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    declared = {
+        table.name: [("**" if c.primary_key else "", c.name) for c in table.columns]
+        for table in metadata.sorted_tables
+    }
+
+    assert described == declared
+
+
+def test_the_glossary_defines_every_word_once() -> None:
+    """Each word is a heading, and leads to one meaning."""
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    words = re.findall(r"^### (.+)$", page, re.MULTILINE)
+
+    assert len(words) > 60
+    assert len(words) == len({word.lower() for word in words})
