@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -45,18 +45,22 @@ FILE: Final = re.compile(r"`((?:assets|config|demo|local_org|pipeline|resources)
 LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
-def cited_in() -> Iterator[tuple[str, str]]:
-    """Give every file that may cite something, by its name: its text, each run of blanks as one."""
+@cache
+def cited_in() -> tuple[tuple[str, str], ...]:
+    """Return every file that may cite something, by its name: its text, each run of blanks as one."""
     files = [ROOT / name for name in AT_THE_TOP]
     for folder in WITH_CITATIONS:
         files += sorted(p for p in (ROOT / folder).rglob("*") if p.suffix in SUFFIXES)
-    for path in files:
-        if path != Path(__file__):
-            yield str(path.relative_to(ROOT)), " ".join(path.read_text(encoding="utf-8").split())
+
+    return tuple(
+        (str(path.relative_to(ROOT)), " ".join(path.read_text(encoding="utf-8").split()))
+        for path in files
+        if path != Path(__file__)
+    )
 
 
 def pages() -> list[Path]:
-    """Give the pages that people read."""
+    """Return the pages that people read."""
     return [*(ROOT / n for n in AT_THE_TOP if n.endswith(".md")), *sorted(DOCS.rglob("*.md"))]
 
 
