@@ -42,6 +42,7 @@ NOTE: Final = re.compile(
 
 TEST: Final = re.compile(r"\b(tests/[\w/]+\.py)(?:::(test_\w+))?")
 FILE: Final = re.compile(r"`((?:assets|config|demo|local_org|pipeline|resources)/[\w./-]*)`")
+PAGE: Final = re.compile(r"\b(docs/[\w/-]+\.md)\b")
 LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -149,6 +150,14 @@ def test_every_file_that_the_documentation_names_exists() -> None:
 
     assert found > 80
     assert missing == []
+
+
+def test_every_page_that_code_names_exists() -> None:
+    """In docstrings, comments and messages."""
+    named = {(page, name) for name, text in cited_in() for page in PAGE.findall(text)}
+
+    assert len(named) > 30
+    assert sorted((page, name) for page, name in named if not (ROOT / page).is_file()) == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
