@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from local_org.org import Org
 from local_org.sessions import App, Session, SignInError
-from local_org.store import User
+from local_org.users import User
 from local_org.wire import Reply, Request
 
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from local_org.chunks import Operation, RowResult
 from local_org.errors import RowError, SalesforceError
 from local_org.faults import JOB_KINDS, Fault
 from local_org.jobs import BATCH_ROWS, DELIMITERS, LINE_ENDINGS, Job, Jobs, JobStoppedError
 from local_org.row_faults import row_error
-from local_org.store import Operation, RowResult
 
 UPLOAD = "upload.csv"
 RESULTS = "results.csv"

@@ -17,7 +17,8 @@ from typing import Any
 import jwt
 
 from local_org.state import StateFile
-from local_org.store import Store, User
+from local_org.store import Store
+from local_org.users import User
 
 LOGIN_FAILURES_MAX = 10
 CODE_SECONDS = 600
