@@ -22,9 +22,9 @@ KEEP_ALIVE_SECONDS = 75
 REQUEST_LINE_MAX = 1 << 20
 
 
-def build_router() -> Router:
+def build_router() -> Router[Org]:
     """Make the table of all API paths."""
-    router = Router()
+    router: Router[Org] = Router()
     for module in (rest, composite, bulk, tooling):
         module.add_routes(router)
     return router

@@ -99,9 +99,8 @@ class ObjectAutomation:
         entry = self.owner.required_field(flow.field)
         own = f"t0.{quoted(entry.name)}"
 
-        # A condition that is always true: it makes t0 known, so that formulas can join parents.
-        compiler = self._compiler()
-        compiler.compile_condition(self.owner, parse_condition("Id != null"), "")
+        scope = self._compiler().scope
+        scope.start(self.owner, "")
 
         if flow.expression == "now":
             stamp = self.data.clock.stamp()
@@ -112,9 +111,9 @@ class ObjectAutomation:
             sql = self._counter(own, entry.type, entry.length)
         else:
             formula = flow.expression.removeprefix("=")
-            sql = compile_formula(formula, entry.type, compiler, self.owner, ())
+            sql = compile_formula(formula, entry.type, scope, self.owner, ())
 
-        return f"{quoted(self.owner.name)} AS t0" + "".join(compiler.joins), sql
+        return scope.source(self.owner), sql
 
     def _counter(self, own: str, kind: str, length: int) -> str:
         if kind in NUMBER_TYPES | {"int"}:

@@ -44,7 +44,7 @@ RESULT_PAGES_SINCE = 58.0
 BLOCK_BYTES = 1 << 18
 
 
-def add_routes(router: Router) -> None:
+def add_routes(router: Router[Org]) -> None:
     """Put the job resources into the table of paths."""
     router.add("POST", "/jobs/ingest", create_ingest)
     router.add("GET", "/jobs/ingest", list_ingest, *LIST_PARAMS)

@@ -29,7 +29,7 @@ _ROLLED_BACK = RowError(
 _READING = ("GET", "HEAD")
 
 
-def add_routes(router: Router) -> None:
+def add_routes(router: Router[Org]) -> None:
     """Put the composite resources into the table of paths."""
     router.add("GET", "/composite", listing)
     router.add("POST", "/composite", composite)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -83,11 +84,31 @@ class Job:
 class Jobs:
     """All jobs of the org, with their files, over restarts."""
 
-    def __init__(self, store: Store, query: QueryService, state: StateFile, faults: Faults) -> None:
-        """Take up the jobs of an earlier process; ``resume`` sets the unfinished ones going."""
+    def __init__(
+        self,
+        store: Store,
+        query: QueryService,
+        state: StateFile,
+        faults: Faults,
+        *,
+        work: Callable[[Jobs, Job], None],
+        write_unprocessed: Callable[[Jobs, Job], None],
+    ) -> None:
+        """Take up the jobs of an earlier process; ``resume`` sets the unfinished ones going.
+
+        Args:
+            store: where rows are saved.
+            query: what query jobs ask.
+            state: where jobs are written down.
+            faults: what is armed.
+            work: does a job's work, whatever its kind.
+            write_unprocessed: lists the rows of a job that was cut off.
+        """
         self.store = store
         self.query = query
         self.faults = faults
+        self._work = work
+        self._write_unprocessed = write_unprocessed
         self._state = state
         self._lock = threading.RLock()
         self._jobs = {key: Job(**body) for key, body in state.all("job").items()}
@@ -177,13 +198,11 @@ class Jobs:
         thread.start()
 
     def _run(self, job: Job) -> None:
-        from local_org import bulk_worker
-
         started = time.monotonic()
         try:
             self.pause(job, self.store.options.job_queue_seconds)
             self.move(job, "InProgress")
-            bulk_worker.work(self, job)
+            self._work(self, job)
         except JobStoppedError:
             pass
         except SalesforceError as error:
@@ -251,14 +270,12 @@ class Jobs:
         A query starts again. An ingest job that was in the middle of its rows is Failed, with the
         rest unprocessed: which of the last rows were saved is not known for certain.
         """
-        from local_org import bulk_worker
-
         for job in list(self._jobs.values()):
             if job.state == "UploadComplete" or (job.kind == "query" and job.state == "InProgress"):
                 job.state = "UploadComplete"
                 self.start(job)
             elif job.state == "InProgress":
-                bulk_worker.write_unprocessed(self, job)
+                self._write_unprocessed(self, job)
                 self.move(job, "Failed", "InternalServerError : the org was restarted")
 
     def stop(self) -> None:

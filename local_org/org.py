@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from local_org import bulk_worker
 from local_org.clock import Clock
 from local_org.errors import SalesforceError, not_found
 from local_org.faults import Faults
 from local_org.ids import normalise
+from local_org.jobs import Jobs
 from local_org.options import Options
 from local_org.query import QueryService
 from local_org.sessions import App, Sessions
@@ -17,9 +18,6 @@ from local_org.state import StateFile
 from local_org.store import Store
 from local_org.usage import Usage
 from local_org.wire import VERSION_PREFIX, Reply, Request, Router
-
-if TYPE_CHECKING:
-    from local_org.jobs import Jobs
 
 DEFAULT_CLIENT_ID = "local-client"
 DEFAULT_CLIENT_SECRET = "local-secret"  # noqa: S105  documented, and of no use elsewhere
@@ -39,7 +37,7 @@ class Org:
     faults: Faults
     sessions: Sessions
     usage: Usage
-    router: Router
+    router: Router[Org]
     jobs: Jobs
     base_url: str = ""
 
@@ -99,10 +97,8 @@ def front_folder(data: Path) -> Path:
     return data.with_name(data.name + "-front")
 
 
-def open_org(data: Path, options: Options, clock: Clock, router: Router) -> Org:
+def open_org(data: Path, options: Options, clock: Clock, router: Router[Org]) -> Org:
     """Open the org kept in ``data``, or make a fresh one there."""
-    from local_org.jobs import Jobs
-
     store = Store(data, clock, options)
     state = StateFile(front_folder(data))
     sessions = Sessions(
@@ -119,7 +115,14 @@ def open_org(data: Path, options: Options, clock: Clock, router: Router) -> Org:
         usage.load(saved)
     faults = Faults(to_18)
     query = QueryService(store)
-    jobs = Jobs(store, query, state, faults)
+    jobs = Jobs(
+        store,
+        query,
+        state,
+        faults,
+        work=bulk_worker.work,
+        write_unprocessed=bulk_worker.write_unprocessed,
+    )
     return Org(
         store, clock, options, query, state, faults, sessions, usage, router=router, jobs=jobs
     )

@@ -21,7 +21,7 @@ REPLICATION_IDS_MAX = 600_000
 _BATCH_SIZE = re.compile(r"batchSize\s*=\s*(\d+)", re.IGNORECASE)
 
 
-def add_routes(router: Router) -> None:
+def add_routes(router: Router[Org]) -> None:
     """Put the REST resources into the table of paths."""
     router.add("GET", "/", discovery)
     router.add("GET", "/limits", limits)

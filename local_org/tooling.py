@@ -12,7 +12,7 @@ from local_org.org import Org
 from local_org.wire import Reply, Request, Router
 
 
-def add_routes(router: Router) -> None:
+def add_routes(router: Router[Org]) -> None:
     """Put the Tooling resources into the table of paths."""
     router.add("POST", "/tooling/sobjects/CustomField", create_custom_field)
 

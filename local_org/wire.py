@@ -11,13 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from local_org.errors import SalesforceError, not_found
-
-if TYPE_CHECKING:
-    from local_org.org import Org
 
 JSON_TYPE = "application/json;charset=UTF-8"
 VERSION_PREFIX = re.compile(r"/services/data/v(\d{2}\.\d)(?=/|$)")
@@ -85,7 +82,9 @@ class Reply:
     content_type: str = JSON_TYPE
 
 
-Handler = Callable[["Org", Request], Reply]
+OrgT = TypeVar("OrgT")
+Handler: TypeAlias = Callable[[OrgT, Request], Reply]
+"""Answers a request with what the org has; this module need not know what an org is."""
 
 
 def parser_error(body: bytes, error: Exception) -> SalesforceError:
@@ -106,18 +105,18 @@ def refuse_unknown(value: Mapping[str, Any], allowed: Iterable[str]) -> None:
             )
 
 
-Route = tuple[Handler, frozenset[str]]
+Route: TypeAlias = tuple[Handler[OrgT], frozenset[str]]
 
 
-class Router:
+class Router(Generic[OrgT]):
     """Paths below ``/services/data/vXX.0`` and their handlers."""
 
     def __init__(self) -> None:
         """Start with an empty table."""
-        self._routes: list[tuple[re.Pattern[str], dict[str, Route]]] = []
-        self._by_template: dict[str, dict[str, Route]] = {}
+        self._routes: list[tuple[re.Pattern[str], dict[str, Route[OrgT]]]] = []
+        self._by_template: dict[str, dict[str, Route[OrgT]]] = {}
 
-    def add(self, method: str, template: str, handler: Handler, *params: str) -> None:
+    def add(self, method: str, template: str, handler: Handler[OrgT], *params: str) -> None:
         """Add a handler, with the query parameters that it knows.
 
         ``{name}`` in the template stands for one part of the path.
@@ -129,7 +128,7 @@ class Router:
             self._routes.append((re.compile(pattern, re.IGNORECASE), known))
         known[method] = (handler, frozenset(params))
 
-    def find(self, method: str, rest: str) -> tuple[Route, dict[str, str]]:
+    def find(self, method: str, rest: str) -> tuple[Route[OrgT], dict[str, str]]:
         """Give the route of a path (what follows the version) and the path's parts.
 
         Raises:

@@ -6,6 +6,8 @@ from typing import Final
 
 from local_org.errors import SalesforceError
 
+from .ast import Unsupported
+
 _EXCERPT: Final = 100
 """Lines longer than this are shown as an excerpt around the caret."""
 _BEFORE: Final = 40
@@ -67,3 +69,13 @@ def no_such_object(text: str, position: int, name: str) -> SalesforceError:
         "be sure to append the '__c' after the entity name. Please reference your WSDL or the "
         "describe call for the appropriate names.",
     )
+
+
+def unsupported(text: str, item: Unsupported) -> SalesforceError:
+    """Refuse a part of SOQL that Salesforce knows and the local org does not."""
+    what = {
+        "subquery": "Child subqueries are",
+        "typeof": "TYPEOF is",
+        "semi-join": "Semi-joins are",
+    }[item.what]
+    return malformed(text, item.position, f"{what} not supported by the local org")
