@@ -45,6 +45,7 @@ def token(org: Org, request: Request) -> Reply:
     """Answer ``POST /services/oauth2/token`` for all five flows."""
     form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
     form.update({k: v for k, v in request.params.items() if k in _TOKEN_FIELDS and k not in form})
+
     try:
         return _token(org, form, request.headers)
     except SignInError as error:
@@ -69,6 +70,7 @@ def _token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Rep
         "password": _password,
         "authorization_code": _authorization_code,
     }
+
     if not grant:
         raise SignInError("invalid_request", "missing required parameter: grant_type")
     if flow not in flows:
@@ -98,6 +100,7 @@ def _allow(app: App, flow: str) -> App:
 def _client_credentials(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     client_id, secret = _credentials(form, headers)
     app = _allow(org.sessions.app(client_id, secret), "client_credentials")
+
     host = headers.get("Host", "").lower()
     if host in ("login.salesforce.com", "test.salesforce.com"):
         raise SignInError("invalid_grant", "request not supported on this domain")
@@ -128,6 +131,7 @@ def _refresh_token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]
     needs_secret = known.secret_required_for_refresh if known else True
     app = org.sessions.app(client_id, secret, secret_required=needs_secret)
     _allow(app, "refresh_token")
+
     given = form.get("refresh_token", "")
     user, scope, rotated = org.sessions.redeem_refresh_token(app, given)
     return _granted(org, app, user, scope, rotated)
@@ -141,6 +145,7 @@ def _authorization_code(org: Org, form: Mapping[str, str], headers: Mapping[str,
     user, scope = org.sessions.redeem_code(
         app, form.get("code", ""), form.get("redirect_uri", ""), verifier
     )
+
     wants_refresh = {"refresh_token", "offline_access"} & set(scope.split())
     refresh = org.sessions.issue_refresh_token(app, user, scope) if wants_refresh else None
     return _granted(org, app, user, scope, refresh)
@@ -153,6 +158,8 @@ def _granted(
     session = org.sessions.open(app.client_id, user, scope)
     identity = identity_url(org, session.user_id)
     issued_at = str(int(org.clock.now().timestamp() * 1000))
+
+    # Signed with the app's secret: a client can check that the answer was meant for its app.
     digest = hmac.new(app.client_secret.encode(), (identity + issued_at).encode(), hashlib.sha256)
     body = {
         "access_token": session.token,
@@ -163,6 +170,7 @@ def _granted(
         "token_type": "Bearer",
         "issued_at": issued_at,
     }
+
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
     if org.options.token_format:
@@ -193,6 +201,7 @@ def authorize(org: Org, request: Request) -> Reply:
     values = dict(request.params)
     if request.method == "POST":
         values.update(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+
     app = org.sessions.apps.get(values.get("client_id", ""))
     if app is None:
         return _page(400, "<p>error=invalid_client_id: client identifier invalid</p>")
@@ -201,12 +210,14 @@ def authorize(org: Org, request: Request) -> Reply:
         return _page(400, f"<p>error=redirect_uri_mismatch: {problem}</p>")
     if (wrong := _wrong_wish(values)) is not None:
         return _redirect(values, {"error": wrong})
+
     try:
         user = _signed_in(org, request, app, values)
     except SignInError as error:
         return _sign_in_page(values, error.description)
     if user is None:
         return _sign_in_page(values)
+
     challenge = values.get("code_challenge")
     scope = values.get("scope", "api refresh_token")
     code = org.sessions.issue_code(app, user, values["redirect_uri"], scope, challenge)
@@ -241,6 +252,7 @@ def _token_of(org: Org, values: Mapping[str, str]) -> str:
 def _redirect(values: Mapping[str, str], answer: dict[str, str]) -> Reply:
     if "state" in values:
         answer["state"] = values["state"]
+
     joint = "&" if "?" in values["redirect_uri"] else "?"
     return Reply(302, None, {"Location": values["redirect_uri"] + joint + urlencode(answer)})
 
@@ -251,6 +263,7 @@ def _sign_in_page(values: Mapping[str, str], error: str = "") -> Reply:
         for key in _AUTHORIZE_KEYS
         if key in values
     )
+
     problem = f'<p role="alert">{escape(error)}</p>' if error else ""
     return _page(
         200,
@@ -280,6 +293,7 @@ def userinfo(org: Org, request: Request) -> Reply:
     session = org.sessions.use(bearer(request.headers))
     if session is None:
         return Reply(403, "Bad_OAuth_Token", content_type="text/html; charset=UTF-8")
+
     user = org.store.user(session.user_id)
     rest = f"{org.base_url}/services/data/v{{version}}/"
     return Reply(
@@ -311,10 +325,12 @@ def userinfo(org: Org, request: Request) -> Reply:
 def introspect(org: Org, request: Request) -> Reply:
     """Answer ``POST /services/oauth2/introspect`` for an app that shows its credentials."""
     form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+
     try:
         org.sessions.app(*_credentials(form, request.headers))
     except SignInError as error:
         return Reply(401, {"error": error.code, "error_description": error.description})
+
     session = org.sessions.peek(form.get("token", ""))
     if session is None:
         return Reply(200, {"active": False})
@@ -365,13 +381,16 @@ def soap_login(org: Org, request: Request) -> Reply:
         number = float(request.path.rstrip("/").rpartition("/")[2])
     except ValueError:
         number = 0.0
+
     if not SOAP_VERSION_MIN <= number <= SOAP_VERSION_MAX:
         return _soap_fault("UNSUPPORTED_API_VERSION", "login() is in versions 31.0 to 64.0 only")
+
     found = _soap_credentials(request.body)
     if found is None:
         return _soap_fault("INVALID_OPERATION", "this org answers no SOAP call but login()")
     if not org.options.soap_login:
         return _soap_fault("INVALID_OPERATION", "SOAP API login() is disabled in this org")
+
     try:
         user = org.sessions.check_password(*found)
     except SignInError as error:
@@ -380,6 +399,7 @@ def soap_login(org: Org, request: Request) -> Reply:
         return _soap_fault(
             "INVALID_LOGIN", "Invalid username, password, security token; or user locked out."
         )
+
     session = org.sessions.open("SOAP", user, "full")
     server_url = f"{org.base_url}/services/Soap/u/{number}/{org.store.org_id[:15]}"
     result = (
@@ -403,10 +423,12 @@ def _soap_credentials(body: bytes) -> tuple[str, str] | None:
     """
     if b"<!DOCTYPE" in body:
         return None
+
     try:
         root = ET.fromstring(body)  # noqa: S314  no document type, see above
     except ET.ParseError:
         return None
+
     login = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "login"), None)
     if login is None:
         return None

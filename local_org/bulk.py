@@ -47,6 +47,7 @@ def add_routes(router: Router[Org]) -> None:
     router.add("DELETE", "/jobs/ingest/{job}", delete_ingest)
     router.add("PUT", "/jobs/ingest/{job}/batches", upload)
     router.add("GET", "/jobs/ingest/{job}/{result}", ingest_results)
+
     router.add("POST", "/jobs/query", create_query)
     router.add("GET", "/jobs/query", list_query, *LIST_PARAMS, "concurrencyMode")
     router.add("GET", "/jobs/query/{job}", get_query)
@@ -86,6 +87,7 @@ def _new_ingest(org: Org, request: Request, body: Mapping[str, Any]) -> Job:
     if not body.get("object"):
         raise invalid_job("object is required")
     choose(body, "contentType", ("CSV",), "CSV")
+
     try:
         sobject = org.store.object(str(body["object"]))
     except SalesforceError as error:
@@ -94,6 +96,7 @@ def _new_ingest(org: Org, request: Request, body: Mapping[str, Any]) -> Job:
             "INVALIDENTITY",
             f"InvalidEntity : Entity '{body['object']}' is not supported by the Bulk API.",
         ) from error
+
     external_id = body.get("externalIdFieldName")
     if operation == "upsert" and not external_id:
         raise invalid_job("externalIdFieldName is required for upsert")
@@ -105,6 +108,7 @@ def _new_ingest(org: Org, request: Request, body: Mapping[str, Any]) -> Job:
             "FEATURENOTENABLED",
             "hardDelete operation requires special user profile permission",
         )
+
     job = _blank(org, request, "ingest", operation, sobject.name, body)
     job.external_id_field = str(external_id) if external_id else None
     job.assignment_rule_id = body.get("assignmentRuleId")
@@ -134,6 +138,7 @@ def _create_multipart(org: Org, request: Request) -> Reply:
     """Create, fill and close a job in one request (bodies under 100,000 characters)."""
     head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + request.body)
+
     parts: dict[str, bytes] = {}
     for part in message.walk():
         name, payload = (
@@ -142,6 +147,7 @@ def _create_multipart(org: Org, request: Request) -> Reply:
         )
         if isinstance(name, str) and isinstance(payload, bytes):
             parts[name] = payload
+
     if set(parts) != {"job", "content"}:
         raise invalid_job("a multipart request needs exactly the parts 'job' and 'content'")
     content = parts["content"]
@@ -149,12 +155,14 @@ def _create_multipart(org: Org, request: Request) -> Reply:
         raise SalesforceError(
             400, "EXCEEDEDQUOTA", "the data of a multipart request may have 100,000 characters"
         )
+
     try:
         described = json.loads(parts["job"])
     except ValueError as error:
         raise SalesforceError(400, "JSON_PARSER_ERROR", "the part 'job' is not JSON") from error
     if not isinstance(described, dict):
         raise SalesforceError(400, "JSON_PARSER_ERROR", "the part 'job' is not a JSON object")
+
     job = _new_ingest(org, request, described)
     target = org.jobs.folder(job) / bulk_worker.UPLOAD
     target.write_bytes(content)
@@ -173,6 +181,7 @@ def create_query(org: Org, request: Request) -> Reply:
     soql = body.get("query")
     if not isinstance(soql, str) or not soql.strip():
         raise invalid_job("query is required")
+
     day_ago = org.clock.now() - timedelta(days=1)
     if len(org.jobs.created_since("query", day_ago)) >= org.options.query_jobs_max:
         raise SalesforceError(
@@ -180,12 +189,15 @@ def create_query(org: Org, request: Request) -> Reply:
             "EXCEEDEDQUOTA",
             f"Max bulk v2 query jobs ({org.options.query_jobs_max}) per 24 hrs has been reached",
         )
+
     include_deleted = operation == "queryAll"
     checked = org.query.prepare_bulk(soql, user_id=request.user_id, include_deleted=include_deleted)
     job = _blank(org, request, "query", operation, checked.object_name, body)
     job.query = soql
     job.include_deleted = include_deleted
     org.jobs.create(job)
+
+    # As it is at creation: once started, the job may move on at any moment.
     shown = query_json(job, polled=False)
     org.jobs.start(job)
     return Reply(200, shown)
@@ -199,11 +211,13 @@ def upload(org: Org, request: Request) -> Reply:
     job = own_job(org, request, "ingest")
     if job.state != "Open":
         raise invalid_state(f"Job in state {job.state} does not take data")
+
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "text/csv":
         raise SalesforceError(
             415, "UNSUPPORTED_MEDIA_TYPE", f"Content-Type must be text/csv, not '{media_type}'"
         )
+
     target = org.jobs.folder(job) / bulk_worker.UPLOAD
     source = request.body_file
     size = source.stat().st_size if source is not None else len(request.body)
@@ -212,6 +226,7 @@ def upload(org: Org, request: Request) -> Reply:
         raise SalesforceError(
             413, "EXCEEDEDQUOTA", f"the upload is larger than {org.options.upload_bytes_max} bytes"
         )
+
     if source is not None:
         shutil.move(source, target)
     else:
@@ -231,6 +246,7 @@ def patch_ingest(org: Org, request: Request) -> Reply:
     state = request.json_object({"state"}).get("state")
     if state == "Aborted":
         return Reply(200, ingest_json(_abort(org, job)))
+
     if state != "UploadComplete":
         raise invalid_job(f"a job's state can be set to UploadComplete or Aborted, not {state!r}")
     if job.state != "Open":
@@ -245,6 +261,7 @@ def patch_ingest(org: Org, request: Request) -> Reply:
         )
     if job.uploads == 0:
         raise invalid_job("no data was uploaded")
+
     return Reply(200, _close(org, job))
 
 
@@ -256,6 +273,7 @@ def _close(org: Org, job: Job) -> dict[str, Any]:
     if used + job.batches > org.options.batches_max:
         job.batches = 0
         raise SalesforceError(400, "EXCEEDEDQUOTA", "ExceededQuota : ApiBatchItems Limit exceeded.")
+
     org.jobs.move(job, "UploadComplete")
     shown = ingest_json(job)
     org.jobs.start(job)
@@ -268,6 +286,7 @@ def _batches(path: Path) -> int:
     with path.open("rb") as source:
         while block := source.read(1 << 20):
             lines += block.count(b"\n")
+
     return max(1, -(-(lines - 1) // BATCH_ROWS))
 
 
@@ -311,6 +330,7 @@ def _delete(org: Org, job: Job) -> Reply:
     deletable = job.ended or (job.kind == "ingest" and job.state == "UploadComplete")
     if not deletable:
         raise invalid_state(f"Job in state {job.state} cannot be deleted")
+
     if not job.ended:
         org.jobs.abort(job)
     org.jobs.forget(job)

@@ -82,6 +82,7 @@ def ingest_json(job: Job, *, polled: bool = False) -> dict[str, Any]:
     if job.assignment_rule_id:
         body["assignmentRuleId"] = job.assignment_rule_id
     body["contentUrl"] = f"services/data/v{job.api_version}/jobs/ingest/{job.id}/batches"
+
     if polled:
         body |= {
             "jobType": "V2Ingest",
@@ -101,6 +102,7 @@ def ingest_json(job: Job, *, polled: bool = False) -> dict[str, Any]:
 def query_json(job: Job, *, polled: bool) -> dict[str, Any]:
     """Give a query job as the API shows it; ``polled`` adds counts and times."""
     body = _common(job)
+
     if polled:
         body |= {
             "jobType": "V2Query",
@@ -131,6 +133,7 @@ def _list(org: Org, request: Request, kind: str) -> Reply:
     job_type = request.params.get("jobType")
     if job_type is not None and job_type not in JOB_TYPES[kind]:
         raise invalid_job(f"jobType is one of {', '.join(JOB_TYPES[kind])}, not {job_type!r}")
+
     jobs = org.jobs.all(kind)
     mode = request.params.get("concurrencyMode", "Parallel").lower()
     wanted = JOB_TYPES[kind][0]
@@ -140,15 +143,19 @@ def _list(org: Org, request: Request, kind: str) -> Reply:
         jobs = []
     if not org.store.user(request.user_id).is_admin:
         jobs = [job for job in jobs if job.created_by == request.user_id]
+
     start = _list_start(request.params.get("queryLocator"))
     end = start + org.options.list_page_jobs
     shown = [
         ingest_json(job, polled=True) if kind == "ingest" else query_json(job, polled=True)
         for job in jobs[start:end]
     ]
+
+    # A list says less of each job than the job's own resource does.
     for body in shown:
         for key in ("errorMessage", "totalProcessingTime", "retries", "apexProcessingTime"):
             body.pop(key, None)
+
     done = end >= len(jobs)
     following = None
     if not done:
@@ -161,6 +168,7 @@ def _list(org: Org, request: Request, kind: str) -> Reply:
 def _list_start(locator: str | None) -> int:
     if locator is None:
         return 0
+
     number = locator.removeprefix("01g")
     if not number.isdigit():
         raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")

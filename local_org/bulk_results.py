@@ -53,9 +53,11 @@ def _header_only(org: Org, job: Job, name: str) -> str:
         bulk_worker.SUCCESSFUL: ("sf__Id", "sf__Created"),
         bulk_worker.FAILED: ("sf__Id", "sf__Error"),
     }
+
     if name == bulk_worker.UNPROCESSED and upload_path.exists():
         bulk_worker.write_unprocessed(org.jobs, job)
         return (org.jobs.folder(job) / name).read_text(encoding="utf-8")
+
     out = io.StringIO()
     writer = csv.writer(
         out,
@@ -86,12 +88,14 @@ def query_results(org: Org, request: Request) -> Reply:
     spool = _spool(org, request, job)
     if spool is None:
         return Reply(204)
+
     rows_max = _rows_max(org, request)
     locator = request.params.get("locator")
     if locator and org.faults.on_request(
         request.method, request.path, frozenset({"expire_locator"})
     ):
         raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+
     start = _locator_start(job, locator, spool.row_count)
     rows, blocks = spool.page(start, rows_max)
     end = start + rows
@@ -99,6 +103,7 @@ def query_results(org: Org, request: Request) -> Reply:
         "Sforce-NumberOfRecords": str(rows),
         "Sforce-Locator": make_locator(job, end) if end < spool.row_count else "null",
     }
+
     if spool.row_count == 0 and org.options.bulk_zero_rows != "header":
         status = 204 if org.options.bulk_zero_rows == "no_content" else 200
         return Reply(status, None if status == 204 else "", headers, _csv_type(org))  # noqa: PLR2004
@@ -120,6 +125,7 @@ def _spool(org: Org, request: Request, job: Job) -> ResultSpool | None:
             "INVALIDJOB",
             f"Results must be read with the API version of the job, {job.api_version}",
         )
+
     if job.state == "JobComplete":
         return ResultSpool(org.jobs.folder(job) / bulk_worker.RESULTS)
     if org.options.bulk_no_results == "no_content":
@@ -158,18 +164,22 @@ def result_pages(org: Org, request: Request) -> Reply:
     """Give the URLs of up to five pages at once, for reading them side by side (58.0 and later)."""
     if float(request.version) < RESULT_PAGES_SINCE:
         raise SalesforceError(404, "NOT_FOUND", "The requested resource does not exist")
+
     job = own_job(org, request, "query")
     spool = _spool(org, request, job)
     if spool is None:
         return Reply(204)
+
     start = _locator_start(job, request.params.get("locator"), spool.row_count)
     step = int(org.options.bulk_page_rows)
     base = f"/services/data/v{request.version}/jobs/query/{job.id}"
+
     urls: list[dict[str, str]] = []
     while len(urls) < PARALLEL_PAGES and (start < spool.row_count or not urls):
         query = f"?maxRecords={step}" + (f"&locator={make_locator(job, start)}" if start else "")
         urls.append({"resultUrl": f"{base}/results{query}"})
         start += step
+
     done = start >= spool.row_count
     answer: dict[str, Any] = {"resultPages": urls, "done": done}
     if not done:

@@ -104,9 +104,11 @@ class _Ingest:
         self.folder = jobs.folder(job)
         self.line_ending = LINE_ENDINGS[job.line_ending]
         self.delimiter = DELIMITERS[job.delimiter]
+
         self.fault = jobs.faults.on_job(job.object, job.operation, JOB_KINDS)
         # The order only has to differ from the order sent; it need not be unpredictable.
         self.random = random.Random(f"{self.options.random_seed}:{job.id}")  # noqa: S311
+
         self.sent: deque[list[str]] = deque()
         self.rows_read = 0
         self.stopped: Exception | None = None
@@ -117,6 +119,7 @@ class _Ingest:
         upload = self.folder / UPLOAD
         if self.options.check_line_ending:
             check_line_ending(upload, self.job.line_ending, self.options.check_newlines_in_cells)
+
         with ExitStack() as stack:
             source = stack.enter_context(upload.open(encoding="utf-8", newline=""))
             reader = csv.reader(source, delimiter=self.delimiter)
@@ -126,6 +129,7 @@ class _Ingest:
                 self._save_all(reader, files)
             finally:
                 self._finish(reader, files)
+
         self.jobs.move(self.job, "JobComplete")
 
     def _columns(self, reader: Iterator[list[str]]) -> list[str]:
@@ -137,6 +141,7 @@ class _Ingest:
             ) from error
         except UnicodeDecodeError as error:
             raise _client_input("the header line is not UTF-8") from error
+
         if columns and columns[0].startswith(_BOM) and self.options.bulk_bom == "accept":
             columns[0] = columns[0].removeprefix(_BOM).strip('"')
         if len(columns) > COLUMNS_MAX:
@@ -161,10 +166,12 @@ class _Ingest:
                 (self.folder / name).open("w", encoding="utf-8", newline="")
             )
             streams.append(target)
+
             target.write(
                 self.delimiter.join([*(f'"{a}"' for a in added), *_names(header, quoted)])
                 + self.line_ending
             )
+
             return csv.writer(
                 target,
                 delimiter=self.delimiter,
@@ -205,6 +212,7 @@ class _Ingest:
             # Where chunks take their time, each must be seen before the next begins.
             chunks_together=1 if seconds else CHUNKS_TOGETHER,
         )
+
         for chunk in chunks:
             self._take(chunk, files)
             if self.stopped is None:
@@ -213,6 +221,7 @@ class _Ingest:
                 except JobStoppedError as error:
                     # What the store has saved by now has results too; no further row is sent.
                     self.stopped = error
+
         if self.stopped is not None:
             raise self.stopped
 
@@ -232,10 +241,12 @@ class _Ingest:
             except csv.Error as error:
                 self.stopped = _client_input(f"the file is not CSV: {error}")
                 return
+
             if row is None:
                 return
             if not row:
                 continue
+
             self.rows_read += 1
             if len(row) != width:
                 self.turned_away = row
@@ -243,11 +254,13 @@ class _Ingest:
                     f"row {self.rows_read} has {len(row)} columns, the header has {width}"
                 )
                 return
+
             if id_column is not None and self.jobs.faults.has_row_faults:
                 refusal = row_error(self.jobs.faults, self.job.object, row[id_column])
                 if refusal is not None:
                     self._reject(row, row[id_column], refusal, files)
                     continue
+
             self.sent.append(row)
             yield row
 
@@ -257,6 +270,7 @@ class _Ingest:
             self._flush(files)
             _stay_stuck(self.jobs, self.job, fault)
             return
+
         if fault.kind == "unprocessed_rows" and fault.params["state"] == "Aborted":
             self.jobs.move(self.job, "Aborted", fault.params["message"] or None)
             self.jobs.check(self.job)
@@ -275,6 +289,7 @@ class _Ingest:
                 record_id = result.id if self.options.failed_results_have_id else ""
                 files.bad.append([record_id or "", result.errors[0].as_csv(), *row])
                 self.job.failed += 1
+
         self.job.processed += len(chunk)
         if len(files.good) + len(files.bad) >= BATCH_ROWS:
             self._flush(files)
@@ -292,6 +307,7 @@ class _Ingest:
                 self.random.shuffle(rows)
             writer.writerows(rows)
             rows.clear()
+
         # The counts on disk must never be ahead of the results on disk.
         for stream in files.streams:
             stream.flush()
@@ -303,6 +319,7 @@ class _Ingest:
         files.unprocessed.writerows(self.sent)
         if self.turned_away is not None:
             files.unprocessed.writerow(self.turned_away)
+
         try:
             files.unprocessed.writerows(row for row in reader if row)
         except (UnicodeDecodeError, csv.Error):
@@ -313,6 +330,7 @@ def write_unprocessed(jobs: Jobs, job: Job) -> None:
     """List the rows of an interrupted job that have no result: all but the first ``processed``."""
     folder = jobs.folder(job)
     delimiter, line_ending = DELIMITERS[job.delimiter], LINE_ENDINGS[job.line_ending]
+
     with (
         (folder / UPLOAD).open(encoding="utf-8", newline="") as source,
         (folder / UNPROCESSED).open("w", encoding="utf-8", newline="") as target,
@@ -336,6 +354,7 @@ def check_line_ending(upload: Path, setting: str, cells_too: bool) -> None:
     with upload.open("rb") as source:
         blocks = iter(lambda: source.read(SCAN_BYTES), b"")
         found = _line_endings(blocks, cells_too)
+
     if found - {setting}:
         raise _client_input(
             f"LineEnding is invalid on user data. Current LineEnding setting is {setting}"
@@ -347,16 +366,19 @@ def _line_endings(blocks: Iterator[bytes], cells_too: bool) -> set[str]:
     found: set[str] = set()
     quoted = False
     last = b""
+
     for block in blocks:
         data = last + block
         # A CR at the very end of a block belongs to what follows.
         last = b"\r" if data.endswith(b"\r") else b""
         data = data.removesuffix(b"\r") if last else data
+        # Every second piece is inside quotes, where a newline belongs to a cell and ends no row.
         for number, part in enumerate(data.split(b'"')):
             if number:
                 quoted = not quoted
             if quoted and not cells_too:
                 continue
+
             crlf = part.count(b"\r\n")
             if crlf:
                 found.add("CRLF")

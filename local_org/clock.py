@@ -36,6 +36,7 @@ def parse_datetime(text: str) -> datetime:
     match = _DATETIME.fullmatch(text)
     if match is None:
         raise ValueError(f"not a date-time with a zone: {text!r}")
+
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     micros = int((fraction or "0").ljust(6, "0")[:6])
     moment = datetime(
@@ -48,6 +49,7 @@ def parse_datetime(text: str) -> datetime:
         micros,
         tzinfo=UTC,
     )
+
     if zone == "Z":
         return moment
     shift = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))

@@ -37,6 +37,7 @@ def control(org: Org, request: Request) -> Reply:
     if handler is None:
         known = ", ".join(f"{method} /_control/{name}" for method, name in known_requests())
         return Reply(400, {"error": f"unknown: {request.method} {request.path}; known: {known}"})
+
     try:
         return Reply(200, handler(org, request, rest))
     except ValueError as error:
@@ -53,6 +54,7 @@ def _body(request: Request, required: Sequence[str], optional: Sequence[str] = (
         raise ControlError(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise ControlError("the body must be a JSON object")
+
     unknown = sorted(set(body) - set(required) - set(optional))
     missing = sorted(set(required) - set(body))
     if unknown or missing:
@@ -185,6 +187,7 @@ def _put_app(org: Org, request: Request, rest: str) -> Any:
     flows = body.get("flows", [])
     if not set(flows) <= set(FLOWS):
         raise ControlError(f"flows are among {list(FLOWS)}")
+
     known = org.sessions.apps.get(body["client_id"])
     base = asdict(known) if known else {"client_secret": ""}
     app = App(**{**base, **body})
@@ -204,6 +207,7 @@ def _put_user(org: Org, request: Request, rest: str) -> Any:
     body = _body(request, ("username",), keys)
     username = body.pop("username")
     unlock = body.pop("unlock", False)
+
     user = org.store.user_by_name(username)
     if user is None:
         body.setdefault("password", "local-password")
@@ -211,6 +215,7 @@ def _put_user(org: Org, request: Request, rest: str) -> Any:
         user = org.store.create_user(username, **body)
     elif body:
         user = org.store.update_user(user.id, **body)
+
     if unlock:
         org.sessions.unlock(user.id)
     return asdict(user)
@@ -230,10 +235,12 @@ def _load(org: Org, request: Request, rest: str) -> Any:
     name = request.params.get("object")
     if name is None or request.body_file is None:
         raise ControlError("POST /_control/load?object=Lead with the rows as the body")
+
     ndjson = "json" in request.headers.get("Content-Type", "")
     with request.body_file.open(encoding="utf-8-sig", newline="") as source:
         columns, rows = _ndjson(source, request.body_file) if ndjson else _csv(source)
         report = org.store.load(name, columns, rows)
+
     answer: Body = {
         "count": report.count,
         "first_id": report.first_id,
@@ -300,6 +307,7 @@ def _save(org: Org, request: Request, rest: str) -> Any:
         user_id=_user_id(org, body.get("user") or org.store.admin.username),
         external_id_field=body.get("external_id_field"),
     )
+
     return [
         {
             "id": result.id,
@@ -447,11 +455,13 @@ def _permissions(org: Org, request: Request, rest: str) -> Any:
     user_id = _user_id(org, body.get("user"))
     clear = bool(body.get("clear", False))
     read, edit = bool(body.get("read", True)), bool(body.get("edit", True))
+
     if "field" in body:
         org.store.set_field_permission(
             user_id, body["object"], body["field"], read=read, edit=edit and read, clear=clear
         )
         return body
+
     org.store.set_object_permission(
         user_id,
         body["object"],

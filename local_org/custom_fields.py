@@ -59,12 +59,14 @@ def field_from_metadata(name: str, metadata: Mapping[str, Any], field_id: str) -
             "must be unique, begin with a letter, not include spaces, not end with an underscore, "
             "and not contain two consecutive underscores."
         )
+
     kind = str(metadata.get("type", ""))
     label = metadata.get("label")
     if not label:
         raise SalesforceError(400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [Label]")
     if kind not in _TYPES:
         raise _unsupported(kind)
+
     required = bool(metadata.get("required", False))
     facts: dict[str, Any] = {
         "custom": True,
@@ -76,11 +78,13 @@ def field_from_metadata(name: str, metadata: Mapping[str, Any], field_id: str) -
         "case_sensitive": bool(metadata.get("caseSensitive", False)),
         "field_id": field_id,
     }
+
     if facts["external_id"]:
         if kind not in _EXTERNAL_TYPES:
             raise _invalid(f"Can not specify 'externalId' for a CustomField of type {kind}")
         facts["id_lookup"] = True
     facts |= _size(name, kind, metadata) | _kind_facts(name, kind, metadata)
+
     if formula := metadata.get("formula"):
         facts |= _formula_facts(str(formula), kind)
     return Field(name, str(label), _TYPES[kind], **facts)
@@ -105,6 +109,7 @@ def _size(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         return _number_size(name, kind, metadata)
     if kind == "Text":
         return {"length": _length(name, metadata, 1, _TEXT_MAX)}
+
     if kind in {"LongTextArea", "Html"}:
         if "visibleLines" not in metadata:
             raise SalesforceError(
@@ -119,6 +124,7 @@ def _size(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
             "groupable": False,
             "extra_type": "richtextarea" if kind == "Html" else "plaintextarea",
         }
+
     if kind == "TextArea":
         return {"length": _LENGTHS[kind], "extra_type": "plaintextarea", "groupable": False}
     if kind == "MultiselectPicklist":
@@ -130,6 +136,7 @@ def _number_size(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str,
     for part in ("precision", "scale"):
         if part not in metadata and not metadata.get("formula"):
             raise _invalid(f"Must specify '{part}' for a CustomField of type {kind}")
+
     precision = int(metadata.get("precision", _NUMBER_DIGITS_MAX))
     scale = int(metadata.get("scale", 0))
     if not 1 <= precision <= _NUMBER_DIGITS_MAX or not 0 <= scale < precision:
@@ -142,6 +149,7 @@ def _length(name: str, metadata: Mapping[str, Any], least: int, most: int) -> in
         if metadata.get("formula"):
             return most
         raise _invalid("Must specify 'length' for a CustomField of type " + str(metadata["type"]))
+
     length = int(metadata["length"])
     if not least <= length <= most:
         raise _invalid(f"{name}: length must be between {least} and {most}, not {length}")
@@ -154,6 +162,7 @@ def _kind_facts(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, 
         return {"defaulted_on_create": True, "default_value": default}
     if kind in {"Picklist", "MultiselectPicklist"}:
         return _value_set(metadata)
+
     if kind == "Lookup":
         target = metadata.get("referenceTo")
         if not target:
@@ -163,6 +172,7 @@ def _kind_facts(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, 
             "reference_to": (str(target),),
             "relationship_name": name.removesuffix("__c") + "__r",
         }
+
     return {}
 
 
@@ -178,6 +188,7 @@ def _value_set(metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
         for entry in values
     )
+
     default = next((choice.value for choice in choices if choice.default), None)
     return {
         "choices": choices,

@@ -110,12 +110,14 @@ class Database:
             check_same_thread=False,
             cached_statements=_STATEMENTS_CACHED,
         )
+
         connection.execute("PRAGMA journal_mode = WAL")
         # A crash of the machine may lose the last second, a crash of the program does not.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA wal_autocheckpoint = 20000")
         connection.execute("PRAGMA temp_store = MEMORY")
+
         connection.create_function("fold", 1, _fold, deterministic=True)
         connection.create_function("java_double", 1, _java, deterministic=True)
         return connection
@@ -124,6 +126,7 @@ class Database:
         """Give this thread's reader, or the writer while this thread is writing."""
         if self._depth and self._lock_is_mine():
             return self._writer
+
         reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
         if reader is None:
             reader = self._connect()
@@ -145,6 +148,7 @@ class Database:
             self._writer.execute("BEGIN IMMEDIATE" if outermost else f"SAVEPOINT {name}")
             self._depth += 1
             self._local.writing = True
+
             try:
                 yield self._writer
             except BaseException:

@@ -96,6 +96,7 @@ def describe_object(entry: SObject, access: Access, version: str) -> dict[str, A
         for found in entry.fields.values()
         if access.readable(entry, found)
     ]
+
     return summary(entry, access, version) | {
         "actionOverrides": [],
         "childRelationships": [

@@ -155,11 +155,13 @@ def _params(kind: str, spec: Mapping[str, Any], to_18: Callable[[str], str]) -> 
             raise FaultSpecError(f"{kind} needs {name!r}")
         else:
             params[name] = default
+
     if "ids" in params:
         params["ids"] = frozenset(to_18(str(record_id)) for record_id in params["ids"])
     for name in ("after_rows", "bytes", "chunk_bytes"):
         if name in params:
             _integer(name, params[name], minimum=0)
+
     if params.get("limit", "daily") not in ("daily", "concurrent"):
         raise FaultSpecError(f"limit must be 'daily' or 'concurrent', not {params['limit']!r}")
     if params.get("state", "Failed") not in ("Failed", "Aborted"):
@@ -186,17 +188,20 @@ class Faults:
         kind = spec.get("kind")
         if kind not in KINDS:
             raise FaultSpecError(f"unknown fault kind {kind!r}; known: {', '.join(sorted(KINDS))}")
+
         allowed = {"kind", "skip", "count"} | _MATCHERS[kind] | set(_PARAMETERS[kind])
         unknown = sorted(set(spec) - allowed)
         if unknown:
             raise FaultSpecError(
                 f"{kind} does not take {', '.join(unknown)}; it takes {', '.join(sorted(allowed))}"
             )
+
         count = spec.get("count", 1)
         try:
             path = re.compile(spec["path"]) if spec.get("path") else None
         except re.error as error:
             raise FaultSpecError(f"path is not a regular expression: {error}") from error
+
         with self._lock:
             fault = Fault(
                 id=self._next_id,

@@ -49,13 +49,16 @@ def normalise(text: str) -> str:
 def _unfold(text: str) -> str:
     suffix = text[15:].upper()
     characters = list(text[:15].lower())
+
     for block, letter in enumerate(suffix):
         bits = _SUFFIX.find(letter)
         if bits < 0:
             raise ValueError(f"not an id: {text!r}")
+        # Five bits a letter: which of the block's five characters are capitals.
         for i in range(5):
             if bits >> i & 1:
                 characters[block * 5 + i] = characters[block * 5 + i].upper()
+
     id15 = "".join(characters)
     if to18(id15) != id15 + suffix:
         raise ValueError(f"not an id: {text!r}")
@@ -86,14 +89,18 @@ class IdMaker:
         made: list[str] = []
         serial = first
         end = first + count
+
         while serial < end:
             upper, low = divmod(serial, 3844)
             stop = min(end, serial + 3844 - low)
+            # Up to the last two digits all ids of this block are alike, and so are two suffix letters.
             stem = self._head + _base62(upper, 6)
             second = _suffix(stem[5:10])
             lead, base = stem, stem[10:13]
             base_bits = sum(1 << i for i, c in enumerate(base) if c in _UPPER)
             tail = self._first + second
+
+            # So each id costs one look-up: its last two digits, and the suffix letter they make.
             for number in range(low, low + stop - serial):
                 pair, bits = _PAIRS[number]
                 made.append(lead + pair + tail + _SUFFIX[base_bits | bits])

@@ -213,6 +213,7 @@ class Jobs:
                 # Still running here means a fault of the org itself, which the thread reports.
                 self.move(job, "Failed", "InternalServerError : the local org failed, see its log")
                 self.save(job)
+
             with self._lock:
                 self._threads.pop(job.id, None)
 

@@ -65,6 +65,7 @@ class RunningOrg:
             method=method,
             headers={"Content-Type": content_type},
         )
+
         try:
             with _NO_PROXY.open(request, timeout=CALL_SECONDS) as response:
                 return json.load(response)
@@ -151,14 +152,17 @@ def spawn(
         StartError: it ended before it was ready.
     """
     command = [sys.executable, "-m", "local_org", "--port", str(port), "--data", str(data)]
+
     if schema is not None:
         command += ["--schema", str(schema)]
     for name, value in (options or {}).items():
         command += ["--option", f"{name}={value}"]
+
     root = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)  # noqa: S603
     assert process.stdout is not None  # noqa: S101  asked for above
     seen = []
+    # The org prints its address when it listens; what it prints before that explains a failure.
     for line in process.stdout:
         match = _READY.search(line)
         if match:

@@ -237,4 +237,5 @@ def _read(name: str, kind: Any, value: object) -> object:
             return kind(value)
         except (TypeError, ValueError):
             pass
+
     raise ValueError(f"option {name} does not take {value!r}; it takes {_kind_text(kind)}")

@@ -49,9 +49,11 @@ class Org:
                 return error_reply(not_found())
             request.version = match[1]
             self.check_version(match[1])
+
             (handler, params), args = self.router.find(request.method, request.path[match.end() :])
             request.check_params(params)
             request.args = args
+
             self.store.settle()
             return handler(self, request)
         except SalesforceError as error:
@@ -101,6 +103,8 @@ def open_org(data: Path, options: Options, clock: Clock, router: Router[Org]) ->
     """Open the org kept in ``data``, or make a fresh one there."""
     store = Store(data, clock, options)
     state = StateFile(front_folder(data))
+
+    # Options are asked for at each use: they may change while the org runs.
     sessions = Sessions(
         state,
         store,
@@ -109,10 +113,12 @@ def open_org(data: Path, options: Options, clock: Clock, router: Router[Org]) ->
         rotate=lambda: options.refresh_token_rotation,
     )
     _put_default_apps(sessions, store)
+
     usage = Usage(clock.now)
     saved = state.all("usage").get("calls")
     if saved is not None:
         usage.load(saved)
+
     faults = Faults(to_18)
     query = QueryService(store)
     jobs = Jobs(
@@ -123,6 +129,7 @@ def open_org(data: Path, options: Options, clock: Clock, router: Router[Org]) ->
         work=bulk_worker.work,
         write_unprocessed=bulk_worker.write_unprocessed,
     )
+
     return Org(
         store, clock, options, query, state, faults, sessions, usage, router=router, jobs=jobs
     )

@@ -75,9 +75,11 @@ class QueryService:
         compiled = self._compile(parse(soql), user_id, include_deleted=include_deleted)
         if compiled.is_count:
             return {"totalSize": self._count(compiled), "done": True, "records": []}
+
         rows = JsonRows(compiled, self._store.options, version)
         if compiled.is_aggregate:
             return self._aggregates(compiled, rows)
+
         page = self._page_size(batch_size)
         ordered = self._ids(compiled)
         head = ordered[:page]
@@ -106,22 +108,26 @@ class QueryService:
             )
             .fetchone()
         )
+
         expired = row is not None and (
             self._store.clock.now().timestamp() - row[2] > self._store.options.cursor_life_seconds
         )
         if row is None or expired or not place.isdigit():
             raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+
         soql, include_deleted, _, blob = row
         ordered = array("q")
         ordered.frombytes(blob)
         start, page = int(place), self._page_size(batch_size)
         if start >= len(ordered):
             raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+
         compiled = self._compile(parse(soql), user_id, include_deleted=bool(include_deleted))
         end = start + page
         answer: dict[str, Any] = {"totalSize": len(ordered), "done": end >= len(ordered)}
         if not answer["done"]:
             answer["nextRecordsUrl"] = f"/services/data/v{version}/query/{cursor}-{end}"
+
         rows = JsonRows(compiled, self._store.options, version)
         answer["records"] = self._records(compiled, rows, ordered[start:end])
         return answer
@@ -183,6 +189,7 @@ class QueryService:
             "t0.rid IN (SELECT value FROM json_each(?))",
             (json.dumps(list(wanted)),),
         )
+
         found = {row[0]: rows.record(row[1:]) for row in cursor}
         return [found[rid] for rid in wanted if rid in found]
 
@@ -192,6 +199,7 @@ class QueryService:
         store = self._store
         cursor = ids.make_id("01g", store.next_serial("01g"))
         now = store.clock.now().timestamp()
+
         with store.write() as connection:
             connection.execute(
                 "DELETE FROM _cursors WHERE made_at < ?",
@@ -234,6 +242,7 @@ class QueryService:
                 return f"{what} not supported"
             if isinstance(item, AllFields) and item.kind != "CUSTOM":
                 return "FIELDS(ALL) and FIELDS(STANDARD) not supported"
+
         if query.group_by:
             return "GROUP BY not supported"
         if query.offset is not None:
@@ -241,6 +250,7 @@ class QueryService:
         ordered = query.order_by or query.limit is not None
         if ordered and not self._store.options.bulk_supports_order_by:
             return "ORDER BY and LIMIT not supported"
+
         return None
 
     def export(
@@ -287,6 +297,7 @@ def _csv_sql(column: Column, store: Store) -> str:
     """Give the SQL of a column's CSV text; null becomes an empty cell by the writer."""
     options = store.options
     sql = column.sql
+
     if column.kind == "boolean":
         true = options.csv_boolean_query
         return f"CASE {sql} WHEN 1 THEN '{true}' WHEN 0 THEN '{_FALSE[true]}' END"
@@ -299,6 +310,7 @@ def _csv_sql(column: Column, store: Store) -> str:
                 f"CASE WHEN abs({sql}) >= 1e7 OR (abs({sql}) < 1e-3 AND {sql} <> 0) "
                 f"THEN java_double({sql}) ELSE {sql} END"
             )
+
     return sql
 
 
@@ -316,10 +328,12 @@ def _write_spool(
 ) -> ResultSpool:
     offsets = array("Q")
     count = 0
+
     with target.open("wb") as raw:
         head = _csv_text([header], delimiter, line_ending).encode()
         raw.write(head)
         at = len(head)
+        # A window at a time: the rows are never all in memory, and shuffling keeps to its window.
         while window := cursor.fetchmany(_WINDOW_ROWS):
             if chance is not None:
                 chance.shuffle(window)
@@ -330,6 +344,7 @@ def _write_spool(
             count += len(window)
             if progress is not None:
                 progress(count)
+
     facts = {"rows": count, "window": _WINDOW_ROWS, "header": len(head), "size": at}
     index = _index_path(target)
     index.write_bytes(json.dumps(facts).encode() + b"\n" + offsets.tobytes())
@@ -375,6 +390,7 @@ class ResultSpool:
     def _byte_of(self, row: int) -> int:
         if row >= self.row_count:
             return self._size
+        # Offsets are kept for whole windows only: inside one, its rows are counted.
         window, extra = divmod(row, self._window)
         at = self._offsets[window]
         if extra == 0:

@@ -25,10 +25,12 @@ def add_routes(router: Router[Org]) -> None:
     """Put the REST resources into the table of paths."""
     router.add("GET", "/", discovery)
     router.add("GET", "/limits", limits)
+
     router.add("GET", "/query", query, "q")
     router.add("GET", "/queryAll", query_all, "q")
     router.add("GET", "/query/{locator}", query_more)
     router.add("GET", "/queryAll/{locator}", query_more)
+
     router.add("GET", "/sobjects", global_describe)
     router.add("GET", "/sobjects/{object}", basic_describe)
     router.add("POST", "/sobjects/{object}", create)
@@ -92,6 +94,7 @@ def _query(org: Org, request: Request, *, include_deleted: bool) -> Reply:
         raise SalesforceError(
             400, "MALFORMED_QUERY", "A query string has to be specified in the parameter q"
         )
+
     return Reply(
         200,
         org.query.query(
@@ -163,6 +166,7 @@ def _save_one(
         error = row_error(org.faults, name, record_id)
         if error is not None:
             return row_failure(org, error)
+
     result = org.store.save_records(
         operation,
         name,
@@ -170,12 +174,14 @@ def _save_one(
         user_id=request.user_id,
         external_id_field=external_id_field,
     )[0]
+
     if not result.success:
         first = result.errors[0]
         own_id = first.code == "INVALID_CROSS_REFERENCE_KEY" and not first.fields
         if own_id and record_id is not None:
             raise not_found("Provided external ID field does not exist or is not accessible")
         return row_failure(org, first)
+
     return done(result.id, result.created)
 
 
@@ -275,6 +281,7 @@ def _span(org: Org, request: Request) -> tuple[datetime, datetime]:
         raise SalesforceError(400, "MISSING_ARGUMENT", f"{error.args[0]} is required") from error
     except ValueError as error:
         raise SalesforceError(400, "INVALID_REPLICATION_DATE", str(error)) from error
+
     if start < org.clock.now() - timedelta(days=REPLICATION_DAYS):
         raise SalesforceError(
             400, "INVALID_REPLICATION_DATE", "startDate cannot be more than 30 days ago"
@@ -283,6 +290,7 @@ def _span(org: Org, request: Request) -> tuple[datetime, datetime]:
         raise SalesforceError(
             400, "INVALID_REPLICATION_DATE", "endDate must be at least one minute after startDate"
         )
+
     return start, end
 
 
@@ -305,6 +313,7 @@ def deleted(org: Org, request: Request) -> Reply:
     rows = org.store.deleted_ids(request.args["object"], start, end, request.user_id)
     if len(rows) > REPLICATION_IDS_MAX:
         raise SalesforceError(400, "EXCEEDED_ID_LIMIT", "too many ids: choose a shorter span")
+
     oldest = org.clock.now() - timedelta(days=REPLICATION_DAYS)
     body = {
         "deletedRecords": [{"id": record_id, "deletedDate": when} for record_id, when in rows],

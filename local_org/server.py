@@ -105,10 +105,12 @@ async def _answer(http: web.Request) -> web.StreamResponse:
     path = http.rel_url.raw_path
     if path.startswith("/_control"):
         return await _control(http)
+
     request = Request(http.method, path, dict(http.query), http.headers, b"", "")
     exchange = Exchange(http, request)
     exchange.fault = org.faults.on_request(http.method, http.path_qs, WIRE_KINDS)
     response = await _play(exchange)
+
     org.usage.record(
         Call(
             at=org.clock.now().isoformat(timespec="milliseconds"),
@@ -140,6 +142,7 @@ def _kind(path: str) -> str:
         return "sign-in"
     match = VERSION_PREFIX.match(path)
     parts = [part for part in path[match.end() :].lower().split("/") if part] if match else []
+
     if not parts:
         return "discovery" if match else "other"
     if parts[0] == "jobs" and len(parts) > 1:
@@ -159,6 +162,7 @@ async def _play(exchange: Exchange) -> web.StreamResponse:
     fault = exchange.fault
     if fault is None:
         return await _send(exchange, await _reply(exchange))
+
     org = exchange.http.app[ORG]
     if fault.kind == "drop_before":
         return _drop(exchange)
@@ -190,12 +194,14 @@ def _failure(org: Org, kind: str, params: Any) -> Reply:
             return Reply(503, _HTML_503, headers, "text/html; charset=UTF-8")
         error = SalesforceError(503, "SERVER_UNAVAILABLE", "Server temporarily unavailable")
         return Reply(503, error.body(), headers)
+
     if kind == "http_500":
         message = "An unexpected error occurred. Please include this ErrorId if you contact support"
         number = uuid.uuid4().int % 10**10
         return error_reply(
             SalesforceError(500, "UNKNOWN_EXCEPTION", f"{message}: {number}-12345 (-87654321)")
         )
+
     if params["limit"] == "concurrent":
         message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded."
     else:
@@ -224,11 +230,13 @@ async def _whole(exchange: Exchange, reply: Reply) -> tuple[bytes, dict[str, str
 async def _truncate(exchange: Exchange, reply: Reply, cut: int) -> web.StreamResponse:
     """Promise the whole body and send its first part only (0 bytes: half of it)."""
     body, headers = await _whole(exchange, reply)
+
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.content_length = len(body)
     response.force_close()
     await response.prepare(exchange.http)
     await response.write(body[: cut or len(body) // 2])
+
     transport = exchange.http.transport
     if transport is not None:
         transport.close()
@@ -242,6 +250,7 @@ async def _trickle(exchange: Exchange, reply: Reply, fault: Fault) -> web.Stream
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.content_length = len(body)
     await response.prepare(exchange.http)
+
     for start in range(0, len(body), size):
         await asyncio.sleep(float(fault.params["chunk_seconds"]))
         await response.write(body[start : start + size])
@@ -256,6 +265,7 @@ async def _reply(exchange: Exchange) -> Reply:
     """Work out the reply; errors of Salesforce's kind are replies too."""
     http, request = exchange.http, exchange.request
     org = http.app[ORG]
+
     try:
         if len(http.path_qs) > org.options.soql_url_characters:
             return error_reply(SalesforceError(414, "URI_TOO_LONG", "The request URI is too long"))
@@ -277,6 +287,7 @@ async def _api(exchange: Exchange) -> Reply:
     org = http.app[ORG]
     session = _session(org, request)
     exchange.counted = _cost(org, request.path)
+
     if org.options.enforce_api_limit and exchange.counted:
         if org.usage.used() >= org.options.api_calls_max:
             exchange.counted = 0
@@ -285,6 +296,7 @@ async def _api(exchange: Exchange) -> Reply:
         org.usage.charge(exchange.counted)
     elif exchange.counted:
         org.usage.charge(exchange.counted)
+
     request.user_id = session
     await _read_body(exchange)
     return await _in_thread(http, lambda: org.dispatch(request))
@@ -334,6 +346,7 @@ async def _to_file(http: web.Request) -> Path:
     folder = org.state.folder / "incoming"
     folder.mkdir(exist_ok=True)
     path = folder / uuid.uuid4().hex
+
     try:
         with path.open("wb") as target:
             async for block in http.content.iter_chunked(1 << 20):
@@ -356,12 +369,14 @@ async def _elsewhere(exchange: Exchange) -> Reply:
     org = http.app[ORG]
     request.body = await http.read()
     path = request.path.rstrip("/")
+
     handler = TOKEN_PATHS.get(path)
     if handler is not None:
         if org.options.count_token_calls and path.endswith("/token"):
             exchange.counted = 1
             org.usage.charge(1)
         return await _in_thread(http, lambda: handler(org, request))
+
     if path.startswith("/id/"):
         return await _in_thread(http, lambda: auth.userinfo(org, request))
     if re.match(r"/services/Soap/[uc]/", path) and request.method == "POST":
@@ -375,6 +390,7 @@ def versions(org: Org) -> list[dict[str, str]]:
     """List the API versions that this org speaks (no session is needed for it)."""
     seasons = ("Winter", "Spring", "Summer")
     listed = []
+
     for number in range(int(org.options.version_min), int(org.options.version_max) + 1):
         # 31.0 was Summer '14; three releases a year; Winter is named after the year to come.
         year, season = divmod(number - 31 + 2, 3)
@@ -394,6 +410,7 @@ async def _control(http: web.Request) -> web.StreamResponse:
     org = http.app[ORG]
     body_file = None
     request = Request(http.method, http.path, dict(http.query), http.headers, b"", "")
+
     try:
         if http.path.rstrip("/") == "/_control/load":
             body_file = await _to_file(http)
@@ -404,6 +421,7 @@ async def _control(http: web.Request) -> web.StreamResponse:
     finally:
         if body_file is not None:
             body_file.unlink(missing_ok=True)
+
     return await _send(Exchange(http, request), reply)
 
 
@@ -417,8 +435,10 @@ def _headers(exchange: Exchange, reply: Reply) -> dict[str, str]:
         "Vary": "Accept-Encoding",
         **reply.headers,
     }
+
     if reply.body is not None:
         headers["Content-Type"] = reply.content_type
+
     path = exchange.request.path
     if path.startswith("/services/data/") and path.rstrip("/") != "/services/data":
         used = max(0, org.usage.used() - org.options.limit_info_lag)
@@ -438,6 +458,7 @@ def _encoded(exchange: Exchange, reply: Reply) -> bytes:
         return body
     if isinstance(body, str):
         return body.encode()
+
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     # Indenting is slow in Python, so only small answers are; parsers do not care (API notes 2.2).
     if exchange.request.headers.get("X-PrettyPrint") == "1" and len(text) < PRETTY_BYTES_MAX:
@@ -457,6 +478,7 @@ async def _send(exchange: Exchange, reply: Reply) -> web.StreamResponse:
         return await _send_spool(exchange, reply)
     body = await _in_thread(exchange.http, lambda: _encoded(exchange, reply))
     headers = _headers(exchange, reply)
+
     if len(body) >= GZIP_BYTES_MIN and _may_gzip(exchange):
         body = await _in_thread(exchange.http, lambda: gzip.compress(body, compresslevel=1))
         headers["Content-Encoding"] = "gzip"
@@ -470,9 +492,11 @@ async def _send_spool(exchange: Exchange, reply: Reply) -> web.StreamResponse:
     if _may_gzip(exchange):
         headers["Content-Encoding"] = "gzip"
         packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.enable_chunked_encoding()
     await response.prepare(exchange.http)
+
     blocks = _packed(cast("Spool", reply.body).blocks(), packer)
     while (block := await _in_thread(exchange.http, lambda: next(blocks, None))) is not None:
         await response.write(block)

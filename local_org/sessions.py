@@ -91,6 +91,7 @@ class Sessions:
         self._timeout_seconds = timeout_seconds
         self._shared = shared
         self._rotate = rotate
+
         self.apps = {key: App(**body) for key, body in state.all("app").items()}
         self._failures: dict[str, int] = state.all("failures")
         self._sessions = {key: Session(**body) for key, body in state.all("session").items()}
@@ -158,15 +159,19 @@ class Sessions:
         Raises:
             SignInError: a fault in the token, worded as Salesforce words it.
         """
+        # Not verified yet: only the claims say whose key to verify with.
         try:
             claims = jwt.decode(assertion, options={"verify_signature": False})
         except jwt.InvalidTokenError as error:
             raise SignInError("invalid_grant", "invalid assertion") from error
+
         app = self.apps.get(str(claims.get("iss", "")))
         if app is None:
             raise SignInError("invalid_client_id", "client identifier invalid")
+
         self._verify_signature(assertion, app)
         self._check_claims(claims, audiences)
+
         user = self.login(str(claims.get("sub", "")))
         if app.approved_users is not None and user.username not in app.approved_users:
             raise SignInError("invalid_grant", "user hasn't approved this consumer")
@@ -176,6 +181,7 @@ class Sessions:
     def _verify_signature(assertion: str, app: App) -> None:
         if app.public_key is None:
             raise SignInError("invalid_grant", "invalid assertion")
+
         try:
             # The expiry is compared with the org's own clock below, not with the system's.
             jwt.decode(
@@ -192,10 +198,12 @@ class Sessions:
         named = audience if isinstance(audience, list) else [audience]
         if not any(str(one).rstrip("/") in audiences for one in named):
             raise SignInError("invalid_grant", "audience is invalid")
+
         try:
             expires = float(claims["exp"])
         except (KeyError, TypeError, ValueError) as error:
             raise SignInError("invalid_grant", "invalid assertion") from error
+
         now = self._now().timestamp()
         if expires <= now:
             raise SignInError("invalid_grant", "expired authorization code")
@@ -223,9 +231,11 @@ class Sessions:
         Raises:
             SignInError: unknown, used, expired, of another app, or the PKCE verifier does not fit.
         """
+        # Taken out before it is checked: a code is good for one attempt.
         known = self._codes.pop(code, None)
         if known is None or known.client_id != app.client_id:
             raise SignInError("invalid_grant", "invalid authorization code")
+
         if known.expires_at <= self._now().timestamp():
             raise SignInError("invalid_grant", "expired authorization code")
         if known.redirect_uri != redirect_uri:
@@ -234,6 +244,7 @@ class Sessions:
             digest = hashlib.sha256((verifier or "").encode()).digest()
             if urlsafe_b64encode(digest).rstrip(b"=").decode() != known.challenge:
                 raise SignInError("invalid_grant", "invalid code verifier")
+
         return self.login(known.username), known.scope
 
     def issue_refresh_token(self, app: App, user: User, scope: str) -> str:
@@ -272,9 +283,11 @@ class Sessions:
                 same = session.client_id == app_id and session.user_id == user.id
                 if same and not self._expired(session, now):
                     return session
+
         for session in list(self._sessions.values()):
             if self._expired(session, now):
                 self.revoke(session.token)
+
         token = f"{self._store.org_id[:15]}!{secrets.token_urlsafe(72)}"
         session = Session(token, user.id, user.username, app_id, scope, now)
         self._sessions[token] = session

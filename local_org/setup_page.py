@@ -77,6 +77,7 @@ def home(org: Org, request: Request) -> Reply:
 def _job_table(org: Org, jobs: Sequence[Job], none: str, name: str) -> str:
     if not jobs:
         return f"<p>{escape(none)}</p>"
+
     header = (
         "Job ID",
         "Object",
@@ -92,6 +93,7 @@ def _job_table(org: Org, jobs: Sequence[Job], none: str, name: str) -> str:
         "API Version",
         "Job Type",
     )
+
     rows = [
         [
             f'<a href="/lightning/setup/AsyncApiJobStatus/{job.id}">{job.id}</a>',
@@ -169,9 +171,11 @@ def _one_job(org: Org, job_id: str) -> Reply:
         ("Total Processing Time (ms)", str(job.processing_ms)),
         ("Error Message", escape(job.error_message or "")),
     ]
+
     if job.query:
         facts.append(("Query", f"<code>{escape(job.query)}</code>"))
     content = _table(("Field", "Value"), facts)
+
     if job.kind == "ingest" and job.ended:
         base = f"/lightning/setup/AsyncApiJobStatus/{job.id}/results"
         links = "".join(
@@ -187,13 +191,16 @@ def results_page(org: Org, request: Request) -> Reply:
     if match is None:
         raise SalesforceError(404, "NOT_FOUND", "The requested resource does not exist")
     job, name = _job(org, match[1]), match[2]
+
     path = org.jobs.folder(job) / _FILES[name]
     if not path.exists():
         return _page(f"Results of {job.id}: {name}", "<p>There are no rows.</p>")
+
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source, delimiter=DELIMITERS[job.delimiter])
         header = [escape(column) for column in next(reader, [])]
         rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_SHOWN)]
+
     note = f"<p>The first {ROWS_SHOWN} rows are shown at most.</p>"
     back = f'<p><a href="/lightning/setup/AsyncApiJobStatus/{job.id}">Back to the job</a></p>'
     return _page(f"Results of {job.id}: {name}", back + _table(header, rows) + note)

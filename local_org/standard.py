@@ -60,6 +60,7 @@ def _lead() -> SObject:
         lookup("ConvertedContactId", "Converted Contact ID", "Contact", **kept),
         lookup("ConvertedOpportunityId", "Converted Opportunity ID", "Opportunity", **kept),
     ]
+
     status = picklist(
         "Status",
         "Status",
@@ -69,6 +70,7 @@ def _lead() -> SObject:
         defaulted_on_create=True,
         default_value="Open - Not Contacted",
     )
+
     return build_object(
         "Lead",
         "Lead",
@@ -249,6 +251,7 @@ def _account() -> SObject:
 
 def _opportunity() -> SObject:
     computed: dict[str, Any] = {"nillable": False, "defaulted_on_create": True} | READ_ONLY
+
     return build_object(
         "Opportunity",
         "Opportunity",

@@ -91,6 +91,7 @@ def id_fields(*, deleted: bool = True, master: str | None = None) -> list[Field]
     made = [
         system_field("Id", ID_LABEL, "id", length=18, id_lookup=True),
     ]
+
     if deleted:
         made.append(system_field("IsDeleted", "Deleted", "boolean", default_value=False))
     if master:
@@ -104,6 +105,7 @@ def id_fields(*, deleted: bool = True, master: str | None = None) -> list[Field]
                 **READ_ONLY,
             )
         )
+
     return made
 
 
@@ -122,6 +124,7 @@ def audit_fields(*, owner: bool = False) -> list[Field]:
                 permissionable=False,
             )
         )
+
     return [
         *made,
         system_field("CreatedDate", "Created Date", "datetime"),
@@ -184,12 +187,15 @@ def address(prefix: str, label: str, **facts: Any) -> list[Field]:
     compound = f"{prefix}Address"
     lead = f"{label} " if label else ""
     part = {"compound": compound} | facts
+
+    # The compound field is null when every part is, and a JSON object of the parts otherwise.
     names = ("Street", "City", "State", "PostalCode", "Country", "Latitude", "Longitude")
     pairs = ", ".join(
         f"'{name[0].lower()}{name[1:]}', {{t}}.{prefix}{name}"
         for name in (*names, "GeocodeAccuracy")
     )
     empty = "coalesce(" + ", ".join(f"{{t}}.{prefix}{name}" for name in names) + ") IS NULL"
+
     return [
         field(f"{prefix}Street", f"{lead}Street", "textarea", 255, **part),
         text(f"{prefix}City", f"{lead}City", 40, **part),

@@ -111,6 +111,7 @@ def permission_objects() -> list[SObject]:
     kinds = ("Create", "Read", "Edit", "Delete", "ViewAllRecords", "ModifyAllRecords")
     parent = lookup("ParentId", "Parent ID", "PermissionSet", nillable=False, updateable=False)
     subject = text("SobjectType", "SObject Type Name", 40, nillable=False, updateable=False)
+
     return [
         build_object(
             "PermissionSet",

@@ -21,6 +21,7 @@ class StateFile:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = threading.Lock()
+
         self._connection = sqlite3.connect(
             folder / "state.sqlite3", check_same_thread=False, isolation_level=None
         )

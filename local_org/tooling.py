@@ -26,10 +26,12 @@ def create_custom_field(org: Org, request: Request) -> Reply:
             "INSUFFICIENT_ACCESS",
             "insufficient access rights on object: creating fields needs Customize Application",
         )
+
     full_name, metadata = body.get("FullName"), body.get("Metadata")
     if not isinstance(full_name, str) or not isinstance(metadata, dict):
         raise SalesforceError(
             400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [FullName, Metadata]"
         )
+
     field_id = org.store.create_custom_field(full_name, metadata, user_id=request.user_id)
     return Reply(201, {"id": field_id, "success": True, "errors": [], "warnings": [], "infos": []})

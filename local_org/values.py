@@ -105,6 +105,7 @@ def _picklist(entry: Field, options: Options) -> Converter:
         value = plain(raw)
         if value is None:
             return None
+
         parts = str(value).split(";") if several else [str(value)]
         for part in parts:
             if part not in active:
@@ -139,6 +140,8 @@ def _double(entry: Field, options: Options) -> Converter:
         if _NUMBER.fullmatch(raw) is None:
             raise WrongType(raw)
         value = float(raw)
+
+        # Rounded as decimals: in binary, halves are not exact.
         if scale or value % 1:
             exact = Decimal(raw)
             rounded = exact.quantize(step, ROUND_HALF_UP) if abs(value) < limit else exact
@@ -147,6 +150,7 @@ def _double(entry: Field, options: Options) -> Converter:
                     entry, "NUMBER_OUTSIDE_VALID_RANGE", f"more than {scale} decimals: {raw}"
                 )
             value = float(rounded)
+
         if not -limit < value < limit:
             raise _refuse(
                 entry,
@@ -166,9 +170,11 @@ def _int(entry: Field, options: Options) -> Converter:
         raw = raw.strip(BLANKS)
         if _NUMBER.fullmatch(raw) is None:
             raise WrongType(raw)
+
         exact = Decimal(raw)
         if exact != exact.to_integral_value() or (not whole and "." in raw):
             raise WrongType(raw)
+
         value = int(exact)
         if not -limit < value < limit:
             raise _refuse(

@@ -140,10 +140,12 @@ class Router(Generic[OrgT]):
             match = pattern.fullmatch(path)
             if match is None:
                 continue
+            # HEAD is answered as GET; the server leaves the body out.
             route = methods.get("GET" if method == "HEAD" else method)
             if route is not None:
                 return route, {k: unquote(v) for k, v in match.groupdict().items()}
             allowed += methods
+
         if allowed:
             names = ", ".join(f"{name}" for name in sorted(set(allowed)))
             raise SalesforceError(

@@ -57,6 +57,7 @@ class Compiled:
     def select(self, expressions: Sequence[str], *, ordered: bool = True) -> str:
         """Give the statement that reads these expressions; its parameters are ``params``."""
         parts = [f"SELECT {', '.join(expressions)} FROM {self.source}"]  # noqa: S608
+
         if self.where:
             parts.append(f"WHERE {self.where}")
         if self.group:
@@ -67,6 +68,7 @@ class Compiled:
             parts.append(f"LIMIT {-1 if self.limit is None else self.limit}")
         if self.offset is not None:
             parts.append(f"OFFSET {self.offset}")
+
         return " ".join(parts)
 
 
@@ -147,6 +149,7 @@ class Compiler:
         ]
         if not counts:
             return False
+
         if len(query.select) > 1 or counts[0].alias or query.group_by:
             raise malformed(
                 self.scope.text,
@@ -166,6 +169,7 @@ class Compiler:
                 "NUMBER_OUTSIDE_VALID_RANGE",
                 f"Maximum SOQL offset allowed is {OFFSET_MAX}",
             )
+
         has_path = any(isinstance(item, Aggregate) and item.path for item in query.select)
         if has_path and query.limit is not None and not query.group_by:
             raise malformed(
@@ -173,6 +177,7 @@ class Compiler:
                 len(self.scope.text),
                 "Non-grouped query that uses overall aggregate functions cannot also use LIMIT",
             )
+
         if any(isinstance(item, AllFields) for item in query.select) and (
             query.limit is None or query.limit > FIELDS_LIMIT_MAX
         ):
@@ -186,6 +191,7 @@ class Compiler:
         grouped = [self._column(owner, path).sql for path in query.group_by]
         placed: list[tuple[Column, int]] = []
         unnamed = 0
+
         for item in query.select:
             if isinstance(item, Unsupported):
                 raise unsupported(self.scope.text, item)
@@ -203,6 +209,7 @@ class Compiler:
                         f"Field must be grouped or aggregated: {item.text}",
                     )
                 placed.append((column, item.position))
+
         self._refuse_duplicates(placed)
         return [column for column, _ in placed]
 
@@ -225,6 +232,7 @@ class Compiler:
     def _all_fields(self, owner: SObject, item: AllFields) -> list[Column]:
         if item.kind not in {"ALL", "STANDARD", "CUSTOM"}:
             raise malformed(self.scope.text, item.position, f"unexpected token: '{item.kind}'")
+
         chosen = [
             entry
             for entry in owner.fields.values()
@@ -245,9 +253,11 @@ class Compiler:
             )
         if item.path is None:
             raise malformed(self.scope.text, item.position, "unexpected token: ')'")
+
         _, entry, sql = self.scope.resolve(owner, item.path)
         self._check_aggregable(item, entry)
         name = item.alias or f"expr{unnamed}"
+
         if item.function in {"COUNT", "COUNT_DISTINCT"}:
             distinct = "DISTINCT " if item.function == "COUNT_DISTINCT" else ""
             return Column((name,), "int", f"COUNT({distinct}{sql})")
@@ -263,6 +273,7 @@ class Compiler:
                 or entry.type not in {"boolean", "id", "reference", "address"}
             )
         )
+
         if not fits or not entry.filterable:
             raise soql_error(
                 self.scope.text,
@@ -297,6 +308,7 @@ class Compiler:
     def _order(self, owner: SObject, query: Query, *, aggregated: bool) -> tuple[list[str], bool]:
         made = []
         fully = False
+
         for key in query.order_by:
             names, entry, sql = self.scope.resolve(owner, key.path)
             if not entry.sortable or entry.type == "address":
@@ -308,6 +320,7 @@ class Compiler:
                 )
             fully = fully or names == ("Id",)
             made += self._order_key(key, entry, sql)
+
         if made and not fully and not aggregated:
             made.append(self._tie_breaker())
         return made, fully
@@ -315,11 +328,13 @@ class Compiler:
     def _tie_breaker(self) -> str:
         if not self.options.shuffle_ties:
             return "t0.rid"
+        # A multiplicative hash of the rid: always the same order, and not the one of the ids.
         return f"((t0.rid * 2654435761 + {int(self.options.random_seed) * 97}) & 1048575)"
 
     def _order_key(self, key: Order, entry: Field, sql: str) -> list[str]:
         ways = "DESC" if key.descending else "ASC"
         nulls = "NULLS LAST" if key.nulls_last else "NULLS FIRST"
+
         if entry.type == "picklist" and entry.choices:
             # Picklists sort in the order of their values in Setup, others after them.
             cases = " ".join(
@@ -329,6 +344,7 @@ class Compiler:
             place = f"CASE {sql} {cases} ELSE {len(entry.choices)} END"
             listed = f"CASE WHEN {sql} IS NULL THEN NULL ELSE {place} END"
             return [f"{listed} {ways} {nulls}", f"fold({sql}) {ways} {nulls}"]
+
         if entry.is_text and not entry.case_sensitive:
             sql = f"fold({sql})"
         return [f"{sql} {ways} {nulls}"]

@@ -43,6 +43,7 @@ class Conditions:
             return f"(NOT coalesce({self.compile(owner, part.part)}, 0))"
         if isinstance(part, Unsupported):
             raise unsupported(self.scope.text, part)
+
         _, entry, sql = self.scope.resolve(owner, part.path)
         if not entry.filterable or entry.type == "address":
             raise soql_error(
@@ -51,6 +52,7 @@ class Conditions:
                 "INVALID_FIELD",
                 f"field '{part.path.text}' can not be filtered in a query call",
             )
+
         if isinstance(part, Membership):
             return self._membership(part, entry, sql)
         return self._comparison(part, entry, sql)
@@ -69,6 +71,7 @@ class Conditions:
             return self._date_comparison(part, entry, sql)
         if entry.is_text:
             return self._text_comparison(part, entry, sql)
+
         operand = self._operand(part.path, entry, value)
         if operator == "!=":
             return f"({sql} IS NOT {self._bind(operand)})"
@@ -103,12 +106,14 @@ class Conditions:
                 "INVALID_QUERY_FILTER_OPERATOR",
                 f"invalid operator on {kind} field",
             )
+
         if part.value.kind != "string":
             raise self._wrong_type(part.path, entry, part.value)
         try:
             pattern = like_pattern(part.value.text)
         except BadEscape as error:
             raise malformed(self.scope.text, part.value.position, str(error)) from None
+
         if pattern.isascii():
             return f"({sql} LIKE {self._bind(pattern)} ESCAPE '\\')"
         return f"(fold({sql}) LIKE {self._bind(pattern.casefold())} ESCAPE '\\')"
@@ -127,12 +132,14 @@ class Conditions:
             raise malformed(
                 self.scope.text, part.value.position, f"unexpected token: '{part.value.text}'"
             )
+
         first, after = (self._day_text(entry, day) for day in found)
         if part.operator in {"<", ">="}:
             return f"({sql} {part.operator} {self._bind(first)})"
         if part.operator in {">", "<="}:
             operator = ">=" if part.operator == ">" else "<"
             return f"({sql} {operator} {self._bind(after)})"
+
         inside = f"({sql} >= {self._bind(first)} AND {sql} < {self._bind(after)})"
         return inside if part.operator == "=" else f"(NOT coalesce({inside}, 0))"
 
@@ -146,16 +153,21 @@ class Conditions:
         plain = [value for value in part.values if not _is_null(value)]
         has_null = len(plain) < len(part.values)
         operands = [self._operand(part.path, entry, value) for value in plain]
+
+        # Empty text is kept as null, so it stands for the rows without a value.
         if entry.is_text and "" in operands:
             operands = [operand for operand in operands if operand != ""]
             has_null = True
+
         left = sql
+        # NOCASE can use an index, but it knows ASCII alone: other text is folded.
         if entry.is_text and not entry.case_sensitive:
             if all(str(operand).isascii() for operand in operands):
                 left = f"{sql} COLLATE NOCASE"
             else:
                 left = f"fold({sql})"
                 operands = [str(operand).casefold() for operand in operands]
+
         marks = ", ".join(self._bind(operand) for operand in operands)
         inside = f"{left} IN ({marks})"
         if has_null:
@@ -170,6 +182,7 @@ class Conditions:
                 "INVALID_QUERY_FILTER_OPERATOR",
                 f"invalid operator on {entry.type} field",
             )
+
         choices = []
         for value in part.values:
             wanted = self._string(part.path, entry, value).casefold().split(";")
@@ -177,6 +190,7 @@ class Conditions:
                 f"instr(';' || fold({sql}) || ';', {self._bind(f';{one};')})" for one in wanted
             ]
             choices.append("(" + " AND ".join(tests) + ")")
+
         inside = "(" + " OR ".join(choices) + ")"
         return f"(NOT coalesce({inside}, 0))" if part.negated else inside
 
@@ -196,6 +210,7 @@ class Conditions:
             return self._string(path, entry, value)
         if kind in {"id", "reference"}:
             return self._id(path, entry, value)
+
         if kind == "boolean" and value.kind == "word" and value.text.lower() in {"true", "false"}:
             return int(value.text.lower() == "true")
         if kind == "int" and value.kind == "number":
@@ -206,6 +221,7 @@ class Conditions:
             return self._moment(value)
         if kind == "date" and value.kind == "date" and is_day(value.text):
             return value.text
+
         raise self._wrong_type(path, entry, value)
 
     def _moment(self, value: Literal) -> str:
@@ -220,6 +236,7 @@ class Conditions:
         text = self._string(path, entry, value)
         if not text:
             return text
+
         try:
             return ids.normalise(text)
         except ValueError:
@@ -237,6 +254,7 @@ class Conditions:
                 return malformed(
                     self.scope.text, value.position, f"unexpected token: '{value.text}'"
                 )
+
         quotes = (
             "should be" if entry.is_text or entry.type in {"id", "reference"} else "should not be"
         )

@@ -19,10 +19,12 @@ def soql_error(text: str, position: int, code: str, message: str) -> SalesforceE
     row = text.count("\n", 0, position) + 1
     start = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)
+
     line = text[start : end if end >= 0 else len(text)]
     column = position - start
     shift = max(0, column - _BEFORE) if len(line) > _EXCERPT else 0
     shown = line[shift : shift + _EXCERPT]
+
     return SalesforceError(
         400,
         code,

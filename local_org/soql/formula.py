@@ -77,6 +77,7 @@ class _Compiler:
             raise _error(f"unexpected {node}")
         name = str(node.data)
         children = node.children
+
         if name in {"start", "expression"}:
             return self.sql(children[0])
         if name in _BINARY:
@@ -91,6 +92,7 @@ class _Compiler:
             return f"(-{self.sql(children[0])})"
         if name == "invert":
             return f"(NOT {self.sql(children[0])})"
+
         return self._leaf(name, children)
 
     def _leaf(self, name: str, children: list[Tree[Token] | Token]) -> str:
@@ -126,6 +128,7 @@ class _Compiler:
             pairs = zip(given[1:-1:2], given[2:-1:2], strict=True)
             cases = " ".join(f"WHEN {value} THEN {result}" for value, result in pairs)
             return f"(CASE {given[0]} {cases} ELSE {given[-1]} END)"
+
         template = _FUNCTIONS.get((name, len(given)))
         if template is None:
             raise _error(f"Unknown function {name} with {len(given)} arguments")

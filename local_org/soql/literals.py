@@ -116,12 +116,14 @@ def date_range(word: str, now: datetime) -> tuple[date, date] | None:
     """
     name = word.upper()
     today = now.astimezone(UTC).date()
+
     if name in _FIXED:
         unit, shift = _FIXED[name]
         return _UNITS[unit](today, shift), _UNITS[unit](today, shift + 1)
     if match := _NAMED.fullmatch(name):
         start, shift = _UNITS[match[2]], _SHIFT[match[1]]
         return start(today, shift), start(today, shift + 1)
+
     if name in {"LAST_90_DAYS", "NEXT_90_DAYS"}:
         name = f"{name[:4]}_N_DAYS:90"
     if match := _COUNTED.fullmatch(name):
@@ -129,6 +131,7 @@ def date_range(word: str, now: datetime) -> tuple[date, date] | None:
     if match := _AGO.fullmatch(name):
         start, count = _UNITS[match[1]], min(int(match[2]), _COUNT_MAX)
         return start(today, -count), start(today, 1 - count)
+
     return None
 
 

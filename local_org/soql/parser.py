@@ -59,6 +59,7 @@ def parse(text: str) -> Query:
             "MALFORMED_QUERY",
             f"SOQL statements cannot be longer than {STATEMENT_MAX} characters.",
         )
+
     try:
         tree = _lark().parse(text)
         return cast("Query", _Builder(text).transform(tree))
@@ -122,6 +123,7 @@ class _Builder(Transformer[Token, object]):
     def query(self, children: list[object]) -> Query:
         parts = {child.name: child.value for child in children if isinstance(child, _Part)}
         name, alias = cast("tuple[Token, str | None]", parts["from"])
+
         return Query(
             self._text,
             cast("tuple[SelectItem, ...]", parts["select"]),

@@ -63,12 +63,15 @@ class Scope:
             (self.alias_name or "").lower(),
         }:
             names = names[1:]
+
         if len(names) > PARENT_LEVELS_MAX + 1:
             raise malformed(self.text, path.position, "more than five levels of parents")
+
         place: tuple[str, ...] = ()
         here = owner
         for name in names[:-1]:
             place, here = self._parent(here, place, name, path.position)
+
         entry = here.field(names[-1])
         if entry is None or (self.access is not None and not self.access.readable(here, entry)):
             raise no_such_column(self.text, path.position, names[-1], here.name)
