@@ -106,14 +106,14 @@ def _client_credentials(org: Org, form: Mapping[str, str], headers: Mapping[str,
         raise SignInError("invalid_grant", "request not supported on this domain")
     if app.run_as is None:
         raise SignInError("invalid_grant", "no client credentials user enabled")
-    return _granted(org, app, org.sessions.login(app.run_as))
+    return _token_reply(org, app, org.sessions.login(app.run_as))
 
 
 def _jwt_bearer(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     del headers
     audiences = ["https://login.salesforce.com", "https://test.salesforce.com", org.base_url]
     app, user = org.sessions.check_assertion(form.get("assertion", ""), audiences)
-    return _granted(org, _allow(app, "jwt_bearer"), user)
+    return _token_reply(org, _allow(app, "jwt_bearer"), user)
 
 
 def _password(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
@@ -122,7 +122,7 @@ def _password(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> 
     client_id, secret = _credentials(form, headers)
     app = _allow(org.sessions.app(client_id, secret), "password")
     user = org.sessions.check_password(form.get("username", ""), form.get("password", ""))
-    return _granted(org, app, user)
+    return _token_reply(org, app, user)
 
 
 def _refresh_token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
@@ -134,7 +134,7 @@ def _refresh_token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]
 
     given = form.get("refresh_token", "")
     user, scope, rotated = org.sessions.redeem_refresh_token(app, given)
-    return _granted(org, app, user, scope, rotated)
+    return _token_reply(org, app, user, scope, rotated)
 
 
 def _authorization_code(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
@@ -148,10 +148,10 @@ def _authorization_code(org: Org, form: Mapping[str, str], headers: Mapping[str,
 
     wants_refresh = {"refresh_token", "offline_access"} & set(scope.split())
     refresh = org.sessions.issue_refresh_token(app, user, scope) if wants_refresh else None
-    return _granted(org, app, user, scope, refresh)
+    return _token_reply(org, app, user, scope, refresh)
 
 
-def _granted(
+def _token_reply(
     org: Org, app: App, user: User, scope: str = "api", refresh_token: str | None = None
 ) -> Reply:
     """Open a session and word the token answer."""
@@ -208,11 +208,11 @@ def authorize(org: Org, request: Request) -> Reply:
     if values.get("redirect_uri", "") not in app.redirect_uris:
         problem = "redirect_uri must match configuration"
         return _page(400, f"<p>error=redirect_uri_mismatch: {problem}</p>")
-    if (wrong := _wrong_wish(values)) is not None:
+    if (wrong := _request_error(values)) is not None:
         return _redirect(values, {"error": wrong})
 
     try:
-        user = _signed_in(org, request, app, values)
+        user = _sign_in(org, request, app, values)
     except SignInError as error:
         return _sign_in_page(values, error.description)
     if user is None:
@@ -224,7 +224,7 @@ def authorize(org: Org, request: Request) -> Reply:
     return _redirect(values, {"code": code})
 
 
-def _wrong_wish(values: Mapping[str, str]) -> str | None:
+def _request_error(values: Mapping[str, str]) -> str | None:
     """Give the error code of a request for something else than a code; None if it is right."""
     if values.get("response_type") != "code":
         return "unsupported_response_type"
@@ -233,7 +233,7 @@ def _wrong_wish(values: Mapping[str, str]) -> str | None:
     return None
 
 
-def _signed_in(org: Org, request: Request, app: App, values: Mapping[str, str]) -> User | None:
+def _sign_in(org: Org, request: Request, app: App, values: Mapping[str, str]) -> User | None:
     """Give the user who signs in on the page; None while nobody has."""
     if request.method == "POST":
         password = values.get("password", "") + _token_of(org, values)
@@ -334,10 +334,10 @@ def introspect(org: Org, request: Request) -> Reply:
     session = org.sessions.peek(form.get("token", ""))
     if session is None:
         return Reply(200, {"active": False})
-    return Reply(200, _introspected(org, session))
+    return Reply(200, _introspection(org, session))
 
 
-def _introspected(org: Org, session: Session) -> dict[str, object]:
+def _introspection(org: Org, session: Session) -> dict[str, object]:
     return {
         "active": True,
         "scope": session.scope,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .data_file import DataFile
-from .database import quoted
+from .database import quote
 from .errors import RowError, SalesforceError
 from .schema import NUMBER_TYPES, SObject
 from .soql.compiler import Compiler
@@ -86,9 +86,9 @@ class ObjectAutomation:
 
     def _run(self, connection: sqlite3.Connection, flow: Flow, among: str) -> None:
         source, sql = self.flow_sql(flow)
-        name = quoted(flow.field)
+        name = quote(flow.field)
         connection.execute(
-            f"UPDATE {quoted(self.owner.name)} AS u SET {name} = "  # noqa: S608
+            f"UPDATE {quote(self.owner.name)} AS u SET {name} = "  # noqa: S608
             f"(SELECT {sql} FROM {source} WHERE t0.rid = u.rid) "
             "WHERE u.rid IN (SELECT value FROM json_each(?))",
             (among,),
@@ -97,7 +97,7 @@ class ObjectAutomation:
     def flow_sql(self, flow: Flow) -> tuple[str, str]:
         """Translate a flow's expression; gives the FROM part and the SQL."""
         entry = self.owner.required_field(flow.field)
-        own = f"t0.{quoted(entry.name)}"
+        own = f"t0.{quote(entry.name)}"
 
         scope = self._compiler().scope
         scope.start(self.owner, "")
@@ -153,11 +153,11 @@ class Automation:
             "SELECT name, field, expression FROM _flows WHERE object = ?", (owner.name,)
         ).fetchall()
 
-        made = ObjectAutomation(
+        automation = ObjectAutomation(
             self._data, owner, [Rule(*row) for row in rules], [Flow(*row) for row in flows]
         )
-        self._by_object[owner.name] = made
-        return made
+        self._by_object[owner.name] = automation
+        return automation
 
     def add_validation_rule(
         self,

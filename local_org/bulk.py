@@ -109,13 +109,13 @@ def _new_ingest(org: Org, request: Request, body: Mapping[str, Any]) -> Job:
             "hardDelete operation requires special user profile permission",
         )
 
-    job = _blank(org, request, "ingest", operation, sobject.name, body)
+    job = _new_job(org, request, "ingest", operation, sobject.name, body)
     job.external_id_field = str(external_id) if external_id else None
     job.assignment_rule_id = body.get("assignmentRuleId")
     return org.jobs.create(job)
 
 
-def _blank(
+def _new_job(
     org: Org, request: Request, kind: Any, operation: str, object_name: str, body: Mapping[str, Any]
 ) -> Job:
     now = org.jobs.stamp()
@@ -157,13 +157,13 @@ def _create_multipart(org: Org, request: Request) -> Reply:
         )
 
     try:
-        described = json.loads(parts["job"])
+        body = json.loads(parts["job"])
     except ValueError as error:
         raise SalesforceError(400, "JSON_PARSER_ERROR", "the part 'job' is not JSON") from error
-    if not isinstance(described, dict):
+    if not isinstance(body, dict):
         raise SalesforceError(400, "JSON_PARSER_ERROR", "the part 'job' is not a JSON object")
 
-    job = _new_ingest(org, request, described)
+    job = _new_ingest(org, request, body)
     target = org.jobs.folder(job) / bulk_worker.UPLOAD
     target.write_bytes(content)
     job.uploads, job.upload_bytes = 1, len(content)
@@ -192,15 +192,15 @@ def create_query(org: Org, request: Request) -> Reply:
 
     include_deleted = operation == "queryAll"
     checked = org.query.prepare_bulk(soql, user_id=request.user_id, include_deleted=include_deleted)
-    job = _blank(org, request, "query", operation, checked.object_name, body)
+    job = _new_job(org, request, "query", operation, checked.object_name, body)
     job.query = soql
     job.include_deleted = include_deleted
     org.jobs.create(job)
 
-    # As it is at creation: once started, the job may move on at any moment.
-    shown = query_json(job, polled=False)
+    # As it is at creation: once started, the job may move on at any time.
+    answer = query_json(job, polled=False)
     org.jobs.start(job)
-    return Reply(200, shown)
+    return Reply(200, answer)
 
 
 # Data
@@ -266,7 +266,7 @@ def patch_ingest(org: Org, request: Request) -> Reply:
 
 
 def _close(org: Org, job: Job) -> dict[str, Any]:
-    """Let the job be worked off and give it as it is at this moment."""
+    """Let the job be worked off and give it as it is now."""
     day_ago = org.clock.now() - timedelta(days=1)
     used = sum(other.batches for other in org.jobs.created_since("ingest", day_ago))
     job.batches = _batches(org.jobs.folder(job) / bulk_worker.UPLOAD)
@@ -275,9 +275,9 @@ def _close(org: Org, job: Job) -> dict[str, Any]:
         raise SalesforceError(400, "EXCEEDEDQUOTA", "ExceededQuota : ApiBatchItems Limit exceeded.")
 
     org.jobs.move(job, "UploadComplete")
-    shown = ingest_json(job)
+    answer = ingest_json(job)
     org.jobs.start(job)
-    return shown
+    return answer
 
 
 def _batches(path: Path) -> int:

@@ -146,13 +146,13 @@ def _list(org: Org, request: Request, kind: str) -> Reply:
 
     start = _list_start(request.params.get("queryLocator"))
     end = start + org.options.list_page_jobs
-    shown = [
+    records = [
         ingest_json(job, polled=True) if kind == "ingest" else query_json(job, polled=True)
         for job in jobs[start:end]
     ]
 
     # A list says less of each job than the job's own resource does.
-    for body in shown:
+    for body in records:
         for key in ("errorMessage", "totalProcessingTime", "retries", "apexProcessingTime"):
             body.pop(key, None)
 
@@ -160,9 +160,9 @@ def _list(org: Org, request: Request, kind: str) -> Reply:
     following = None
     if not done:
         base = f"/services/data/v{request.version}/jobs/{kind}"
-        typed = f"&jobType={job_type}" if job_type else ""
-        following = f"{base}?queryLocator=01g{end}{typed}"
-    return Reply(200, {"done": done, "records": shown, "nextRecordsUrl": following})
+        type_param = f"&jobType={job_type}" if job_type else ""
+        following = f"{base}?queryLocator=01g{end}{type_param}"
+    return Reply(200, {"done": done, "records": records, "nextRecordsUrl": following})
 
 
 def _list_start(locator: str | None) -> int:

@@ -112,7 +112,7 @@ class _Ingest:
         self.sent: deque[list[str]] = deque()
         self.rows_read = 0
         self.stopped: Exception | None = None
-        self.turned_away: list[str] | None = None
+        self.misshapen_row: list[str] | None = None
 
     def run(self) -> None:
         """Save every row, or stop where a fault, an abort or a bad file says so."""
@@ -161,7 +161,7 @@ class _Ingest:
         header = self.job.columns
         streams: list[IO[str]] = []
 
-        def opened(name: str, added: Sequence[str]) -> Any:
+        def open_result(name: str, added: Sequence[str]) -> Any:
             target = stack.enter_context(
                 (self.folder / name).open("w", encoding="utf-8", newline="")
             )
@@ -180,9 +180,9 @@ class _Ingest:
             )
 
         files = _Files(
-            opened(SUCCESSFUL, ("sf__Id", "sf__Created")),
-            opened(FAILED, ("sf__Id", "sf__Error")),
-            opened(UNPROCESSED, ()),
+            open_result(SUCCESSFUL, ("sf__Id", "sf__Created")),
+            open_result(FAILED, ("sf__Id", "sf__Error")),
+            open_result(UNPROCESSED, ()),
             streams,
         )
         self.job.has_results = True
@@ -249,7 +249,7 @@ class _Ingest:
 
             self.rows_read += 1
             if len(row) != width:
-                self.turned_away = row
+                self.misshapen_row = row
                 self.stopped = _client_input(
                     f"row {self.rows_read} has {len(row)} columns, the header has {width}"
                 )
@@ -295,8 +295,8 @@ class _Ingest:
             self._flush(files)
 
     def _reject(self, row: list[str], record_id: str, error: RowError, files: _Files) -> None:
-        shown = record_id if self.options.failed_results_have_id else ""
-        files.bad.append([shown, error.as_csv(), *row])
+        id_cell = record_id if self.options.failed_results_have_id else ""
+        files.bad.append([id_cell, error.as_csv(), *row])
         self.job.failed += 1
         self.job.processed += 1
 
@@ -317,8 +317,8 @@ class _Ingest:
         """Write what has results, and after it every row that has none."""
         self._flush(files)
         files.unprocessed.writerows(self.sent)
-        if self.turned_away is not None:
-            files.unprocessed.writerow(self.turned_away)
+        if self.misshapen_row is not None:
+            files.unprocessed.writerow(self.misshapen_row)
 
         try:
             files.unprocessed.writerows(row for row in reader if row)

@@ -17,14 +17,14 @@ _DATETIME = re.compile(
 )
 
 
-def format_csv(moment: datetime) -> str:
-    """Write a moment as Bulk CSV does: ``2026-01-02T03:04:05.000Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def format_csv(value: datetime) -> str:
+    """Write a date-time as Bulk CSV does: ``2026-01-02T03:04:05.000Z``."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def format_json(moment: datetime) -> str:
-    """Write a moment as REST JSON does: ``2026-01-02T03:04:05.000+0000``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+def format_json(value: datetime) -> str:
+    """Write a date-time as REST JSON does: ``2026-01-02T03:04:05.000+0000``."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
 
 
 def parse_datetime(text: str) -> datetime:
@@ -39,7 +39,7 @@ def parse_datetime(text: str) -> datetime:
 
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     micros = int((fraction or "0").ljust(6, "0")[:6])
-    moment = datetime(
+    value = datetime(
         int(year),
         int(month),
         int(day),
@@ -51,9 +51,9 @@ def parse_datetime(text: str) -> datetime:
     )
 
     if zone == "Z":
-        return moment
+        return value
     shift = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-    return moment - shift if zone[0] == "+" else moment + shift
+    return value - shift if zone[0] == "+" else value + shift
 
 
 class Clock:
@@ -86,9 +86,9 @@ class Clock:
             if self._frozen_at is not None:
                 self._frozen_at = time.time() + seconds
 
-    def set_now(self, moment: datetime) -> None:
-        """Move the clock to ``moment``; it goes on from there, unless it is frozen."""
-        self.set_offset(moment.timestamp() - time.time())
+    def set_now(self, now: datetime) -> None:
+        """Move the clock to ``now``; it goes on from there, unless it is frozen."""
+        self.set_offset(now.timestamp() - time.time())
 
     def advance(self, seconds: float) -> None:
         """Move the clock by ``seconds`` (negative: back), frozen or not."""

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from local_org.errors import RowError, SalesforceError
+from local_org.errors import SalesforceError
 from local_org.ids import normalise
 from local_org.org import Org
+from local_org.refusals import ROLLED_BACK
 from local_org.row_faults import row_error
 from local_org.wire import Reply, Request, Router, refuse_unknown
 
@@ -21,17 +22,12 @@ COLLECTION_RUNS_MAX = 10
 READ_IDS_MAX = 2000
 _REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
-_ROLLED_BACK = RowError(
-    "ALL_OR_NONE_OPERATION_ROLLED_BACK",
-    "Record rolled back because not all records were valid and the request was using AllOrNone "
-    "header",
-)
 _READING = ("GET", "HEAD")
 
 
 def add_routes(router: Router[Org]) -> None:
     """Put the composite resources into the table of paths."""
-    router.add("GET", "/composite", listing)
+    router.add("GET", "/composite", list_resources)
     router.add("POST", "/composite", composite)
     router.add("POST", "/composite/batch", batch)
     router.add("POST", "/composite/sobjects", create_many)
@@ -42,7 +38,7 @@ def add_routes(router: Router[Org]) -> None:
     router.add("PATCH", "/composite/sobjects/{object}/{field}", upsert_many)
 
 
-def listing(org: Org, request: Request) -> Reply:
+def list_resources(org: Org, request: Request) -> Reply:
     """List the composite resources that this org has."""
     del org
     base = f"/services/data/v{request.version}/composite"
@@ -295,8 +291,8 @@ def _save_run(
 
     # With allOrNone one bad record fails the others too, and nothing is sent to the store.
     if answers and all_or_none:
-        rolled = {"success": False, "errors": [_ROLLED_BACK.as_status()]}
-        return [answers.get(position, rolled) for position in range(len(records))]
+        rolled_back = {"success": False, "errors": [ROLLED_BACK.as_status()]}
+        return [answers.get(position, rolled_back) for position in range(len(records))]
 
     sent = [position for position in range(len(records)) if position not in answers]
     results = org.store.save_records(

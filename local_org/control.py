@@ -22,7 +22,7 @@ from local_org.sessions import FLOWS, App
 from local_org.wire import Reply, Request
 
 Body = dict[str, Any]
-LOG_SHOWN = 1000
+LOG_ENTRIES = 1000
 
 
 class ControlError(ValueError):
@@ -126,7 +126,7 @@ def _set_options(org: Org, request: Request, rest: str) -> Any:
 
 def _faults(org: Org, request: Request, rest: str) -> Any:
     del request, rest
-    return org.faults.listed()
+    return org.faults.as_json()
 
 
 def _arm(org: Org, request: Request, rest: str) -> Any:
@@ -148,7 +148,7 @@ def _clear_faults(org: Org, request: Request, rest: str) -> Any:
 def _calls(org: Org, request: Request, rest: str) -> Any:
     del rest
     usage = org.usage
-    last = int(request.params.get("last", LOG_SHOWN))
+    last = int(request.params.get("last", LOG_ENTRIES))
     return {
         "used_24h": usage.used(),
         "total": usage.total,
@@ -421,14 +421,14 @@ def _add_fields(org: Org, request: Request, rest: str) -> Any:
     """Create custom fields, visible to both default users unless ``grant`` says otherwise."""
     del rest
     body = _body(request, ("fields",), ("grant",))
-    granted = body.get("grant", [org.store.integration.username, org.store.admin.username])
-    grant_to = [_user_id(org, name) for name in granted]
-    made = {}
+    user_names = body.get("grant", [org.store.integration.username, org.store.admin.username])
+    grant_to = [_user_id(org, name) for name in user_names]
+    field_ids = {}
     for full_name, metadata in body["fields"].items():
-        made[full_name] = org.store.create_custom_field(
+        field_ids[full_name] = org.store.create_custom_field(
             full_name, metadata, user_id=org.store.admin.id, grant_to=grant_to
         )
-    return made
+    return field_ids
 
 
 def _remove_field(org: Org, request: Request, rest: str) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import ids
 from .clock import Clock
-from .database import Database, column_definition, quoted, table_statements
+from .database import Database, column_definition, quote, table_statements
 from .errors import SalesforceError
 from .late_commits import LateCommits
 from .options import Options
@@ -61,7 +61,7 @@ class DataFile:
     @staticmethod
     def add_missing_columns(connection: sqlite3.Connection, owner: SObject) -> None:
         """Give an object's table the columns of the fields that are new."""
-        table = quoted(owner.name)
+        table = quote(owner.name)
         present = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({table})")}
 
         for entry in owner.fields.values():
@@ -104,7 +104,7 @@ class DataFile:
         }
         with self.write() as connection:
             connection.execute(
-                f"INSERT INTO {quoted(owner.name)} ({', '.join(map(quoted, row))}) "  # noqa: S608
+                f"INSERT INTO {quote(owner.name)} ({', '.join(map(quote, row))}) "  # noqa: S608
                 f"VALUES ({', '.join('?' * len(row))})",
                 tuple(row.values()),
             )

@@ -46,7 +46,7 @@ _STATEMENTS_CACHED: Final = 1024
 _CACHE_KIB: Final = 65_536
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """Quote a table or column name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -55,29 +55,29 @@ def column_definition(entry: Field) -> str:
     """Give the column of a stored field; checkboxes are never null."""
     nulls = " NOT NULL DEFAULT 0" if entry.type == "boolean" else ""
     unique = " NOT NULL UNIQUE" if entry.type == "id" else ""
-    return f"{quoted(entry.name)} {entry.sql_type}{nulls}{unique}"
+    return f"{quote(entry.name)} {entry.sql_type}{nulls}{unique}"
 
 
 def table_statements(owner: SObject) -> list[str]:
     """Give the statements that make an object's table and its indexes, where they are missing."""
-    table = quoted(owner.name)
+    table = quote(owner.name)
     columns = ", ".join(
         column_definition(entry) for entry in owner.fields.values() if entry.is_stored
     )
     flags = [name for name in ("IsDeleted", "IsConverted") if owner.field(name)]
-    made = [
+    statements = [
         f"CREATE TABLE IF NOT EXISTS {table} (rid INTEGER PRIMARY KEY, {columns})",
         index_statement(owner.name, "SystemModstamp", *flags),
     ]
-    found = ("CreatedDate", "AccountId", "ParentId", "AssigneeId")
-    return made + [index_statement(owner.name, name) for name in found if owner.field(name)]
+    indexed = ("CreatedDate", "AccountId", "ParentId", "AssigneeId")
+    return statements + [index_statement(owner.name, name) for name in indexed if owner.field(name)]
 
 
 def index_statement(table: str, *columns: str, collation: str = "") -> str:
     """Give the statement that makes an index, where it is missing."""
-    name = quoted("_".join(("ix", table, *columns)))
-    listed = ", ".join(f"{quoted(column)}{collation}" for column in columns)
-    return f"CREATE INDEX IF NOT EXISTS {name} ON {quoted(table)} ({listed})"
+    name = quote("_".join(("ix", table, *columns)))
+    listed = ", ".join(f"{quote(column)}{collation}" for column in columns)
+    return f"CREATE INDEX IF NOT EXISTS {name} ON {quote(table)} ({listed})"
 
 
 def _fold(value: str | None) -> str | None:

@@ -222,11 +222,11 @@ class Faults:
         """Take one fault, or all, away and give how many went; stuck jobs go on."""
         with self._lock:
             kept = [] if fault_id is None else [f for f in self._faults if f.id != fault_id]
-            gone = len(self._faults) - len(kept)
+            cleared = len(self._faults) - len(kept)
             self._faults = kept
-        return gone
+        return cleared
 
-    def listed(self) -> list[dict[str, Any]]:
+    def as_json(self) -> list[dict[str, Any]]:
         """Give every armed fault with its counters, in the order of arming."""
         with self._lock:
             return [fault.to_json() for fault in self._faults]

@@ -86,7 +86,7 @@ class IdMaker:
 
     def ids(self, first: int, count: int) -> list[str]:
         """Make ``count`` ids, from serial ``first`` on."""
-        made: list[str] = []
+        record_ids: list[str] = []
         serial = first
         end = first + count
 
@@ -103,9 +103,9 @@ class IdMaker:
             # So each id costs one look-up: its last two digits, and the suffix letter they make.
             for number in range(low, low + stop - serial):
                 pair, bits = _PAIRS[number]
-                made.append(lead + pair + tail + _SUFFIX[base_bits | bits])
+                record_ids.append(lead + pair + tail + _SUFFIX[base_bits | bits])
             serial = stop
-        return made
+        return record_ids
 
 
 def _base62(number: int, digits: int) -> str:
@@ -117,12 +117,12 @@ def _base62(number: int, digits: int) -> str:
 
 
 def _pairs() -> list[tuple[str, int]]:
-    made = []
+    pairs = []
     for number in range(3844):
         pair = _base62(number, 2)
         bits = (8 if pair[0] in _UPPER else 0) | (16 if pair[1] in _UPPER else 0)
-        made.append((pair, bits))
-    return made
+        pairs.append((pair, bits))
+    return pairs
 
 
 _PAIRS = _pairs()

@@ -148,9 +148,9 @@ class Jobs:
         """Give the folder of the job's files."""
         return self._state.folder / "jobs" / job.id
 
-    def created_since(self, kind: str, moment: datetime) -> list[Job]:
-        """Give the jobs created at or after a moment, for the daily allocations."""
-        return [job for job in self.all(kind) if _at(job.created_date) >= moment]
+    def created_since(self, kind: str, since: datetime) -> list[Job]:
+        """Give the jobs created at or after a time, for the daily allocations."""
+        return [job for job in self.all(kind) if _at(job.created_date) >= since]
 
     # Changing
 
@@ -226,8 +226,8 @@ class Jobs:
         self.check(job)
         deadline = time.monotonic() + seconds
         abort = self._aborts[job.id]
-        while (left := deadline - time.monotonic()) > 0:
-            abort.wait(min(left, 0.2))
+        while (remaining := deadline - time.monotonic()) > 0:
+            abort.wait(min(remaining, 0.2))
             self.check(job)
 
     def check(self, job: Job) -> None:
@@ -266,7 +266,7 @@ class Jobs:
     # Coming and going
 
     def resume(self) -> None:
-        """Set going what an earlier process left unfinished.
+        """Set going what an earlier process remaining unfinished.
 
         A query starts again. An ingest job that was in the middle of its rows is Failed, with the
         rest unprocessed: which of the last rows were saved is not known for certain.

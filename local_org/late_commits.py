@@ -10,7 +10,7 @@ import json
 import sqlite3
 
 from .clock import Clock
-from .database import Database, quoted
+from .database import Database, quote
 from .options import Options
 from .schema import SObject
 
@@ -40,7 +40,7 @@ class LateCommits:
     ) -> None:
         """Take rows just written (in savepoint ``chunk``) back, to be visible later."""
         cursor = connection.execute(
-            f"SELECT * FROM {quoted(owner.name)} WHERE rid IN "  # noqa: S608
+            f"SELECT * FROM {quote(owner.name)} WHERE rid IN "  # noqa: S608
             "(SELECT value FROM json_each(?))",
             (json.dumps(rids),),
         )
@@ -96,7 +96,7 @@ class LateCommits:
             image |= {"SystemModstamp": stamp, "LastModifiedDate": stamp}
 
         connection.execute(
-            f"INSERT OR REPLACE INTO {quoted(object_name)} "  # noqa: S608
-            f"({', '.join(map(quoted, image))}) VALUES ({', '.join('?' * len(image))})",
+            f"INSERT OR REPLACE INTO {quote(object_name)} "  # noqa: S608
+            f"({', '.join(map(quote, image))}) VALUES ({', '.join('?' * len(image))})",
             tuple(image.values()),
         )

@@ -12,7 +12,7 @@ from typing import Final
 
 from . import ids
 from .data_file import DataFile
-from .database import quoted
+from .database import quote
 from .errors import SalesforceError
 from .schema import SObject
 
@@ -37,7 +37,7 @@ def remove_rows(
         return
 
     among = json.dumps(rids)
-    table = quoted(owner.name)
+    table = quote(owner.name)
     stamp = data.clock.stamp()
     if operation == "hardDelete" or not owner.has_deleted:
         connection.execute(f"DELETE FROM {table} WHERE rid {_AMONG}", (among,))  # noqa: S608
@@ -77,7 +77,7 @@ def merge(
     losers = json.dumps([require_alive(data, owner, loser_id) for loser_id in loser_ids])
 
     stamp = data.clock.stamp()
-    table = quoted(owner.name)
+    table = quote(owner.name)
     with data.write() as connection:
         connection.execute(
             f"UPDATE {table} SET IsDeleted = 1, MasterRecordId = ?, {STAMPS} "  # noqa: S608
@@ -94,8 +94,8 @@ def merge(
             if reference == "MasterRecordId" or reference.startswith("Converted"):
                 continue
             connection.execute(
-                f"UPDATE {quoted(child)} SET {quoted(reference)} = ?, {STAMPS} "  # noqa: S608
-                f"WHERE {quoted(reference)} {_AMONG}",
+                f"UPDATE {quote(child)} SET {quote(reference)} = ?, {STAMPS} "  # noqa: S608
+                f"WHERE {quote(reference)} {_AMONG}",
                 (master, stamp, user_id, stamp, losers),
             )
 
@@ -108,7 +108,7 @@ def require_alive(data: DataFile, owner: SObject, record_id: str) -> str:
         raise SalesforceError(400, "MALFORMED_ID", f"malformed id {record_id}") from None
 
     deleted = "IsDeleted" if owner.has_deleted else "0"
-    statement = f"SELECT {deleted} FROM {quoted(owner.name)} WHERE Id = ?"  # noqa: S608
+    statement = f"SELECT {deleted} FROM {quote(owner.name)} WHERE Id = ?"  # noqa: S608
     row = data.read().execute(statement, (normal_id,)).fetchone()
     if row is None:
         raise SalesforceError(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")

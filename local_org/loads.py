@@ -8,7 +8,7 @@ from typing import Final
 
 from . import ids
 from .chunks import in_chunks
-from .database import quoted
+from .database import quote
 from .parts import Parts
 from .refusals import invalid_batch
 from .schema import Field, SObject
@@ -107,7 +107,7 @@ class Loads:
             tail = tuple(constants.values())
             rows = zip(range(first, first + count), new_ids, *columns.values(), strict=True)
             connection.executemany(
-                f"INSERT INTO {quoted(owner.name)} ({', '.join(map(quoted, names))}) "  # noqa: S608
+                f"INSERT INTO {quote(owner.name)} ({', '.join(map(quote, names))}) "  # noqa: S608
                 f"VALUES ({', '.join('?' * len(names))})",
                 (row + tail for row in rows),
             )

@@ -13,7 +13,7 @@ from typing import Final
 from . import ids
 from .chunks import UNSET, Chunk
 from .data_file import DataFile
-from .database import quoted
+from .database import quote
 from .refusals import not_writable
 from .schema import Field, SObject
 from .standard import PERSON_FIELDS
@@ -130,14 +130,14 @@ def _mirror(
     pairs = _field_pairs(data)
 
     if saved == "Account":
-        sets = ", ".join(f"{quoted(to)} = a.{quoted(source)}" for source, to in pairs.items())
+        sets = ", ".join(f"{quote(to)} = a.{quote(source)}" for source, to in pairs.items())
         connection.execute(
             f"UPDATE Contact SET {sets}, {_STAMPS} FROM Account AS a "  # noqa: S608
             f"WHERE Contact.Id = a.PersonContactId AND a.IsPersonAccount = 1 AND a.rid {_AMONG}",
             (stamp, user_id, stamp, among),
         )
     else:
-        sets = ", ".join(f"{quoted(to)} = c.{quoted(source)}" for to, source in pairs.items())
+        sets = ", ".join(f"{quote(to)} = c.{quote(source)}" for to, source in pairs.items())
         connection.execute(
             f"UPDATE Account SET {sets}, {_STAMPS} FROM Contact AS c "  # noqa: S608
             f"WHERE Account.PersonContactId = c.Id AND c.IsPersonAccount = 1 AND c.rid {_AMONG}",

@@ -126,10 +126,10 @@ def read_access(
     ):
         entry = schema.find(name)
         if entry is not None:
-            made = ObjectRights(*map(bool, rights))
-            objects[entry.name] = objects.get(entry.name, NO_RIGHTS) | made
+            granted = ObjectRights(*map(bool, rights))
+            objects[entry.name] = objects.get(entry.name, NO_RIGHTS) | granted
 
-    fields = _granted_fields(connection, schema, assigned, user_id)
+    fields = _field_grants(connection, schema, assigned, user_id)
     overrides: dict[tuple[str, str], tuple[bool, bool]] = {}
     for name, target, read, edit, *rest in connection.execute(
         "SELECT object, field, read, edit, can_create, can_delete FROM _overrides WHERE user_id = ?",
@@ -144,7 +144,7 @@ def read_access(
     return Access(user_id, is_admin, objects, fields, overrides, person_accounts, multi_currency)
 
 
-def _granted_fields(
+def _field_grants(
     connection: sqlite3.Connection, schema: Schema, assigned: str, user_id: str
 ) -> dict[tuple[str, str], tuple[bool, bool]]:
     fields: dict[tuple[str, str], tuple[bool, bool]] = {}

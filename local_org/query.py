@@ -159,8 +159,8 @@ class QueryService:
 
     def _aggregates(self, compiled: Compiled, rows: JsonRows) -> dict[str, Any]:
         statement = compiled.select([column.sql for column in compiled.columns])
-        found = self._run(statement, compiled)
-        records = [rows.aggregate(row) for row in found]
+        rows_found = self._run(statement, compiled)
+        records = [rows.aggregate(row) for row in rows_found]
         return {"totalSize": len(records), "done": True, "records": records}
 
     def _ids(self, compiled: Compiled) -> array[int]:
@@ -190,8 +190,8 @@ class QueryService:
             (json.dumps(list(wanted)),),
         )
 
-        found = {row[0]: rows.record(row[1:]) for row in cursor}
-        return [found[rid] for rid in wanted if rid in found]
+        records = {row[0]: rows.record(row[1:]) for row in cursor}
+        return [records[rid] for rid in wanted if rid in records]
 
     def _keep_cursor(
         self, soql: str, user_id: str, ordered: array[int], *, include_deleted: bool
@@ -403,12 +403,12 @@ class ResultSpool:
     def _blocks(self, first: int, last: int) -> Iterator[bytes]:
         with self.path.open("rb") as raw:
             raw.seek(first)
-            left = last - first
-            while left > 0:
-                block = raw.read(min(_BLOCK_BYTES, left))
+            remaining = last - first
+            while remaining > 0:
+                block = raw.read(min(_BLOCK_BYTES, remaining))
                 if not block:
                     return
-                left -= len(block)
+                remaining -= len(block)
                 yield block
 
     def open(self) -> IO[bytes]:

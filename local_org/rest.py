@@ -185,7 +185,7 @@ def _save_one(
     return done(result.id, result.created)
 
 
-def _created(record_id: str, created: bool) -> Reply:
+def _upsert_reply(record_id: str, created: bool) -> Reply:
     body = {"id": record_id, "success": True, "errors": [], "created": created}
     return Reply(201 if created else 200, body)
 
@@ -254,7 +254,7 @@ def upsert(org: Org, request: Request) -> Reply:
     record = _record_body(request)
     if field.lower() == "id":
         return _save_one(org, request, "update", {"Id": value, **record}, _no_content)
-    return _save_one(org, request, "upsert", {**record, field: value}, _created, field)
+    return _save_one(org, request, "upsert", {**record, field: value}, _upsert_reply, field)
 
 
 def delete_by_external_id(org: Org, request: Request) -> Reply:
@@ -294,7 +294,7 @@ def _span(org: Org, request: Request) -> tuple[datetime, datetime]:
     return start, end
 
 
-def _covered(org: Org, end: datetime) -> str:
+def _date_covered(org: Org, end: datetime) -> str:
     return format_json(min(end, org.clock.now().replace(second=0, microsecond=0)))
 
 
@@ -304,7 +304,7 @@ def updated(org: Org, request: Request) -> Reply:
     ids = org.store.updated_ids(request.args["object"], start, end, request.user_id)
     if len(ids) > REPLICATION_IDS_MAX:
         raise SalesforceError(400, "EXCEEDED_ID_LIMIT", "too many ids: choose a shorter span")
-    return Reply(200, {"ids": ids, "latestDateCovered": _covered(org, end)})
+    return Reply(200, {"ids": ids, "latestDateCovered": _date_covered(org, end)})
 
 
 def deleted(org: Org, request: Request) -> Reply:
@@ -318,7 +318,7 @@ def deleted(org: Org, request: Request) -> Reply:
     body = {
         "deletedRecords": [{"id": record_id, "deletedDate": when} for record_id, when in rows],
         "earliestDateAvailable": format_json(oldest),
-        "latestDateCovered": _covered(org, end),
+        "latestDateCovered": _date_covered(org, end),
     }
     return Reply(200, body)
 
@@ -334,15 +334,15 @@ def limits(org: Org, request: Request) -> Reply:
     batches = sum(job.batches for job in org.jobs.created_since("ingest", day_ago))
     queries = len(org.jobs.created_since("query", day_ago))
 
-    def left(most: int, used: int) -> dict[str, int]:
+    def allocation(most: int, used: int) -> dict[str, int]:
         return {"Max": most, "Remaining": max(0, most - used)}
 
     body = {
-        "DailyApiRequests": left(options.api_calls_max, org.usage.used()),
-        "DailyBulkApiBatches": left(options.batches_max, batches),
-        "DailyBulkV2QueryJobs": left(options.query_jobs_max, queries),
-        "DailyBulkV2QueryFileStorageMB": left(976_562, 0),
-        "DataStorageMB": left(1_073_741, 0),
-        "FileStorageMB": left(1_073_741, 0),
+        "DailyApiRequests": allocation(options.api_calls_max, org.usage.used()),
+        "DailyBulkApiBatches": allocation(options.batches_max, batches),
+        "DailyBulkV2QueryJobs": allocation(options.query_jobs_max, queries),
+        "DailyBulkV2QueryFileStorageMB": allocation(976_562, 0),
+        "DataStorageMB": allocation(1_073_741, 0),
+        "FileStorageMB": allocation(1_073_741, 0),
     }
     return Reply(200, body)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from . import ids, people
 from .chunks import UNSET, Cell, Chunk, Operation, fold, is_value
-from .database import quoted
+from .database import quote
 from .errors import RowError
 from .parts import Parts
 from .permissions import Access
@@ -30,7 +30,7 @@ class RowChecks:
         self._options = parts.options
         self._owner = owner
         self._access = access
-        self._table = quoted(owner.name)
+        self._table = quote(owner.name)
         self._required = [
             entry
             for entry in owner.fields.values()
@@ -132,7 +132,7 @@ class RowChecks:
             known.update(
                 record_id
                 for (record_id,) in connection.execute(
-                    f"SELECT Id FROM {quoted(target.name)} "  # noqa: S608
+                    f"SELECT Id FROM {quote(target.name)} "  # noqa: S608
                     f"WHERE Id IN (SELECT value FROM json_each(?)){alive}",
                     (json.dumps(list(wanted)),),
                 )
@@ -168,7 +168,7 @@ class RowChecks:
         column: Sequence[Cell],
         key_of: Callable[[object], str],
     ) -> dict[str, str]:
-        name = quoted(entry.name)
+        name = quote(entry.name)
         collation = "" if entry.case_sensitive else " COLLATE NOCASE"
         rows = connection.execute(
             f"SELECT {name}, Id FROM {self._table} WHERE {name}{collation} "  # noqa: S608

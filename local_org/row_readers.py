@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .chunks import UNSET, Cell, Chunk, is_value
 from .data_file import DataFile
-from .database import quoted
+from .database import quote
 from .errors import RowError, SalesforceError
 from .permissions import Access
 from .refusals import invalid_batch, not_writable
@@ -313,9 +313,9 @@ def resolve_links(
 
 
 def _parents(data: DataFile, target: SObject, entry: Field, keys: set[str]) -> dict[str, list[str]]:
-    name = quoted(entry.name)
+    name = quote(entry.name)
     statement = (
-        f"SELECT fold(CAST({name} AS TEXT)), Id FROM {quoted(target.name)} "  # noqa: S608
+        f"SELECT fold(CAST({name} AS TEXT)), Id FROM {quote(target.name)} "  # noqa: S608
         f"WHERE fold(CAST({name} AS TEXT)) IN (SELECT value FROM json_each(?))"
         + (" AND IsDeleted = 0" if target.has_deleted else "")
     )

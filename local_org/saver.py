@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from . import ids, lifecycle, people, permission_records
 from .chunks import UNSET, Cell, Chunk, Operation, RowResult, Unset, fold, is_value
-from .database import quoted
+from .database import quote
 from .errors import RowError
 from .parts import Parts
 from .permissions import Access
@@ -36,7 +36,7 @@ class Saver:
         self._options = parts.options
         self._owner = owner
         self._access = access
-        self._table = quoted(owner.name)
+        self._table = quote(owner.name)
         self._checks = RowChecks(parts, owner, access)
 
     def save(
@@ -99,7 +99,7 @@ class Saver:
         tail = tuple(constants.values())
         rows = zip(rids, new_ids, *columns.values(), strict=True)
         connection.executemany(
-            f"INSERT INTO {self._table} ({', '.join(map(quoted, names))}) "  # noqa: S608
+            f"INSERT INTO {self._table} ({', '.join(map(quote, names))}) "  # noqa: S608
             f"VALUES ({', '.join('?' * len(names))})",
             (row + tail for row in rows),
         )
@@ -153,7 +153,7 @@ class Saver:
     def _places_that_change(
         self, connection: sqlite3.Connection, chunk: Chunk, places: list[int]
     ) -> list[int]:
-        names = ", ".join(quoted(entry.name) for entry in chunk.fields) or "NULL"
+        names = ", ".join(quote(entry.name) for entry in chunk.fields) or "NULL"
         place_of = {ids.serial_of(chunk.ids[place]): place for place in places}
 
         changing = []
@@ -183,7 +183,7 @@ class Saver:
 
         for mask, group in _by_fields_set(chunk, places):
             names = [chunk.fields[index].name for index in mask]
-            sets = ", ".join(f"{quoted(name)} = ?" for name in (*names, *stamps))
+            sets = ", ".join(f"{quote(name)} = ?" for name in (*names, *stamps))
             columns = [[chunk.columns[index][places[at]] for at in group] for index in mask]
             keys = [rids[at] for at in group]
             # Rows that set nothing are still touched: an empty update moves the stamp.
@@ -249,7 +249,7 @@ class Saver:
         self, connection: sqlite3.Connection, external: Field, column: Sequence[Cell]
     ) -> dict[str, list[str]]:
         alive = " AND IsDeleted = 0" if self._owner.has_deleted else ""
-        name = quoted(external.name)
+        name = quote(external.name)
         collation = "" if external.case_sensitive else " COLLATE NOCASE"
 
         holders: dict[str, list[str]] = {}

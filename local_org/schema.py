@@ -316,6 +316,6 @@ class Schema:
         return sorted(self._objects.values(), key=lambda entry: entry.name)
 
 
-def changed(entry: Field, **facts: Any) -> Field:
+def with_facts(entry: Field, **facts: Any) -> Field:
     """Give the field with some facts replaced."""
     return replace(entry, **facts)

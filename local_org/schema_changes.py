@@ -13,10 +13,10 @@ from . import ids
 from .automation import Automation, Flow
 from .custom_fields import field_from_metadata
 from .data_file import DataFile
-from .database import index_statement, quoted
+from .database import index_statement, quote
 from .errors import SalesforceError
 from .rights import Rights
-from .schema import Field, SObject, changed
+from .schema import Field, SObject, with_facts
 from .users import Users
 
 FIELD_PREFIX: Final = "00N"
@@ -116,7 +116,7 @@ class SchemaChanges:
 
     def _add_person_mirror(self, entry: Field) -> None:
         """Give accounts the contact's field too, as ``__pc``: person accounts have both."""
-        mirror = changed(
+        mirror = with_facts(
             entry,
             name=entry.name.removesuffix("__c") + "__pc",
             when="person_accounts",
@@ -138,10 +138,10 @@ class SchemaChanges:
                 "AND name LIKE ?",
                 (owner.name, f"ix_{owner.name}_{entry.name}%"),
             ).fetchall():
-                connection.execute(f"DROP INDEX {quoted(index)}")
+                connection.execute(f"DROP INDEX {quote(index)}")
             if entry.is_stored:
                 connection.execute(
-                    f"ALTER TABLE {quoted(owner.name)} DROP COLUMN {quoted(entry.name)}"
+                    f"ALTER TABLE {quote(owner.name)} DROP COLUMN {quote(entry.name)}"
                 )
 
             connection.execute(

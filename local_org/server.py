@@ -173,10 +173,10 @@ async def _play(exchange: Exchange) -> web.StreamResponse:
         org.sessions.revoke(auth.bearer(exchange.http.headers))
     if fault.kind == "slow":
         await asyncio.sleep(float(fault.params["seconds"]))
-    return await _send_spoiled(exchange, fault, await _reply(exchange))
+    return await _send_with_fault(exchange, fault, await _reply(exchange))
 
 
-async def _send_spoiled(exchange: Exchange, fault: Fault, reply: Reply) -> web.StreamResponse:
+async def _send_with_fault(exchange: Exchange, fault: Fault, reply: Reply) -> web.StreamResponse:
     """Send a reply whose work is done in the way that the fault wants."""
     if fault.kind == "drop_after":
         return _drop(exchange)
@@ -224,7 +224,7 @@ async def _whole(exchange: Exchange, reply: Reply) -> tuple[bytes, dict[str, str
         spool = reply.body
         blocks = await _in_thread(exchange.http, lambda: list(spool.blocks()))
         return b"".join(blocks), headers
-    return _encoded(exchange, reply), headers
+    return _encode(exchange, reply), headers
 
 
 async def _truncate(exchange: Exchange, reply: Reply, cut: int) -> web.StreamResponse:
@@ -389,20 +389,20 @@ async def _elsewhere(exchange: Exchange) -> Reply:
 def versions(org: Org) -> list[dict[str, str]]:
     """List the API versions that this org speaks (no session is needed for it)."""
     seasons = ("Winter", "Spring", "Summer")
-    listed = []
+    versions_known = []
 
     for number in range(int(org.options.version_min), int(org.options.version_max) + 1):
         # 31.0 was Summer '14; three releases a year; Winter is named after the year to come.
         year, season = divmod(number - 31 + 2, 3)
         text = f"{number}.0"
-        listed.append(
+        versions_known.append(
             {
                 "label": f"{seasons[season]} '{14 + year:02d}",
                 "url": f"/services/data/v{text}",
                 "version": text,
             }
         )
-    return listed
+    return versions_known
 
 
 async def _control(http: web.Request) -> web.StreamResponse:
@@ -449,7 +449,7 @@ def _headers(exchange: Exchange, reply: Reply) -> dict[str, str]:
     return headers
 
 
-def _encoded(exchange: Exchange, reply: Reply) -> bytes:
+def _encode(exchange: Exchange, reply: Reply) -> bytes:
     """Write the body out as bytes."""
     body = reply.body
     if body is None:
@@ -476,7 +476,7 @@ async def _send(exchange: Exchange, reply: Reply) -> web.StreamResponse:
     """Send the reply, compressed where the client accepts it."""
     if isinstance(reply.body, Spool):
         return await _send_spool(exchange, reply)
-    body = await _in_thread(exchange.http, lambda: _encoded(exchange, reply))
+    body = await _in_thread(exchange.http, lambda: _encode(exchange, reply))
     headers = _headers(exchange, reply)
 
     if len(body) >= GZIP_BYTES_MIN and _may_gzip(exchange):
@@ -497,14 +497,14 @@ async def _send_spool(exchange: Exchange, reply: Reply) -> web.StreamResponse:
     response.enable_chunked_encoding()
     await response.prepare(exchange.http)
 
-    blocks = _packed(cast("Spool", reply.body).blocks(), packer)
+    blocks = _compress(cast("Spool", reply.body).blocks(), packer)
     while (block := await _in_thread(exchange.http, lambda: next(blocks, None))) is not None:
         await response.write(block)
     await response.write_eof()
     return response
 
 
-def _packed(blocks: Iterator[bytes], packer: Any) -> Iterator[bytes]:
+def _compress(blocks: Iterator[bytes], packer: Any) -> Iterator[bytes]:
     """Compress the blocks (none of them is empty when it comes out)."""
     for block in blocks:
         packed = packer.compress(block) if packer else block

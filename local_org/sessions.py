@@ -281,11 +281,11 @@ class Sessions:
         if self._shared():
             for session in list(self._sessions.values()):
                 same = session.client_id == app_id and session.user_id == user.id
-                if same and not self._expired(session, now):
+                if same and not self._is_expired(session, now):
                     return session
 
         for session in list(self._sessions.values()):
-            if self._expired(session, now):
+            if self._is_expired(session, now):
                 self.revoke(session.token)
 
         token = f"{self._store.org_id[:15]}!{secrets.token_urlsafe(72)}"
@@ -308,11 +308,11 @@ class Sessions:
     def peek(self, token: str) -> Session | None:
         """Give the live session of a token without noting a use."""
         session = self._sessions.get(token)
-        if session is None or self._expired(session, self._now().timestamp()):
+        if session is None or self._is_expired(session, self._now().timestamp()):
             return None
         return session
 
-    def _expired(self, session: Session, now: float) -> bool:
+    def _is_expired(self, session: Session, now: float) -> bool:
         return now - session.used_at > self._timeout_seconds()
 
     def revoke(self, token: str) -> bool:

@@ -20,7 +20,7 @@ from local_org.wire import Reply, Request
 
 HOME = "/lightning/setup/AsyncApiJobStatus/home"
 ADDRESSED = "/lightning/setup/AsyncApiJobStatus/page"
-ROWS_SHOWN = 200
+ROWS_MAX = 200
 _JOB = re.compile(re.escape("/lightning/setup/AsyncApiJobStatus/") + r"(750\w{12}(?:\w{3})?)")
 _RESULTS = re.compile(_JOB.pattern + r"/results/(successful|failed|unprocessed)")
 _FILES = {
@@ -36,7 +36,7 @@ th,td{border-bottom:1px solid #ddd;padding:.35rem .6rem;text-align:left;vertical
 th{background:#f3f3f3}.n{text-align:right;font-variant-numeric:tabular-nums}
 .Failed,.Aborted{color:#ba0517}.JobComplete{color:#2e844a}a{color:#0b5cab}
 """
-_SHOWN_STATES = {
+_STATE_LABELS = {
     "Open": "Open",
     "UploadComplete": "Queued",
     "InProgress": "In Progress",
@@ -122,7 +122,7 @@ def _operation(job: Job) -> str:
 
 
 def _status(job: Job) -> str:
-    return f'<span class="{job.state}">{_SHOWN_STATES[job.state]}</span>'
+    return f'<span class="{job.state}">{_STATE_LABELS[job.state]}</span>'
 
 
 def _table(header: Iterable[str], rows: Iterable[Sequence[str]], attributes: str = "") -> str:
@@ -199,9 +199,9 @@ def results_page(org: Org, request: Request) -> Reply:
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source, delimiter=DELIMITERS[job.delimiter])
         header = [escape(column) for column in next(reader, [])]
-        rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_SHOWN)]
+        rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_MAX)]
 
-    note = f"<p>The first {ROWS_SHOWN} rows are shown at most.</p>"
+    note = f"<p>The first {ROWS_MAX} rows at most are shown.</p>"
     back = f'<p><a href="/lightning/setup/AsyncApiJobStatus/{job.id}">Back to the job</a></p>'
     return _page(f"Results of {job.id}: {name}", back + _table(header, rows) + note)
 

@@ -88,14 +88,14 @@ def system_field(name: str, label: str, kind: str, **facts: Any) -> Field:
 
 def id_fields(*, deleted: bool = True, master: str | None = None) -> list[Field]:
     """Make the fields that every object begins with."""
-    made = [
+    fields = [
         system_field("Id", ID_LABEL, "id", length=18, id_lookup=True),
     ]
 
     if deleted:
-        made.append(system_field("IsDeleted", "Deleted", "boolean", default_value=False))
+        fields.append(system_field("IsDeleted", "Deleted", "boolean", default_value=False))
     if master:
-        made.append(
+        fields.append(
             lookup(
                 "MasterRecordId",
                 "Master Record ID",
@@ -106,14 +106,14 @@ def id_fields(*, deleted: bool = True, master: str | None = None) -> list[Field]
             )
         )
 
-    return made
+    return fields
 
 
 def audit_fields(*, owner: bool = False) -> list[Field]:
     """Make the fields that say who changed a record and when, and who owns it."""
-    made = []
+    fields = []
     if owner:
-        made.append(
+        fields.append(
             lookup(
                 "OwnerId",
                 "Owner ID",
@@ -126,7 +126,7 @@ def audit_fields(*, owner: bool = False) -> list[Field]:
         )
 
     return [
-        *made,
+        *fields,
         system_field("CreatedDate", "Created Date", "datetime"),
         system_field(
             "CreatedById",
@@ -286,12 +286,12 @@ def build_object(
     name: str, label: str, plural: str, prefix: str, entries: list[Field], **facts: Any
 ) -> SObject:
     """Put an object together from its fields; its Id is labelled after it."""
-    made = SObject(name, label, plural, prefix, **facts)
+    owner = SObject(name, label, plural, prefix, **facts)
     for entry in entries:
-        made.add(entry)
-    own_id = made.required_field("Id")
-    made.add(Field(**{**_facts(own_id), "label": f"{label} ID"}))
-    return made
+        owner.add(entry)
+    own_id = owner.required_field("Id")
+    owner.add(Field(**{**_facts(own_id), "label": f"{label} ID"}))
+    return owner
 
 
 def _facts(entry: Field) -> dict[str, Any]:

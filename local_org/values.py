@@ -70,16 +70,16 @@ def _text(entry: Field, options: Options) -> Converter:
         if crlf:
             value = value.replace("\r\n", "\n").replace("\n", "\r\n")
         if len(value) > length:
-            shown = value if len(value) <= _SHOWN else value[:_SHOWN]
+            excerpt = value if len(value) <= _EXCERPT_MAX else value[:_EXCERPT_MAX]
             raise _refuse(
-                entry, "STRING_TOO_LONG", f"data value too large: {shown} (max length={length})"
+                entry, "STRING_TOO_LONG", f"data value too large: {excerpt} (max length={length})"
             )
         return value or None
 
     return convert
 
 
-_SHOWN = 1000
+_EXCERPT_MAX = 1000
 
 
 def _email(entry: Field, options: Options) -> Converter:
@@ -203,12 +203,12 @@ def _read_date(raw: str) -> str:
 @lru_cache(maxsize=65536)
 def _read_datetime(raw: str) -> str:
     try:
-        moment = parse_datetime(raw)
+        value = parse_datetime(raw)
     except (ValueError, OverflowError):
         raise WrongType(raw) from None
-    if moment.year not in _YEARS:
+    if value.year not in _YEARS:
         raise WrongType(raw)
-    return format_csv(moment)
+    return format_csv(value)
 
 
 def read_datetime(raw: str) -> Stored:

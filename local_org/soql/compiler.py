@@ -189,16 +189,16 @@ class Compiler:
 
     def _columns(self, owner: SObject, query: Query, *, aggregated: bool) -> list[Column]:
         grouped = [self._column(owner, path).sql for path in query.group_by]
-        placed: list[tuple[Column, int]] = []
+        columns: list[tuple[Column, int]] = []
         unnamed = 0
 
         for item in query.select:
             if isinstance(item, Unsupported):
                 raise unsupported(self.scope.text, item)
             if isinstance(item, AllFields):
-                placed += [(column, item.position) for column in self._all_fields(owner, item)]
+                columns += [(column, item.position) for column in self._all_fields(owner, item)]
             elif isinstance(item, Aggregate):
-                placed.append((self._aggregate(owner, item, unnamed), item.position))
+                columns.append((self._aggregate(owner, item, unnamed), item.position))
                 unnamed += item.alias is None
             else:
                 column = self._column(owner, item)
@@ -208,10 +208,10 @@ class Compiler:
                         item.position,
                         f"Field must be grouped or aggregated: {item.text}",
                     )
-                placed.append((column, item.position))
+                columns.append((column, item.position))
 
-        self._refuse_duplicates(placed)
-        return [column for column, _ in placed]
+        self._refuse_duplicates(columns)
+        return [column for column, _ in columns]
 
     def _refuse_duplicates(self, places: list[tuple[Column, int]]) -> None:
         seen = set()
@@ -306,7 +306,7 @@ class Compiler:
     # --- ORDER BY --------------------------------------------------------------------------------
 
     def _order(self, owner: SObject, query: Query, *, aggregated: bool) -> tuple[list[str], bool]:
-        made = []
+        keys = []
         fully = False
 
         for key in query.order_by:
@@ -319,11 +319,11 @@ class Compiler:
                     f"field '{key.path.text}' can not be sorted in a query call",
                 )
             fully = fully or names == ("Id",)
-            made += self._order_key(key, entry, sql)
+            keys += self._order_key(key, entry, sql)
 
-        if made and not fully and not aggregated:
-            made.append(self._tie_breaker())
-        return made, fully
+        if keys and not fully and not aggregated:
+            keys.append(self._tie_breaker())
+        return keys, fully
 
     def _tie_breaker(self) -> str:
         if not self.options.shuffle_ties:
@@ -332,7 +332,7 @@ class Compiler:
         return f"((t0.rid * 2654435761 + {int(self.options.random_seed) * 97}) & 1048575)"
 
     def _order_key(self, key: Order, entry: Field, sql: str) -> list[str]:
-        ways = "DESC" if key.descending else "ASC"
+        direction = "DESC" if key.descending else "ASC"
         nulls = "NULLS LAST" if key.nulls_last else "NULLS FIRST"
 
         if entry.type == "picklist" and entry.choices:
@@ -342,9 +342,9 @@ class Compiler:
                 for place, choice in enumerate(entry.choices)
             )
             place = f"CASE {sql} {cases} ELSE {len(entry.choices)} END"
-            listed = f"CASE WHEN {sql} IS NULL THEN NULL ELSE {place} END"
-            return [f"{listed} {ways} {nulls}", f"fold({sql}) {ways} {nulls}"]
+            setup_order = f"CASE WHEN {sql} IS NULL THEN NULL ELSE {place} END"
+            return [f"{setup_order} {direction} {nulls}", f"fold({sql}) {direction} {nulls}"]
 
         if entry.is_text and not entry.case_sensitive:
             sql = f"fold({sql})"
-        return [f"{sql} {ways} {nulls}"]
+        return [f"{sql} {direction} {nulls}"]

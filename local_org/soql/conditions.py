@@ -218,13 +218,13 @@ class Conditions:
         if kind in NUMBER_TYPES and value.kind == "number":
             return float(value.text)
         if kind == "datetime" and value.kind == "datetime":
-            return self._moment(value)
+            return self._datetime_text(value)
         if kind == "date" and value.kind == "date" and is_day(value.text):
             return value.text
 
         raise self._wrong_type(path, entry, value)
 
-    def _moment(self, value: Literal) -> str:
+    def _datetime_text(self, value: Literal) -> str:
         try:
             return format_csv(parse_datetime(value.text.upper()))
         except (ValueError, OverflowError):

@@ -9,7 +9,7 @@ from local_org.errors import SalesforceError
 from .ast import Unsupported
 
 _EXCERPT: Final = 100
-"""Lines longer than this are shown as an excerpt around the caret."""
+"""Lines longer than this are excerpt as an excerpt around the caret."""
 _BEFORE: Final = 40
 
 
@@ -23,12 +23,12 @@ def soql_error(text: str, position: int, code: str, message: str) -> SalesforceE
     line = text[start : end if end >= 0 else len(text)]
     column = position - start
     shift = max(0, column - _BEFORE) if len(line) > _EXCERPT else 0
-    shown = line[shift : shift + _EXCERPT]
+    excerpt = line[shift : shift + _EXCERPT]
 
     return SalesforceError(
         400,
         code,
-        f"\n{shown}\n{' ' * (column - shift)}^\nERROR at Row:{row}:Column:{column + 1}\n{message}",
+        f"\n{excerpt}\n{' ' * (column - shift)}^\nERROR at Row:{row}:Column:{column + 1}\n{message}",
     )
 
 

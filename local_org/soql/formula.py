@@ -84,7 +84,7 @@ class _Compiler:
             left, right = (self.sql(child) for child in children)
             return f"({_BINARY[name].format(left, right)})"
         if name == "compared":
-            return self._compared(children)
+            return self._comparison(children)
         if name in {"any", "all"}:
             word = " OR " if name == "any" else " AND "
             return "(" + word.join(self.sql(child) for child in children) + ")"
@@ -100,7 +100,7 @@ class _Compiler:
         if name == "number":
             return f"{token}.0" if "." not in token else str(token)
         if name == "string":
-            return _quoted(re.sub(r"\\(.)", r"\1", token[1:-1]))
+            return _text_literal(re.sub(r"\\(.)", r"\1", token[1:-1]))
         if name == "call":
             return self._call(token.upper(), [self.sql(child) for child in children[1:]])
         return self._path(token)
@@ -113,7 +113,7 @@ class _Compiler:
             return "NULL"
         return self._scope.formula_field(self._owner, self._place, tuple(token.split(".")))[0]
 
-    def _compared(self, children: list[Tree[Token] | Token]) -> str:
+    def _comparison(self, children: list[Tree[Token] | Token]) -> str:
         left, operator, right = children
         symbol = _OPERATORS.get(str(operator), str(operator))
         return f"({self.sql(left)} {symbol} {self.sql(right)})"
@@ -121,7 +121,7 @@ class _Compiler:
     def _call(self, name: str, given: list[str]) -> str:
         if name in {"TODAY", "NOW"} and not given:
             stamp = format_csv(self._scope.now)
-            return _quoted(stamp[:10] if name == "TODAY" else stamp)
+            return _text_literal(stamp[:10] if name == "TODAY" else stamp)
         if name in {"AND", "OR"} and given:
             return "(" + f" {name} ".join(given) + ")"
         if name == "CASE" and len(given) >= _CASE_LEAST and len(given) % 2 == 0:
@@ -169,7 +169,7 @@ _FUNCTIONS: Final = {
 """The functions known here, by name and number of arguments."""
 
 
-def _quoted(text: str) -> str:
+def _text_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -43,7 +43,7 @@ def _pieces(raw: str) -> Iterator[tuple[str, bool]]:
             yield found, False
 
 
-def _joined(text: str) -> str:
+def _join_surrogates(text: str) -> str:
     return _SURROGATES.sub(
         lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), text
     )
@@ -55,7 +55,7 @@ def decode_string(raw: str) -> str:
     Raises:
         BadEscape: a backslash pair that SOQL does not know.
     """
-    return _joined("".join(text for text, _ in _pieces(raw)))
+    return _join_surrogates("".join(text for text, _ in _pieces(raw)))
 
 
 def like_pattern(raw: str) -> str:
@@ -67,7 +67,7 @@ def like_pattern(raw: str) -> str:
     parts = []
     for text, escaped in _pieces(raw):
         parts.append("\\" + text if escaped else text.replace("\\", "\\\\"))
-    return _joined("".join(parts))
+    return _join_surrogates("".join(parts))
 
 
 def _month(day: date, shift: int) -> date:
@@ -127,7 +127,7 @@ def date_range(word: str, now: datetime) -> tuple[date, date] | None:
     if name in {"LAST_90_DAYS", "NEXT_90_DAYS"}:
         name = f"{name[:4]}_N_DAYS:90"
     if match := _COUNTED.fullmatch(name):
-        return _counted(match[1], match[2], min(int(match[3]), _COUNT_MAX), today)
+        return _counted_range(match[1], match[2], min(int(match[3]), _COUNT_MAX), today)
     if match := _AGO.fullmatch(name):
         start, count = _UNITS[match[1]], min(int(match[2]), _COUNT_MAX)
         return start(today, -count), start(today, 1 - count)
@@ -135,7 +135,7 @@ def date_range(word: str, now: datetime) -> tuple[date, date] | None:
     return None
 
 
-def _counted(way: str, unit: str, count: int, today: date) -> tuple[date, date]:
+def _counted_range(way: str, unit: str, count: int, today: date) -> tuple[date, date]:
     start = _UNITS[unit]
     if way == "LAST":
         # LAST_N_DAYS runs through today; the longer units end with the last whole one.
@@ -144,7 +144,7 @@ def _counted(way: str, unit: str, count: int, today: date) -> tuple[date, date]:
 
 
 def day_start(day: date) -> datetime:
-    """Give the moment at which a day begins."""
+    """Give the time at which a day begins, in UTC."""
     return datetime.combine(day, time(), tzinfo=UTC)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from local_org.database import quoted
+from local_org.database import quote
 from local_org.errors import SalesforceError
 from local_org.permissions import Access
 from local_org.schema import Field, Schema, SObject
@@ -53,7 +53,7 @@ class Scope:
 
     def source(self, owner: SObject) -> str:
         """Give the FROM part, with the parents joined so far."""
-        return f"{quoted(owner.name)} AS t0" + "".join(self.joins)
+        return f"{quote(owner.name)} AS t0" + "".join(self.joins)
 
     def resolve(self, owner: SObject, path: Path) -> tuple[tuple[str, ...], Field, str]:
         """Find the field that a path names; gives its names in the schema's case, and its SQL."""
@@ -101,8 +101,8 @@ class Scope:
             alias = f"t{len(self.relations)}"
             child = self.relations[place].alias
             self.joins.append(
-                f" LEFT JOIN {quoted(target.name)} AS {alias}"
-                f' ON {alias}."Id" = {child}.{quoted(link.name)}'
+                f" LEFT JOIN {quote(target.name)} AS {alias}"
+                f' ON {alias}."Id" = {child}.{quote(link.name)}'
             )
             self.relations[deeper] = Relation(deeper, alias, target)
         return deeper
@@ -114,7 +114,7 @@ class Scope:
             return f"({compile_formula(entry.formula, entry.type, self, owner, place)})"
         if entry.sql is not None:
             return f"({entry.sql.format(t=alias)})"
-        return f"{alias}.{quoted(entry.name)}"
+        return f"{alias}.{quote(entry.name)}"
 
     def formula_field(
         self, owner: SObject, place: tuple[str, ...], names: tuple[str, ...]
