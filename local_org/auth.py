@@ -127,6 +127,7 @@ def _password(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> 
 
 def _refresh_token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     client_id, secret = _credentials(form, headers)
+    # The app says whether it needs its secret here, and must be known before it is checked.
     known = org.sessions.apps.get(client_id)
     needs_secret = known.secret_required_for_refresh if known else True
     app = org.sessions.app(client_id, secret, secret_required=needs_secret)
@@ -140,6 +141,7 @@ def _refresh_token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]
 def _authorization_code(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     client_id, secret = _credentials(form, headers)
     verifier = form.get("code_verifier")
+    # PKCE: the verifier proves what the secret would, so public clients can do without.
     app = org.sessions.app(client_id, secret, secret_required=verifier is None)
     _allow(app, "authorization_code")
     user, scope = org.sessions.redeem_code(
@@ -205,6 +207,7 @@ def authorize(org: Org, request: Request) -> Reply:
     app = org.sessions.apps.get(values.get("client_id", ""))
     if app is None:
         return _page(400, "<p>error=invalid_client_id: client identifier invalid</p>")
+    # Shown here, never redirected: an unknown address must learn nothing.
     if values.get("redirect_uri", "") not in app.redirect_uris:
         problem = "redirect_uri must match configuration"
         return _page(400, f"<p>error=redirect_uri_mismatch: {problem}</p>")

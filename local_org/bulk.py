@@ -136,6 +136,7 @@ def _new_job(
 
 def _create_multipart(org: Org, request: Request) -> Reply:
     """Create, fill and close a job in one request (bodies under 100,000 characters)."""
+    # A multipart body is a mail message whose header came with the request.
     head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + request.body)
 
@@ -271,6 +272,7 @@ def _close(org: Org, job: Job) -> dict[str, Any]:
     used = sum(other.batches for other in org.jobs.created_since("ingest", day_ago))
     job.batches = _batches(org.jobs.folder(job) / bulk_worker.UPLOAD)
     if used + job.batches > org.options.batches_max:
+        # The job stays Open, and must not count in the next look at the allocation.
         job.batches = 0
         raise SalesforceError(400, "EXCEEDEDQUOTA", "ExceededQuota : ApiBatchItems Limit exceeded.")
 
@@ -287,6 +289,7 @@ def _batches(path: Path) -> int:
         while block := source.read(1 << 20):
             lines += block.count(b"\n")
 
+    # Rounded up, without the header line.
     return max(1, -(-(lines - 1) // BATCH_ROWS))
 
 

@@ -107,6 +107,7 @@ def query_results(org: Org, request: Request) -> Reply:
     if spool.row_count == 0 and org.options.bulk_zero_rows != "header":
         status = 204 if org.options.bulk_zero_rows == "no_content" else 200
         return Reply(status, None if status == 204 else "", headers, _csv_type(org))  # noqa: PLR2004
+    # Clients that join pages must drop the header of all but the first.
     with_header = start == 0 or org.options.bulk_header_every_page
 
     def page() -> Iterator[bytes]:
@@ -144,6 +145,7 @@ def _rows_max(org: Org, request: Request) -> int:
 
 def make_locator(job: Job, start: int) -> str:
     """Make the locator of the page that begins at a row; it cannot be worked out from outside."""
+    # A number would do here; a client must not be able to count on that.
     digest = hmac.new(job.id.encode(), f"{job.created_date}{start}".encode(), hashlib.sha256)
     return f"{start:x}-{digest.hexdigest()[:12]}"
 
@@ -175,6 +177,7 @@ def result_pages(org: Org, request: Request) -> Reply:
     base = f"/services/data/v{request.version}/jobs/query/{job.id}"
 
     urls: list[dict[str, str]] = []
+    # At least one page, even of a result without rows.
     while len(urls) < PARALLEL_PAGES and (start < spool.row_count or not urls):
         query = f"?maxRecords={step}" + (f"&locator={make_locator(job, start)}" if start else "")
         urls.append({"resultUrl": f"{base}/results{query}"})

@@ -29,9 +29,12 @@ FAILED = "failed.csv"
 UNPROCESSED = "unprocessed.csv"
 SCAN_BYTES = 1 << 20
 COLUMNS_MAX = 5_000
+# Writing chunks to disk one by one would take twice the time.
 CHUNKS_TOGETHER = 25
 _BOM = "\ufeff"
+# Anything else in a column name could be a delimiter, a quote or a line end.
 _NOT_BARE = re.compile(r"[^\w .:-]")
+# Python's own limit for a cell, 128 KiB, is below a long text area with escapes.
 csv.field_size_limit(200_000_000)
 
 
@@ -125,6 +128,7 @@ class _Ingest:
             reader = csv.reader(source, delimiter=self.delimiter)
             self.job.columns = self._columns(reader)
             files = self._open_files(stack)
+            # Whatever ends the job, every row gets into one of the three files.
             try:
                 self._save_all(reader, files)
             finally:
@@ -142,6 +146,7 @@ class _Ingest:
         except UnicodeDecodeError as error:
             raise _client_input("the header line is not UTF-8") from error
 
+        # The mark glues itself to the first name, quotes included.
         if columns and columns[0].startswith(_BOM) and self.options.bulk_bom == "accept":
             columns[0] = columns[0].removeprefix(_BOM).strip('"')
         if len(columns) > COLUMNS_MAX:
@@ -244,6 +249,7 @@ class _Ingest:
 
             if row is None:
                 return
+            # A blank line is no row.
             if not row:
                 continue
 
@@ -261,6 +267,7 @@ class _Ingest:
                     self._reject(row, row[id_column], refusal, files)
                     continue
 
+            # The store answers in the order sent: _take matches its answers with this queue.
             self.sent.append(row)
             yield row
 
@@ -316,6 +323,7 @@ class _Ingest:
     def _finish(self, reader: Iterator[list[str]], files: _Files) -> None:
         """Write what has results, and after it every row that has none."""
         self._flush(files)
+        # Handed over but never answered: these rows may not count as saved.
         files.unprocessed.writerows(self.sent)
         if self.misshapen_row is not None:
             files.unprocessed.writerow(self.misshapen_row)
@@ -388,7 +396,7 @@ def _line_endings(blocks: Iterator[bytes], cells_too: bool) -> set[str]:
 
 
 def _names(header: Sequence[str], quoted: bool) -> list[str]:
-    """Write uploaded column names as they came, or quoted, as those have to be that hold marks of CSV."""
+    """Write uploaded column names as they came, or quoted where CSV or an option needs it."""
     escaped = [name.replace('"', '""') for name in header]
     return [f'"{name}"' if quoted or _NOT_BARE.search(name) else name for name in escaped]
 

@@ -30,6 +30,7 @@ class Unset:
         return "UNSET"
 
 
+# None cannot stand for it: None clears a field.
 UNSET: Final = Unset()
 Cell: TypeAlias = "Stored | Unset"
 
@@ -76,6 +77,7 @@ class Chunk:
 def in_chunks(rows: Iterable[Sequence[str]], size: int) -> Iterator[list[Sequence[str]]]:
     """Cut rows into lists of ``size``."""
     batch: list[Sequence[str]] = []
+    # By hand, as itertools.batched came with Python 3.12.
     for row in rows:
         batch.append(row)
         if len(batch) == size:

@@ -38,6 +38,7 @@ def parse_datetime(text: str) -> datetime:
         raise ValueError(f"not a date-time with a zone: {text!r}")
 
     year, month, day, hour, minute, second, fraction, zone = match.groups()
+    # A fraction of any length: seven digits and more are cut.
     micros = int((fraction or "0").ljust(6, "0")[:6])
     value = datetime(
         int(year),
@@ -67,6 +68,7 @@ class Clock:
 
     def _seconds(self) -> float:
         with self._lock:
+            # A frozen clock ignores the system's time, not calls that set it.
             if self._frozen_at is not None:
                 return self._frozen_at
             return time.time() + self._offset

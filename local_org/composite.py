@@ -20,6 +20,7 @@ QUERY_PARTS_MAX = 5
 COLLECTION_RECORDS_MAX = 200
 COLLECTION_RUNS_MAX = 10
 READ_IDS_MAX = 2000
+# @{reference.path[0].field}, as later parts name what earlier ones answered.
 _REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 _READING = ("GET", "HEAD")
@@ -68,6 +69,7 @@ def composite(org: Org, request: Request) -> Reply:
         body.get("compositeRequest"), {"method", "url", "body", "referenceId", "httpHeaders"}
     )
 
+    # Queries and collections are dearer than others, so fewer of them are allowed.
     if sum(_is_query_or_collection(str(part.get("url", ""))) for part in parts) > QUERY_PARTS_MAX:
         raise SalesforceError(
             400, "LIMIT_EXCEEDED", f"at most {QUERY_PARTS_MAX} query or collections subrequests"
@@ -155,6 +157,7 @@ def _fill(value: Any, results: dict[str, Any]) -> Any:
 
 
 def _look_up(match: re.Match[str], results: dict[str, Any]) -> Any:
+    # A part that failed has no values to refer to, nor has one that is not there.
     status, found = results.get(match[1], (0, None))
     if not 200 <= status < 300:  # noqa: PLR2004
         raise KeyError(match[0])
@@ -178,6 +181,7 @@ def batch(org: Org, request: Request) -> Reply:
     halt, halted, has_errors = bool(body.get("haltOnError")), False, False
     results: list[dict[str, Any]] = []
     for part in parts:
+        # The batch itself costs nothing (see _cost in server): its parts are what counts.
         org.usage.charge(1)
         if halted:
             message = "Batch processing halted per request"
@@ -256,6 +260,7 @@ def _runs(records: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]
             raise SalesforceError(
                 400, "INVALID_INPUT", "Include an attributes.type value in each record"
             )
+        # A run ends where the type changes, even if it comes again: that is what is counted.
         if not runs or runs[-1][0].lower() != name.lower():
             runs.append((name, []))
         runs[-1][1].append(record)

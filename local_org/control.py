@@ -189,6 +189,7 @@ def _put_app(org: Org, request: Request, rest: str) -> Any:
         raise ControlError(f"flows are among {list(FLOWS)}")
 
     known = org.sessions.apps.get(body["client_id"])
+    # A new app without a secret has the empty one: flows without a secret need none.
     base = asdict(known) if known else {"client_secret": ""}
     app = App(**{**base, **body})
     org.sessions.put_app(app)
@@ -252,6 +253,7 @@ def _load(org: Org, request: Request, rest: str) -> Any:
 
 
 def _csv(source: IO[str]) -> tuple[list[str], Iterator[Sequence[str | None]]]:
+    # Blank lines are skipped, as Bulk does.
     reader = csv.reader(source)
     return next(reader, []), (row for row in reader if row)
 
@@ -259,6 +261,7 @@ def _csv(source: IO[str]) -> tuple[list[str], Iterator[Sequence[str | None]]]:
 def _ndjson(source: IO[str], path: Path) -> tuple[list[str], Iterator[Sequence[str | None]]]:
     """Read JSON lines; the columns are all keys that occur, in the order in which they do."""
     columns: dict[str, None] = {}
+    # The file is read twice, as only its end tells which keys there are.
     with path.open(encoding="utf-8-sig") as first_pass:
         for line in first_pass:
             if line.strip():

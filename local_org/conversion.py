@@ -75,6 +75,7 @@ class Conversion:
                     400, "CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead"
                 )
 
+            # In one transaction: a lead is converted with all its records, or not at all.
             account_id = account_id or self._create(
                 "Account", _map_values(values, _TO_ACCOUNT), user_id
             )

@@ -9,6 +9,7 @@ from typing import Any, Final
 from .errors import SalesforceError
 from .schema import LONG_TEXT_LENGTH, Choice, Field
 
+# A letter first, no double underscore, none at the end: Setup's own rule.
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|_(?!_))*(?<!_)__c")
 _TYPES: Final = {
     "Checkbox": "boolean",
@@ -33,6 +34,7 @@ _NAME_MAX: Final = 40
 _NUMBER_DIGITS_MAX: Final = 18
 _TEXT_MAX: Final = 255
 _LONG_TEXT_MAX: Final = 131_072
+# What describe gives for every multi-select picklist.
 _MULTI_LENGTH: Final = 4099
 _EXTERNAL_TYPES: Final = frozenset({"Text", "Number", "Email"})
 
@@ -99,6 +101,7 @@ def _formula_facts(formula: str, kind: str) -> dict[str, Any]:
         "nillable": kind != "Checkbox",
         "defaulted_on_create": False,
     }
+    # A formula's text has this length whatever the metadata says.
     if kind == "Text":
         facts["length"] = 1300
     return facts
@@ -189,6 +192,7 @@ def _value_set(metadata: Mapping[str, Any]) -> dict[str, Any]:
         for entry in values
     )
 
+    # At most one is the default; the first counts, as in Setup.
     default = next((choice.value for choice in choices if choice.default), None)
     return {
         "choices": choices,

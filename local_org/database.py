@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS _cursors (
 CREATE TABLE IF NOT EXISTS _read_only (id TEXT PRIMARY KEY);
 """
 _STATEMENTS_CACHED: Final = 1024
+# 64 MiB, so that the tables of a large test stay in memory.
 _CACHE_KIB: Final = 65_536
 
 
@@ -53,6 +54,7 @@ def quote(name: str) -> str:
 
 def column_definition(entry: Field) -> str:
     """Give the column of a stored field; checkboxes are never null."""
+    # A default is needed: SQLite adds no NOT NULL column without one.
     nulls = " NOT NULL DEFAULT 0" if entry.type == "boolean" else ""
     unique = " NOT NULL UNIQUE" if entry.type == "id" else ""
     return f"{quote(entry.name)} {entry.sql_type}{nulls}{unique}"
@@ -94,6 +96,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open the file, or make it."""
         self.path = path
+        # Re-entrant: a save calls parts that write too, inside the same transaction.
         self._lock = threading.RLock()
         self._depth = 0
         self._local = threading.local()
@@ -115,15 +118,18 @@ class Database:
         # A crash of the machine may lose the last second, a crash of the program does not.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # Fewer, larger checkpoints: a bulk load writes far more than the default 1,000 pages.
         connection.execute("PRAGMA wal_autocheckpoint = 20000")
         connection.execute("PRAGMA temp_store = MEMORY")
 
+        # SQLite's own lower() knows ASCII alone.
         connection.create_function("fold", 1, _fold, deterministic=True)
         connection.create_function("java_double", 1, _java, deterministic=True)
         return connection
 
     def read(self) -> sqlite3.Connection:
         """Give this thread's reader, or the writer while this thread is writing."""
+        # A reader of its own would not see what this thread has yet to commit.
         if self._depth and self._lock_is_mine():
             return self._writer
 

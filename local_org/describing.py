@@ -123,6 +123,7 @@ def describe_object(entry: SObject, access: Access, version: str) -> dict[str, A
         "lookupLayoutable": None,
         "namedLayoutInfos": [],
         "networkScopeFieldName": None,
+        # The master record type alone: the org has no others.
         "recordTypeInfos": [
             {
                 "active": True,

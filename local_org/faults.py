@@ -3,7 +3,7 @@
 A fault is armed over ``POST /_control/faults``, fires on the requests, rows or jobs that it
 matches, and counts every firing, so that a test can prove that its fault really happened.
 Carrying a fault out belongs to the modules that own the place where it happens: ``server`` for
-whole requests, ``rows`` for single records, ``bulk_worker`` for jobs. Nothing here does I/O.
+whole requests, ``row_faults`` for single records, ``bulk_worker`` for jobs. Nothing here does I/O.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# In a real id: the pod and a reserved part. Always this here, so ids made elsewhere show.
 INSTANCE = "5e00"
+# A letter for each pattern of five capitals: 2 ** 5 of them.
 _SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _VALUE = {character: index for index, character in enumerate(ALPHABET)}
 _SHAPE = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
@@ -41,6 +43,7 @@ def normalise(text: str) -> str:
         raise ValueError(f"not an id: {text!r}")
     if len(text) == _ID15:
         return to18(text)
+    # The common case is tried first: an 18-character id whose case is untouched.
     if to18(text[:15]) == text:
         return text
     return _unfold(text)
@@ -76,7 +79,7 @@ def make_id(prefix: str, serial: int) -> str:
 
 
 class IdMaker:
-    """Makes the ids of consecutive serials of one prefix fast: suffixes are looked up, not computed."""
+    """Makes the ids of consecutive serials fast: suffixes are looked up, not computed."""
 
     def __init__(self, prefix: str) -> None:
         """Prepare the fixed part of the id and its suffix character."""
@@ -93,7 +96,8 @@ class IdMaker:
         while serial < end:
             upper, low = divmod(serial, 3844)
             stop = min(end, serial + 3844 - low)
-            # Up to the last two digits all ids of this block are alike, and so are two suffix letters.
+            # But for the last two digits, all ids of this block are alike, and so are two of the
+            # three suffix letters.
             stem = self._head + _base62(upper, 6)
             second = _suffix(stem[5:10])
             lead, base = stem, stem[10:13]
@@ -132,6 +136,7 @@ def serial_of(id18: str) -> int:
     """Read the serial back out of an id made here; -1 when the org did not make it."""
     if id18[3:7] != INSTANCE:
         return -1
+    # A local name is faster in the loop, which runs for every row of a load.
     value = _VALUE
     number = 0
     for character in id18[7:15]:

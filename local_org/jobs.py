@@ -37,6 +37,7 @@ DELIMITERS = {
 }
 LINE_ENDINGS = {"LF": "\n", "CRLF": "\r\n"}
 BATCH_ROWS = 10_000
+# Clients may show the 15-character form; jobs are kept by the other.
 ID_SHORT = 15
 
 
@@ -177,6 +178,7 @@ class Jobs:
     def move(self, job: Job, state: State, error_message: str | None = None) -> None:
         """Bring the job into a state; an ended job stays as it ended."""
         with self._lock:
+            # An abort may come while the last rows are saved: the state that came first stays.
             if job.ended:
                 return
             job.state = state
@@ -227,6 +229,7 @@ class Jobs:
         deadline = time.monotonic() + seconds
         abort = self._aborts[job.id]
         while (remaining := deadline - time.monotonic()) > 0:
+            # Short naps: a stopping org is noticed too, and it sets no event of the job.
             abort.wait(min(remaining, 0.2))
             self.check(job)
 
@@ -243,6 +246,7 @@ class Jobs:
             thread = self._threads.get(job.id)
         if event is not None:
             event.set()
+        # Waited for, so that rows are not still being saved after the answer says Aborted.
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=10)
 
@@ -266,7 +270,7 @@ class Jobs:
     # Coming and going
 
     def resume(self) -> None:
-        """Set going what an earlier process remaining unfinished.
+        """Set going what an earlier process left unfinished.
 
         A query starts again. An ingest job that was in the middle of its rows is Failed, with the
         rest unprocessed: which of the last rows were saved is not known for certain.

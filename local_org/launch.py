@@ -26,9 +26,11 @@ PASSWORD = "local-password"  # noqa: S105
 SECURITY_TOKEN = "local-token"  # noqa: S105
 ADMIN_CLIENT_ID = "local-admin-client"
 ADMIN_CLIENT_SECRET = "local-admin-secret"  # noqa: S105
+# Time for running jobs to end, and for a control call that loads a million rows.
 STOP_SECONDS = 20
 CALL_SECONDS = 600
 _READY = re.compile(r"local org ready at (http://\S+) \(org (\w+)\)")
+# A proxy of the machine's settings could not reach this loopback address.
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -186,5 +188,6 @@ def start(
             yield org
         finally:
             org.stop()
+            # Else Python warns of a pipe that was never closed.
             if org.process is not None and org.process.stdout is not None:
                 org.process.stdout.close()

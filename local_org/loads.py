@@ -14,6 +14,7 @@ from .refusals import invalid_batch
 from .schema import Field, SObject
 from .values import BadValue, Converter, Stored, WrongType, converter
 
+# Rows written in one transaction.
 _ROWS_AT_ONCE: Final = 5000
 _STAMPS: Final = ("CreatedDate", "LastModifiedDate", "SystemModstamp")
 _LOADABLE: Final = frozenset(
@@ -77,6 +78,7 @@ class Loads:
 
         first: int | None = None
         total = 0
+        # By columns: each converter runs over all cells of its field at once.
         for part in in_chunks(rows, _ROWS_AT_ONCE):  # type: ignore[arg-type]
             cells = [
                 _convert_cells(entry, convert, raw, total)

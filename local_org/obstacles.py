@@ -16,7 +16,7 @@ from .refusals import lock_error, no_access
 
 
 class Obstacles:
-    """The obstacles that are set. Locks and failures end with the process, read-only rows do not."""
+    """The obstacles that are set. Read-only rows outlive the process, locks and failures do not."""
 
     def __init__(self, data: DataFile) -> None:
         """Read which rows are read-only; nothing else stands in the way yet."""

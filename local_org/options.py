@@ -228,10 +228,12 @@ def _read(name: str, kind: Any, value: object) -> object:
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
+    # bool("false") would be True.
     elif kind is bool:
         text = str(value).lower()
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
+    # True is no number here, although Python would take it for one.
     elif not isinstance(value, bool):
         try:
             return kind(value)

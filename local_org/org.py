@@ -47,6 +47,7 @@ class Org:
             match = VERSION_PREFIX.match(request.path)
             if match is None:
                 return error_reply(not_found())
+            # Version before path: an unknown path of a retired version is a 410 too.
             request.version = match[1]
             self.check_version(match[1])
 
@@ -54,6 +55,7 @@ class Org:
             request.check_params(params)
             request.args = args
 
+            # Handlers may read in several steps: what is due becomes visible before the first.
             self.store.settle()
             return handler(self, request)
         except SalesforceError as error:
@@ -71,6 +73,7 @@ class Org:
 
     def close(self) -> None:
         """Stop the jobs, write the counts, close the files."""
+        # Jobs first: they still write counts, states and rows.
         self.jobs.stop()
         self.save_usage()
         self.state.close()
@@ -146,6 +149,7 @@ def _put_default_apps(sessions: Sessions, store: Store) -> None:
         (ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, store.admin.username),
     )
     for client_id, secret, run_as in defaults:
+        # An app that was changed over the control interface stays changed.
         if client_id not in sessions.apps:
             callbacks = list(DEFAULT_CALLBACKS)
             sessions.put_app(App(client_id, secret, run_as=run_as, redirect_uris=callbacks))

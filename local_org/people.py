@@ -18,6 +18,7 @@ from .refusals import not_writable
 from .schema import Field, SObject
 from .standard import PERSON_FIELDS
 
+# Ids travel as one JSON parameter: SQLite limits the number of parameters.
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"
 _STAMPS: Final = "LastModifiedDate = ?, LastModifiedById = ?, SystemModstamp = ?"
 

@@ -1,6 +1,7 @@
-"""Checks on permission records that come over the API: they are rows like any other (API notes 6.2).
+"""Checks on permission records that come over the API (API notes 6.2).
 
-What follows from them is worked out in ``permissions`` and kept in ``rights``.
+They are rows like any other, so they pass here on their way into the file. What follows from them
+is worked out in ``permissions`` and kept in ``rights``.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ class Access:
 
     def _rights(self, owner: SObject, entry: Field) -> tuple[bool, bool]:
         key = (owner.name, entry.name)
+        # Field-level security does not know these fields; object rights alone count.
         if entry.is_system or owner.setup:
             return True, True
         if key in self.overrides:
@@ -159,6 +160,7 @@ def _field_grants(
         if owner is None or entry is None:
             continue
 
+        # Sets only add: one that grants a field wins over one that does not.
         before = fields.get((owner.name, entry.name), (False, False))
         fields[owner.name, entry.name] = (before[0] or bool(read), before[1] or bool(edit))
     return fields

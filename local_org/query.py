@@ -29,6 +29,7 @@ from .store import Store
 _WINDOW_ROWS: Final = 500
 """Rows written, shuffled and indexed together."""
 _BLOCK_BYTES: Final = 1 << 18
+# Below Salesforce's own least page size, which is an option (query_page_rows_min).
 _PAGE_MIN: Final = 1
 _TOO_COMPLICATED: Final = ("Expression tree", "too many SQL variables", "parser stack overflow")
 """What SQLite says of a statement beyond its limits."""
@@ -116,6 +117,7 @@ class QueryService:
             raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
 
         soql, include_deleted, _, blob = row
+        # Eight bytes a record: a cursor of a million rows is 8 MB, written at once.
         ordered = array("q")
         ordered.frombytes(blob)
         start, page = int(place), self._page_size(batch_size)
@@ -141,6 +143,7 @@ class QueryService:
         try:
             return self._store.read().execute(statement, compiled.params)
         except sqlite3.OperationalError as error:
+            # Anything else is a fault of this program and must be seen as one.
             if not any(text in str(error) for text in _TOO_COMPLICATED):
                 raise
             raise SalesforceError(
@@ -171,6 +174,7 @@ class QueryService:
         return ordered
 
     def _shuffle(self, ordered: array[int]) -> None:
+        # Shuffled within windows, so that an export need not hold all rows.
         chance = random.Random(self._store.options.random_seed)  # noqa: S311
         for start in range(0, len(ordered), _WINDOW_ROWS):
             window = ordered[start : start + _WINDOW_ROWS]
@@ -182,6 +186,7 @@ class QueryService:
     ) -> list[dict[str, Any]]:
         if not len(wanted):
             return []
+        # Read anew by id: a record deleted since the query is left out of a later page.
         alive = 't0."IsDeleted" = 0 AND ' if 't0."IsDeleted" = 0' in compiled.where else ""
         expressions = ", ".join(["t0.rid", *rows.expressions()])
         cursor = self._store.read().execute(
@@ -345,6 +350,7 @@ def _write_spool(
             if progress is not None:
                 progress(count)
 
+    # The index goes last: a file that has one is whole.
     facts = {"rows": count, "window": _WINDOW_ROWS, "header": len(head), "size": at}
     index = _index_path(target)
     index.write_bytes(json.dumps(facts).encode() + b"\n" + offsets.tobytes())
@@ -429,6 +435,7 @@ def _skip_rows(block: bytes, rows: int) -> int:
         end = block.find(b"\n", at)
         if end < 0:
             return len(block)
+        # Every quote counts: a doubled one inside a cell adds two and changes nothing.
         quotes += block.count(b'"', at, end)
         at = end + 1
         if quotes % 2 == 0:

@@ -1,4 +1,4 @@
-"""Records read by id: one, many, or by an external id; and what changed in a window (API notes 2.6)."""
+"""Records read by id or by an external id, and what changed in a window (API notes 2.6)."""
 
 from __future__ import annotations
 
@@ -127,6 +127,7 @@ class _Reader:
     def many(self, record_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any] | None]:
         """Read records in the order of their ids; None for one that cannot be seen."""
         if not self._data.options.collections_parent_fields:
+            # Collections know no parent fields (an option lets them).
             for name in fields:
                 if "." in name:
                     raise SalesforceError(

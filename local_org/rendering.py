@@ -88,6 +88,7 @@ class JsonRows:
 
     def record(self, row: Sequence[Any]) -> Record:
         """Give one record."""
+        # The row begins with one Id for each object in it.
         head = len(self._places)
         owner = self._places[0].target.name
         record: Record = {"attributes": {"type": owner, "url": f"{self._base}{owner}/{row[0]}"}}

@@ -18,6 +18,7 @@ from local_org.wire import Reply, Request, Router
 
 REPLICATION_DAYS = 30
 REPLICATION_IDS_MAX = 600_000
+# Sforce-Query-Options: batchSize=500
 _BATCH_SIZE = re.compile(r"batchSize\s*=\s*(\d+)", re.IGNORECASE)
 
 
@@ -177,6 +178,7 @@ def _save_one(
 
     if not result.success:
         first = result.errors[0]
+        # The id in the path names nothing: that is a 404 of the request, not an error of a row.
         own_id = first.code == "INVALID_CROSS_REFERENCE_KEY" and not first.fields
         if own_id and record_id is not None:
             raise not_found("Provided external ID field does not exist or is not accessible")
@@ -206,6 +208,7 @@ def _no_content(_record_id: str, _created: bool) -> Reply:
 def update(org: Org, request: Request) -> Reply:
     """Change a record; the id is in the path and may not be in the body."""
     record = _record_body(request)
+    # Refused even when both ids agree.
     for key in record:
         if key.lower() == "id":
             raise SalesforceError(
@@ -252,6 +255,7 @@ def upsert(org: Org, request: Request) -> Reply:
     """Create or change the record with this value of an external id."""
     field, value = request.args["field"], request.args["value"]
     record = _record_body(request)
+    # By Id an upsert never creates: it is an update under another path.
     if field.lower() == "id":
         return _save_one(org, request, "update", {"Id": value, **record}, _no_content)
     return _save_one(org, request, "upsert", {**record, field: value}, _upsert_reply, field)

@@ -33,6 +33,7 @@ class Rights:
             KeyError: there is no such user.
         """
         options = self._data.options
+        # Both options decide which fields exist, and may be switched while the org runs.
         key = (user_id, options.person_accounts, options.multi_currency)
         known = self._known.get(key)
         if known is not None:

@@ -14,6 +14,7 @@ def row_error(faults: Faults, object_name: str, record_id: str) -> RowError | No
         normal_id = normalise(record_id)
     except ValueError:
         return None  # the store words this error
+    # Taken by the 18-character form, so that both forms of an id count as one record.
     fault = faults.on_row(object_name, normal_id)
     if fault is None:
         return None

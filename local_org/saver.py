@@ -69,6 +69,7 @@ class Saver:
         self._before_insert(connection, chunk)
 
         places = chunk.live()
+        # Said of the failed rows too; results() asks it of the successful ones alone.
         chunk.created = [True] * chunk.size
         if places:
             self._write(connection, chunk, places, self._insert_rows)
@@ -209,6 +210,7 @@ class Saver:
             None if error is None else RowResult("", False, False, (error,))
             for error in chunk.errors
         ]
+        # New rows first. Each half has its own checks, on a chunk of its own.
         for inserting in (True, False):
             places = [place for place in chunk.live() if (matches[place] is None) == inserting]
             part = chunk.pick(places)

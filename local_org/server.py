@@ -34,15 +34,20 @@ from local_org.wire import VERSION_PREFIX, Reply, Request, Spool
 log = logging.getLogger("local_org")
 T = TypeVar("T")
 
+# Uploads of rows go to a file and are not held to this.
 BODY_BYTES_MAX = 64 * 1024 * 1024
+# Below this, packing costs more than it saves.
 GZIP_BYTES_MIN = 1024
+# Indenting is slow in Python: larger answers go out without it.
 PRETTY_BYTES_MAX = 64 * 1024
+# What costs a call, and what may be free by an option, is told by the path alone.
 UPLOAD_PATH = re.compile(r"/services/data/v[\d.]+/jobs/ingest/[^/]+/batches/?", re.IGNORECASE)
 POLL_PATH = re.compile(r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/?", re.IGNORECASE)
 RESULT_PATH = re.compile(
     r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/(?:\w*results|unprocessedrecords|resultpages)/?",
     re.IGNORECASE,
 )
+# The handlers of later pages play this one: its refusal is an answer, not a wire fault.
 WIRE_KINDS = REQUEST_KINDS - {"expire_locator"}
 ORG: web.AppKey[Org] = web.AppKey("org", Org)
 POOL: web.AppKey[ThreadPoolExecutor] = web.AppKey("pool", ThreadPoolExecutor)
@@ -74,6 +79,7 @@ def build_app(org: Org) -> web.Application:
     """Make the application around an org that is open."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app[ORG] = org
+    # More threads than a client has connections, so that a slow save never stops a poll.
     app[POOL] = ThreadPoolExecutor(max_workers=16, thread_name_prefix="request")
     app.router.add_route("*", "/{path:.*}", _answer)
     app.cleanup_ctx.append(_lifetime)
@@ -84,6 +90,7 @@ async def _lifetime(app: web.Application) -> AsyncIterator[None]:
     """Set unfinished jobs going, write the counts down now and then, close at the end."""
     org = app[ORG]
     org.jobs.resume()
+    # A killed process loses the counts of the last two seconds at most.
     saver = asyncio.create_task(_save_now_and_then(org))
     yield
     saver.cancel()
@@ -108,6 +115,7 @@ async def _answer(http: web.Request) -> web.StreamResponse:
 
     request = Request(http.method, path, dict(http.query), http.headers, b"", "")
     exchange = Exchange(http, request)
+    # Asked before anything else happens: a fault may have to stop the request untouched.
     exchange.fault = org.faults.on_request(http.method, http.path_qs, WIRE_KINDS)
     response = await _play(exchange)
 
@@ -211,6 +219,7 @@ def _failure(org: Org, kind: str, params: Any) -> Reply:
 
 def _drop(exchange: Exchange) -> web.StreamResponse:
     """Cut the connection without a byte of an answer."""
+    # abort, not close: close would send what is buffered first.
     transport = exchange.http.transport
     if transport is not None:
         transport.abort()
@@ -233,6 +242,7 @@ async def _truncate(exchange: Exchange, reply: Reply, cut: int) -> web.StreamRes
 
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.content_length = len(body)
+    # The client must not wait for the rest on a connection that is kept open.
     response.force_close()
     await response.prepare(exchange.http)
     await response.write(body[: cut or len(body) // 2])
@@ -288,6 +298,7 @@ async def _api(exchange: Exchange) -> Reply:
     session = _session(org, request)
     exchange.counted = _cost(org, request.path)
 
+    # A refused call costs nothing, so the count stays at the limit instead of growing past it.
     if org.options.enforce_api_limit and exchange.counted:
         if org.usage.used() >= org.options.api_calls_max:
             exchange.counted = 0
@@ -298,6 +309,7 @@ async def _api(exchange: Exchange) -> Reply:
         org.usage.charge(exchange.counted)
 
     request.user_id = session
+    # The body is read last: a call that is refused need not wait for its upload.
     await _read_body(exchange)
     return await _in_thread(http, lambda: org.dispatch(request))
 
@@ -351,6 +363,7 @@ async def _to_file(http: web.Request) -> Path:
         with path.open("wb") as target:
             async for block in http.content.iter_chunked(1 << 20):
                 target.write(block)
+    # Cancellation too: a client that hangs up must leave no half file.
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -491,6 +504,7 @@ async def _send_spool(exchange: Exchange, reply: Reply) -> web.StreamResponse:
     packer = None
     if _may_gzip(exchange):
         headers["Content-Encoding"] = "gzip"
+        # 16 asks zlib for a gzip header; level 1, as the time of tests matters more than bytes.
         packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     response = web.StreamResponse(status=reply.status, headers=headers)

@@ -20,6 +20,7 @@ from local_org.state import StateFile
 from local_org.store import Store
 from local_org.users import User
 
+# Consecutive wrong passwords, life of a code, how far ahead an assertion may expire.
 LOGIN_FAILURES_MAX = 10
 CODE_SECONDS = 600
 JWT_AHEAD_SECONDS = 300
@@ -96,6 +97,7 @@ class Sessions:
         self._failures: dict[str, int] = state.all("failures")
         self._sessions = {key: Session(**body) for key, body in state.all("session").items()}
         self._refresh = state.all("refresh")
+        # Codes live ten minutes and die with the process.
         self._codes: dict[str, _Code] = {}
 
     # Apps and logins
@@ -124,6 +126,7 @@ class Sessions:
         if client_secret is None and not secret_required:
             return app
         given = (client_secret or "").encode()
+        # Compared in constant time, as a real server does; the secrets here guard nothing.
         if not secrets.compare_digest(app.client_secret.encode(), given):
             raise SignInError("invalid_client", "invalid client credentials")
         return app
@@ -195,6 +198,7 @@ class Sessions:
 
     def _check_claims(self, claims: dict[str, Any], audiences: list[str]) -> None:
         audience = claims.get("aud")
+        # The standard allows one audience or a list of them.
         named = audience if isinstance(audience, list) else [audience]
         if not any(str(one).rstrip("/") in audiences for one in named):
             raise SignInError("invalid_grant", "audience is invalid")
@@ -267,6 +271,7 @@ class Sessions:
         known = self._refresh.get(token)
         if known is None or known["client_id"] != app.client_id:
             raise SignInError("invalid_grant", "expired access/refresh token")
+        # A refresh token is no way in for a user who was locked since.
         user = self.login(known["username"])
         if not (app.rotate_refresh_tokens or self._rotate()):
             return user, known["scope"], None
@@ -300,6 +305,7 @@ class Sessions:
         if session is None:
             return None
         now = self._now().timestamp()
+        # As Salesforce does, use is noted only after half of the time-out (API notes 1.5).
         if abs(now - session.used_at) > self._timeout_seconds() / 2:
             session.used_at = now
             self._state.put("session", token, asdict(session))

@@ -197,6 +197,7 @@ def results_page(org: Org, request: Request) -> Reply:
         return _page(f"Results of {job.id}: {name}", "<p>There are no rows.</p>")
 
     with path.open(encoding="utf-8", newline="") as source:
+        # Only the first rows are read: a result may have millions.
         reader = csv.reader(source, delimiter=DELIMITERS[job.delimiter])
         header = [escape(column) for column in next(reader, [])]
         rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_MAX)]

@@ -160,6 +160,7 @@ def activity_dates() -> list[Field]:
 
 def person_name(**facts: Any) -> list[Field]:
     """Make the parts of a person's name."""
+    # Null on Account: a business account has no last name.
     required = {"nillable": False} if not facts.get("when") else {}
     return [
         text("LastName", "Last Name", 80, compound="Name", **required, **facts),

@@ -26,6 +26,7 @@ class StateFile:
             folder / "state.sqlite3", check_same_thread=False, isolation_level=None
         )
         self._connection.execute("PRAGMA journal_mode = WAL")
+        # Durable against a kill of the process, which tests do; not against a power cut.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS document"

@@ -154,6 +154,7 @@ class Users:
         is_admin: bool | None = None,
     ) -> User:
         """Change a user; what is None stays."""
+        # The names are column names of _logins, and never come from outside.
         logins = {"password": password, "token": token, "is_admin": is_admin}
 
         with self._data.write() as connection:

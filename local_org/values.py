@@ -30,13 +30,16 @@ CLEAR: Final = "#N/A"
 """Ingest CSV text that sets a field to null."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# The form that Salesforce takes, which is narrower than the standard's.
 _EMAIL = re.compile(
     r"[A-Za-z0-9!#$%&'*/=?^_+\-`{|}~]+(?:\.[A-Za-z0-9!#$%&'*/=?^_+\-`{|}~]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}"
 )
 _LENIENT_BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 _STRICT_BOOLEANS = {"true": 1, "false": 0}
+# Salesforce takes no date outside of these years.
 _YEARS = range(1700, 4001)
+# Between these Java writes a double without an exponent.
 _JAVA_PLAIN_MAX = 1e7
 _JAVA_PLAIN_MIN = 1e-3
 
@@ -187,6 +190,7 @@ def _int(entry: Field, options: Options) -> Converter:
     return convert
 
 
+# The rows of a file share their dates: each is read once.
 @lru_cache(maxsize=65536)
 def _read_date(raw: str) -> str:
     if _DATE.fullmatch(raw) is None:
@@ -221,6 +225,7 @@ def _date(raw: str) -> Stored:
 
 
 def _reference(entry: Field) -> Converter:
+    # The same parents and owners come again and again in a file.
     @lru_cache(maxsize=16384)
     def convert(raw: str) -> Stored:
         try:
@@ -276,6 +281,7 @@ def json_text(entry: Field, value: Json) -> str:
     """
     if isinstance(value, str):
         return value
+    # Asked before int: in Python True is one.
     if isinstance(value, bool):
         if entry.type == "boolean":
             return "true" if value else "false"

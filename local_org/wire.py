@@ -92,6 +92,7 @@ def parser_error(body: bytes, error: Exception) -> SalesforceError:
     position = getattr(error, "pos", len(body))
     line = getattr(error, "lineno", 1)
     column = getattr(error, "colno", 1)
+    # Jackson's words, which Salesforce passes on.
     what = "Unexpected end-of-input" if position >= len(body) else "Unexpected character"
     return SalesforceError(400, "JSON_PARSER_ERROR", f"{what} at [line:{line}, column:{column}]")
 
@@ -124,6 +125,7 @@ class Router(Generic[OrgT]):
         known = self._by_template.get(template)
         if known is None:
             known = self._by_template[template] = {}
+            # A part of the path never has a slash; what is escaped is decoded after the match.
             pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
             self._routes.append((re.compile(pattern, re.IGNORECASE), known))
         known[method] = (handler, frozenset(params))

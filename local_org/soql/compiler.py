@@ -22,6 +22,7 @@ from .errors import malformed, no_such_object, soql_error, unsupported
 from .scope import Relation, Scope
 
 OFFSET_MAX: Final = 2000
+# What FIELDS(ALL) and FIELDS(CUSTOM) must be limited to.
 FIELDS_LIMIT_MAX: Final = 200
 _AGGREGATES: Final = {"COUNT", "COUNT_DISTINCT", "MAX", "MIN", "SUM", "AVG"}
 
@@ -65,6 +66,7 @@ class Compiled:
         if ordered and self.order:
             parts.append(f"ORDER BY {', '.join(self.order)}")
         if self.limit is not None or self.offset is not None:
+            # SQLite takes no OFFSET without a LIMIT; -1 is no limit.
             parts.append(f"LIMIT {-1 if self.limit is None else self.limit}")
         if self.offset is not None:
             parts.append(f"OFFSET {self.offset}")
@@ -102,7 +104,7 @@ class Compiler:
         owner = self._object(query)
         self.scope.start(owner, query.text, query.alias)
 
-        # In this order: each part may join parents, and the first mistake found is the one reported.
+        # The order matters: each part may join parents, and the first mistake is the one reported.
         group = [self._group_key(owner, path) for path in query.group_by]
         is_count = self._is_plain_count(query)
         aggregated = any(isinstance(item, Aggregate) for item in query.select) or bool(group)
@@ -321,6 +323,7 @@ class Compiler:
             fully = fully or names == ("Id",)
             keys += self._order_key(key, entry, sql)
 
+        # Without it ties would come in the order of their ids, and clients would rely on that.
         if keys and not fully and not aggregated:
             keys.append(self._tie_breaker())
         return keys, fully

@@ -40,6 +40,7 @@ class Conditions:
         if isinstance(part, Any):
             return "(" + " OR ".join(self.compile(owner, entry) for entry in part.parts) + ")"
         if isinstance(part, Negation):
+            # SQL's NOT of unknown is unknown; SOQL's is true.
             return f"(NOT coalesce({self.compile(owner, part.part)}, 0))"
         if isinstance(part, Unsupported):
             raise unsupported(self.scope.text, part)
@@ -74,6 +75,7 @@ class Conditions:
 
         operand = self._operand(part.path, entry, value)
         if operator == "!=":
+            # Unlike <>, IS NOT is true of a null, as != is in SOQL.
             return f"({sql} IS NOT {self._bind(operand)})"
         return f"({sql} {operator} {self._bind(operand)})"
 

@@ -1,4 +1,4 @@
-"""SOQL errors in Salesforce's form: an excerpt, a caret, row and column, the text (API notes 2.5)."""
+"""SOQL errors in Salesforce's form: excerpt, caret, row and column, text (API notes 2.5)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from local_org.errors import SalesforceError
 from .ast import Unsupported
 
 _EXCERPT: Final = 100
-"""Lines longer than this are excerpt as an excerpt around the caret."""
+"""Lines longer than this are shown as an excerpt around the caret."""
 _BEFORE: Final = 40
 
 

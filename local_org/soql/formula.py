@@ -16,6 +16,7 @@ from local_org.errors import SalesforceError
 from local_org.schema import NUMBER_TYPES, SObject
 
 _TEXT: Final = frozenset({"string", "TEXT"})
+# IS NOT instead of !=, so that a null is unequal to a value.
 _OPERATORS: Final = {"==": "=", "<>": "IS NOT", "!=": "IS NOT"}
 
 
@@ -59,6 +60,7 @@ def compile_formula(
         SalesforceError: 400 FIELD_INTEGRITY_EXCEPTION, where the formula is not understood.
     """
     sql = _Compiler(scope, owner, place).sql(_parse(text))
+    # A checkbox formula is never null.
     if kind == "boolean":
         return f"coalesce({sql}, 0)"
     if kind in NUMBER_TYPES:
@@ -98,6 +100,7 @@ class _Compiler:
     def _leaf(self, name: str, children: list[Tree[Token] | Token]) -> str:
         token = cast("Token", children[0])
         if name == "number":
+            # As a float, so that 1 / 2 is not integer division in SQLite.
             return f"{token}.0" if "." not in token else str(token)
         if name == "string":
             return _text_literal(re.sub(r"\\(.)", r"\1", token[1:-1]))
@@ -124,6 +127,7 @@ class _Compiler:
             return _text_literal(stamp[:10] if name == "TODAY" else stamp)
         if name in {"AND", "OR"} and given:
             return "(" + f" {name} ".join(given) + ")"
+        # CASE(expression, value, result, ..., else): an even number of arguments.
         if name == "CASE" and len(given) >= _CASE_LEAST and len(given) % 2 == 0:
             pairs = zip(given[1:-1:2], given[2:-1:2], strict=True)
             cases = " ".join(f"WHEN {value} THEN {result}" for value, result in pairs)

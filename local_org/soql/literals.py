@@ -19,6 +19,7 @@ _SIMPLE: Final = {
     "\\": "\\",
 }
 _PIECE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\(.)|([^\\]+)", re.DOTALL)
+# Two escapes of four digits that together are one character beyond the first 65,536.
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -34,6 +35,7 @@ def _pieces(raw: str) -> Iterator[tuple[str, bool]]:
             yield plain, False
         elif code is not None:
             yield chr(int(code, 16)), False
+        # Only LIKE gives these a meaning, so the caller is told that they were escaped.
         elif escaped in "%_":
             yield escaped, True
         else:

@@ -65,6 +65,7 @@ def parse(text: str) -> Query:
         return cast("Query", _Builder(text).transform(tree))
     except VisitError as error:
         raise error.orig_exc from None
+    # The end of the text is a token too, and Salesforce words it so.
     except UnexpectedToken as error:
         if error.token.type == "$END":
             raise malformed(text, len(text), "unexpected token: '<EOF>'") from None

@@ -86,6 +86,7 @@ class Scope:
             target = self._target(link)
         if link is None or target is None:
             raise no_such_relation(self.text, position, name)
+        # A parent that the user may not read is worded as one that is not there.
         if self.access is not None and not self.access.object_rights(target).read:
             raise no_such_relation(self.text, position, name)
         return self.join(place, link, target), target
@@ -97,6 +98,7 @@ class Scope:
     def join(self, place: tuple[str, ...], link: Field, target: SObject) -> tuple[str, ...]:
         """Join a parent once; gives its place."""
         deeper = (*place, str(link.relationship_name))
+        # One join a parent, however many of its fields are named.
         if deeper not in self.relations:
             alias = f"t{len(self.relations)}"
             child = self.relations[place].alias
