@@ -44,15 +44,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    parser.add_argument("--port", type=int, default=8788, help="0 picks a free one")
-    parser.add_argument("--data", type=Path, required=True, help="the file that holds the org")
-    parser.add_argument("--schema", type=Path, help="YAML file of custom fields to make")
+    parser.add_argument(
+        "--port", type=int, default=8788, help="port to listen on; 0 picks a free one"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="the file that holds the org; it is created if it does not exist",
+    )
+    parser.add_argument("--schema", type=Path, help="YAML file of custom fields to create")
     parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="switch a behaviour (may be repeated)",
+        help="change a behaviour (may be repeated)",
     )
 
     return parser.parse_args(arguments)

@@ -62,7 +62,7 @@ class ObjectAutomation:
     def apply(self, connection: sqlite3.Connection, rids: list[int]) -> dict[int, RowError]:
         """Run the flows, then the rules, over rows just written; gives the rows refused."""
         among = json.dumps(rids)
-        # Flows first: the rules judge what they leave (API notes 4.1).
+        # Flows first: the rules judge what the flows leave.
         for flow in self.flows:
             self._run(connection, flow, among)
 

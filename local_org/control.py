@@ -1,8 +1,8 @@
 """The control endpoint: what a test or a demo may do to the org from outside Salesforce's API.
 
 Everything lives below ``/_control``, needs no session, costs no API call and is never hit by a
-fault. README.md has the list with examples. Unknown keys are refused, so that a misspelt wish is
-not taken for granted.
+fault. README.md has the list with examples. Unknown keys are refused, so that a misspelt one is
+noticed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def control(org: Org, request: Request) -> Reply:
     handler = _HANDLERS.get((request.method, head))
     if handler is None:
         known = ", ".join(f"{method} /_control/{name}" for method, name in known_requests())
-        return Reply(400, {"error": f"unknown: {request.method} {request.path}; known: {known}"})
+        return Reply(
+            400, {"error": f"{request.method} {request.path} does not exist. Use one of: {known}"}
+        )
 
     try:
         return Reply(200, handler(org, request, rest))
@@ -59,8 +61,8 @@ def _body(request: Request, required: Sequence[str], optional: Sequence[str] = (
     missing = sorted(set(required) - set(body))
     if unknown or missing:
         raise ControlError(
-            f"unknown keys {unknown}, missing keys {missing}; required are {list(required)}, "
-            f"optional {list(optional)}"
+            f"unknown keys: {unknown}; missing keys: {missing}. Required: {list(required)}. "
+            f"Optional: {list(optional)}."
         )
     return body
 
@@ -136,7 +138,7 @@ def _arm(org: Org, request: Request, rest: str) -> Any:
     except ValueError as error:
         raise ControlError(f"the body is not JSON: {error}") from error
     if not isinstance(spec, dict):
-        raise ControlError("a fault is a JSON object")
+        raise ControlError("a fault must be a JSON object")
     return org.faults.arm(spec).to_json()
 
 
@@ -186,7 +188,7 @@ def _put_app(org: Org, request: Request, rest: str) -> Any:
     body = _body(request, ("client_id",), _APP_KEYS)
     flows = body.get("flows", [])
     if not set(flows) <= set(FLOWS):
-        raise ControlError(f"flows are among {list(FLOWS)}")
+        raise ControlError(f"flows must be among {list(FLOWS)}")
 
     known = org.sessions.apps.get(body["client_id"])
     # A new app without a secret has the empty one: flows without a secret need none.
@@ -235,7 +237,7 @@ def _load(org: Org, request: Request, rest: str) -> Any:
     del rest
     name = request.params.get("object")
     if name is None or request.body_file is None:
-        raise ControlError("POST /_control/load?object=Lead with the rows as the body")
+        raise ControlError("send POST /_control/load?object=Lead with the rows as the body")
 
     ndjson = "json" in request.headers.get("Content-Type", "")
     with request.body_file.open(encoding="utf-8-sig", newline="") as source:

@@ -187,7 +187,9 @@ class Faults:
         """
         kind = spec.get("kind")
         if kind not in KINDS:
-            raise FaultSpecError(f"unknown fault kind {kind!r}; known: {', '.join(sorted(KINDS))}")
+            raise FaultSpecError(
+                f"unknown fault kind {kind!r}. Use one of: {', '.join(sorted(KINDS))}"
+            )
 
         allowed = {"kind", "skip", "count"} | _MATCHERS[kind] | set(_PARAMETERS[kind])
         unknown = sorted(set(spec) - allowed)

@@ -180,7 +180,7 @@ class Options:
         """
         kinds = _kinds()
         if name not in kinds:
-            raise ValueError(f"unknown option {name!r}; known are {', '.join(sorted(kinds))}")
+            raise ValueError(f"unknown option {name!r}. Use one of: {', '.join(sorted(kinds))}")
         with self._lock:
             setattr(self, name, _read(name, kinds[name], value))
 

@@ -202,7 +202,7 @@ def results_page(org: Org, request: Request) -> Reply:
         header = [escape(column) for column in next(reader, [])]
         rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_MAX)]
 
-    note = f"<p>The first {ROWS_MAX} rows at most are shown.</p>"
+    note = f"<p>This page shows at most {ROWS_MAX} rows.</p>"
     back = f'<p><a href="/lightning/setup/AsyncApiJobStatus/{job.id}">Back to the job</a></p>'
     return _page(f"Results of {job.id}: {name}", back + _table(header, rows) + note)
 
