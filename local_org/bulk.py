@@ -267,7 +267,7 @@ def patch_ingest(org: Org, request: Request) -> Reply:
 
 
 def _close(org: Org, job: Job) -> dict[str, Any]:
-    """Let the job be worked off and give it as it is now."""
+    """Start the job's work and give the job as it is now."""
     day_ago = org.clock.now() - timedelta(days=1)
     used = sum(other.batches for other in org.jobs.created_since("ingest", day_ago))
     job.batches = _batches(org.jobs.folder(job) / bulk_worker.UPLOAD)

@@ -1,7 +1,7 @@
 """The work of a bulk job: reading the uploaded CSV, saving its rows, writing the result files.
 
-Rows are independent; the file is worked off in batches of 10,000 rows whose results are written
-together in another order than they were sent (Salesforce API notes, 3.2 and 3.3).
+Rows are independent; the file is read in batches of 10,000 rows. The results of a batch are written
+together, in another order than the rows were sent (Salesforce API notes, 3.2 and 3.3).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ csv.field_size_limit(200_000_000)
 
 
 def work(jobs: Jobs, job: Job) -> None:
-    """Work the job off, whatever its kind, and bring it to its end."""
+    """Do the job's work, whatever its kind, until it ends."""
     if job.kind == "query":
         _work_query(jobs, job)
     else:
@@ -272,7 +272,7 @@ class _Ingest:
             yield row
 
     def _play(self, fault: Fault, files: _Files) -> None:
-        """Do to the job what its fault wants; returns when a stuck job is let go."""
+        """Carry the fault out on the job; returns when a stuck job is released."""
         if fault.kind == "job_stuck":
             self._flush(files)
             _stay_stuck(self.jobs, self.job, fault)

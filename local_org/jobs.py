@@ -42,7 +42,7 @@ ID_SHORT = 15
 
 
 class JobStoppedError(Exception):
-    """The job was aborted, or the org is going down, while its rows were being worked off."""
+    """The job was aborted, or the org is going down, during its work."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Jobs:
         work: Callable[[Jobs, Job], None],
         write_unprocessed: Callable[[Jobs, Job], None],
     ) -> None:
-        """Take up the jobs of an earlier process; ``resume`` sets the unfinished ones going.
+        """Read the jobs of an earlier process; ``resume`` starts the unfinished ones again.
 
         Args:
             store: where rows are saved.
@@ -270,7 +270,7 @@ class Jobs:
     # Coming and going
 
     def resume(self) -> None:
-        """Set going what an earlier process left unfinished.
+        """Start again what an earlier process left unfinished.
 
         A query starts again. An ingest job that was in the middle of its rows is Failed, with the
         rest unprocessed: which of the last rows were saved is not known for certain.

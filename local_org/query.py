@@ -174,7 +174,7 @@ class QueryService:
         return ordered
 
     def _shuffle(self, ordered: array[int]) -> None:
-        # Shuffled within windows, so that an export need not hold all rows.
+        # Shuffled within windows, so that an export need not keep all rows in memory.
         chance = random.Random(self._store.options.random_seed)  # noqa: S311
         for start in range(0, len(ordered), _WINDOW_ROWS):
             window = ordered[start : start + _WINDOW_ROWS]
@@ -278,7 +278,7 @@ class QueryService:
             target: the file; an index is kept beside it (``.idx``).
             delimiter: one character.
             line_ending: ends of rows; those inside cells stay as they are kept.
-            progress: told the number of rows written, now and then.
+            progress: called now and then with the number of rows written.
 
         Raises:
             SalesforceError: as ``prepare_bulk``; also whatever ``progress`` raises, to stop.

@@ -19,7 +19,7 @@ ROLLED_BACK: Final = RowError(
 
 
 def not_writable(entry: Field) -> RowError:
-    """Word the refusal of a field that the user cannot write."""
+    """Build the error for a field that the user cannot write."""
     return RowError(
         "INVALID_FIELD_FOR_INSERT_UPDATE",
         f"Unable to create/update fields: {entry.name}. Please check the security settings of "
@@ -29,12 +29,12 @@ def not_writable(entry: Field) -> RowError:
 
 
 def no_access() -> RowError:
-    """Word the refusal of a record that the user may not change."""
+    """Build the error for a record that the user may not change."""
     return RowError("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
 
 
 def lock_error(record_id: str) -> RowError:
-    """Word a row that another transaction holds."""
+    """Build the error for a row that another transaction has locked."""
     return RowError(
         "UNABLE_TO_LOCK_ROW",
         f"unable to obtain exclusive access to this record or 1 records: {record_id}",

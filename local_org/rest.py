@@ -109,7 +109,7 @@ def _query(org: Org, request: Request, *, include_deleted: bool) -> Reply:
 
 
 def _batch_size(org: Org, request: Request) -> int:
-    """Read the hint of page size; it is held within what the org serves."""
+    """Read the requested page size, limited to what the org serves."""
     match = _BATCH_SIZE.search(request.headers.get("Sforce-Query-Options", ""))
     most = int(org.options.query_page_rows)
     if match is None:
@@ -136,7 +136,7 @@ def query_more(org: Org, request: Request) -> Reply:
 
 
 def row_failure(org: Org, error: RowError) -> Reply:
-    """Word the failure of the one record that a request was about."""
+    """Build the answer for the one record of a request that failed."""
     status = {
         "ENTITY_IS_DELETED": org.options.entity_is_deleted_status,
         "INSUFFICIENT_ACCESS_OR_READONLY": org.options.error_insufficient_access_status,

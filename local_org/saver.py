@@ -1,6 +1,6 @@
 """Writing chunks: insert, update, upsert, delete, with what hangs on a save.
 
-A chunk is worked off by columns, for speed. Every chunk has one stamp and one transaction (API
+A chunk is written by columns, for speed. Every chunk has one stamp and one transaction (API
 notes 3.3, 4.1). What may be written is decided in ``row_checks``.
 """
 

@@ -34,13 +34,13 @@ from local_org.wire import VERSION_PREFIX, Reply, Request, Spool
 log = logging.getLogger("local_org")
 T = TypeVar("T")
 
-# Uploads of rows go to a file and are not held to this.
+# Uploads of rows go to a file and may be larger.
 BODY_BYTES_MAX = 64 * 1024 * 1024
 # Below this, packing costs more than it saves.
 GZIP_BYTES_MIN = 1024
 # Indenting is slow in Python: larger answers go out without it.
 PRETTY_BYTES_MAX = 64 * 1024
-# What costs a call, and what may be free by an option, is told by the path alone.
+# The path alone decides what costs a call, and what an option can make free.
 UPLOAD_PATH = re.compile(r"/services/data/v[\d.]+/jobs/ingest/[^/]+/batches/?", re.IGNORECASE)
 POLL_PATH = re.compile(r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/?", re.IGNORECASE)
 RESULT_PATH = re.compile(
@@ -87,7 +87,7 @@ def build_app(org: Org) -> web.Application:
 
 
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
-    """Set unfinished jobs going, write the counts down now and then, close at the end."""
+    """Start unfinished jobs again, save the counts every two seconds, close at the end."""
     org = app[ORG]
     org.jobs.resume()
     # A killed process loses the counts of the last two seconds at most.

@@ -85,7 +85,7 @@ class Sessions:
         shared: Callable[[], bool],
         rotate: Callable[[], bool],
     ) -> None:
-        """Take up what an earlier process left; options are asked for anew at each use."""
+        """Read what an earlier process kept; options are read again at each use."""
         self._state = state
         self._store = store
         self._now: Callable[[], datetime] = store.clock.now
@@ -160,7 +160,7 @@ class Sessions:
         """Give app and user of a signed JWT.
 
         Raises:
-            SignInError: a fault in the token, worded as Salesforce words it.
+            SignInError: a fault in the token, in Salesforce's words.
         """
         # Not verified yet: only the claims say whose key to verify with.
         try:

@@ -45,7 +45,7 @@ def checkbox(name: str, label: str, **facts: Any) -> Field:
 
 
 def lookup(name: str, label: str, *targets: str, **facts: Any) -> Field:
-    """Make a lookup; its relationship is the name without ``Id`` unless told."""
+    """Make a lookup; its relationship is the name without ``Id`` by default."""
     return Field(
         name,
         label,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .schema import SObject
+from .schema import Field, SObject
 from .standard_fields import (
     READ_ONLY,
     audit_fields,
@@ -108,79 +108,91 @@ def profile() -> SObject:
 
 def permission_objects() -> list[SObject]:
     """Make the permission set, its grants and its assignments."""
-    kinds = ("Create", "Read", "Edit", "Delete", "ViewAllRecords", "ModifyAllRecords")
-    parent = lookup("ParentId", "Parent ID", "PermissionSet", nillable=False, updateable=False)
-    subject = text("SobjectType", "SObject Type Name", 40, nillable=False, updateable=False)
+    return [_permission_set(), _object_permissions(), _field_permissions(), _assignment()]
 
+
+def _permission_set() -> SObject:
+    return build_object(
+        "PermissionSet",
+        "Permission Set",
+        "Permission Sets",
+        "0PS",
+        [
+            *id_fields(deleted=False),
+            text("Name", "Permission Set Name", 80, nillable=False, name_field=True),
+            text("Label", "Permission Set Label", 80, nillable=False),
+            text("Description", "Description", 255),
+            lookup("ProfileId", "Profile ID", "Profile", **READ_ONLY),
+            checkbox("IsCustom", "Custom", default_value=True, **READ_ONLY),
+            checkbox("IsOwnedByProfile", "Is Owned By Profile", **READ_ONLY),
+            checkbox("PermissionsApiEnabled", "API Enabled"),
+            checkbox("PermissionsCustomizeApplication", "Customize Application"),
+            checkbox("PermissionsViewAllData", "View All Data"),
+            checkbox("PermissionsModifyAllData", "Modify All Data"),
+            *audit_fields(),
+        ],
+        setup=True,
+    )
+
+
+def _grant_fields() -> list[Field]:
+    """Make what both kinds of grants begin with: whose it is, and on which object."""
     return [
-        build_object(
-            "PermissionSet",
-            "Permission Set",
-            "Permission Sets",
-            "0PS",
-            [
-                *id_fields(deleted=False),
-                text("Name", "Permission Set Name", 80, nillable=False, name_field=True),
-                text("Label", "Permission Set Label", 80, nillable=False),
-                text("Description", "Description", 255),
-                lookup("ProfileId", "Profile ID", "Profile", **READ_ONLY),
-                checkbox("IsCustom", "Custom", default_value=True, **READ_ONLY),
-                checkbox("IsOwnedByProfile", "Is Owned By Profile", **READ_ONLY),
-                checkbox("PermissionsApiEnabled", "API Enabled"),
-                checkbox("PermissionsCustomizeApplication", "Customize Application"),
-                checkbox("PermissionsViewAllData", "View All Data"),
-                checkbox("PermissionsModifyAllData", "Modify All Data"),
-                *audit_fields(),
-            ],
-            setup=True,
-        ),
-        build_object(
-            "ObjectPermissions",
-            "Object Permissions",
-            "Object Permissions",
-            "110",
-            [
-                *id_fields(deleted=False),
-                parent,
-                subject,
-                *(checkbox(f"Permissions{kind}", f"{kind}") for kind in kinds),
-                *audit_fields(),
-            ],
-            setup=True,
-        ),
-        build_object(
-            "FieldPermissions",
-            "Field Permissions",
-            "Field Permissions",
-            "01k",
-            [
-                *id_fields(deleted=False),
-                parent,
-                subject,
-                text("Field", "Field Name", 255, nillable=False, updateable=False),
-                checkbox("PermissionsEdit", "Edit Field"),
-                checkbox("PermissionsRead", "Read Field"),
-                *audit_fields(),
-            ],
-            setup=True,
-        ),
-        build_object(
-            "PermissionSetAssignment",
-            "Permission Set Assignment",
-            "Permission Set Assignments",
-            "0Pa",
-            [
-                *id_fields(deleted=False),
-                lookup(
-                    "PermissionSetId",
-                    "PermissionSet ID",
-                    "PermissionSet",
-                    nillable=False,
-                    updateable=False,
-                ),
-                lookup("AssigneeId", "Assignee ID", "User", nillable=False, updateable=False),
-                *audit_fields(),
-            ],
-            setup=True,
-        ),
+        *id_fields(deleted=False),
+        lookup("ParentId", "Parent ID", "PermissionSet", nillable=False, updateable=False),
+        text("SobjectType", "SObject Type Name", 40, nillable=False, updateable=False),
     ]
+
+
+def _object_permissions() -> SObject:
+    kinds = ("Create", "Read", "Edit", "Delete", "ViewAllRecords", "ModifyAllRecords")
+
+    return build_object(
+        "ObjectPermissions",
+        "Object Permissions",
+        "Object Permissions",
+        "110",
+        [
+            *_grant_fields(),
+            *(checkbox(f"Permissions{kind}", f"{kind}") for kind in kinds),
+            *audit_fields(),
+        ],
+        setup=True,
+    )
+
+
+def _field_permissions() -> SObject:
+    return build_object(
+        "FieldPermissions",
+        "Field Permissions",
+        "Field Permissions",
+        "01k",
+        [
+            *_grant_fields(),
+            text("Field", "Field Name", 255, nillable=False, updateable=False),
+            checkbox("PermissionsEdit", "Edit Field"),
+            checkbox("PermissionsRead", "Read Field"),
+            *audit_fields(),
+        ],
+        setup=True,
+    )
+
+
+def _assignment() -> SObject:
+    set_id = lookup(
+        "PermissionSetId", "PermissionSet ID", "PermissionSet", nillable=False, updateable=False
+    )
+
+    return build_object(
+        "PermissionSetAssignment",
+        "Permission Set Assignment",
+        "Permission Set Assignments",
+        "0Pa",
+        [
+            *id_fields(deleted=False),
+            set_id,
+            lookup("AssigneeId", "Assignee ID", "User", nillable=False, updateable=False),
+            *audit_fields(),
+        ],
+        setup=True,
+    )

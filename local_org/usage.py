@@ -97,7 +97,7 @@ class Usage:
             }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Take up the counts of an earlier process."""
+        """Continue the counts of an earlier process."""
         self._seconds = deque(saved["seconds"])
         self.total = saved["total"]
         self.by_kind = Counter(saved["by_kind"])

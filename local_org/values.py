@@ -264,7 +264,7 @@ _WITH_OPTIONS: Final[dict[str, Callable[[Field, Options], Converter]]] = {
 
 
 def deserialize_error(entry: Field, raw: str, column: int) -> RowError:
-    """Word a wrong type as Bulk does (API notes 3.2)."""
+    """Build the error of a wrong type, as Bulk does (API notes 3.2)."""
     return RowError(
         "INVALID_FIELD",
         f"Failed to deserialize field at col {column}. Due to, '{raw}' is not a valid value "
@@ -311,7 +311,7 @@ def _token(value: Json) -> str:
 
 
 def parser_message(entry: Field, value: Json) -> str:
-    """Word a JSON value of the wrong type as REST does: JSON_PARSER_ERROR."""
+    """Give the message for a JSON value of the wrong type: JSON_PARSER_ERROR."""
     kind = "double" if entry.type in NUMBER_TYPES else _JSON_KIND.get(entry.type, "string")
     return (
         f"Cannot deserialize instance of {kind} from {_token(value)} or request may be missing "

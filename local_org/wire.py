@@ -67,7 +67,7 @@ class Request:
 
 @dataclass
 class Spool:
-    """A body that is read from the disk in blocks instead of being held in memory."""
+    """A body that is read from the disk in blocks and never whole in memory."""
 
     blocks: Callable[[], Iterator[bytes]]
 

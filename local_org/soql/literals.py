@@ -35,7 +35,7 @@ def _pieces(raw: str) -> Iterator[tuple[str, bool]]:
             yield plain, False
         elif code is not None:
             yield chr(int(code, 16)), False
-        # Only LIKE gives these a meaning, so the caller is told that they were escaped.
+        # Only LIKE gives these a meaning, so it must know that they were escaped.
         elif escaped in "%_":
             yield escaped, True
         else:

@@ -86,7 +86,7 @@ class Scope:
             target = self._target(link)
         if link is None or target is None:
             raise no_such_relation(self.text, position, name)
-        # A parent that the user may not read is worded as one that is not there.
+        # A parent that the user may not read looks like one that does not exist.
         if self.access is not None and not self.access.object_rights(target).read:
             raise no_such_relation(self.text, position, name)
         return self.join(place, link, target), target
