@@ -49,9 +49,8 @@ class DataFile:
             _write_identity(connection)
             self.late.reload(connection)
 
-        identity = dict(self.read().execute("SELECT name, value FROM _meta"))
-        self.org_id: str = identity["org_id"]
-        self.organization_name: str = identity["organization_name"]
+        (org_id,) = self.read().execute("SELECT value FROM _meta WHERE name = 'org_id'").fetchone()
+        self.org_id: str = org_id
 
     def _read_custom_fields(self, connection: sqlite3.Connection) -> None:
         for name, facts in connection.execute("SELECT object, facts FROM _fields ORDER BY rowid"):

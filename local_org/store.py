@@ -48,12 +48,12 @@ class Store:
         chance = random.Random(options.random_seed)  # noqa: S311 - for repeatable faults
         parts = Parts(data, rights, users, automation, obstacles, chance)
 
+        # The file, its clock and its objects.
         self.path = path
         self.clock = clock
         self.options = options
         self.schema = data.schema
         self.org_id = data.org_id
-        self.organization_name = data.organization_name
         self.read = data.read
         self.write = data.write
         self.next_serial = data.next_serial
@@ -62,6 +62,7 @@ class Store:
         self.object = data.object
         self.objects = data.objects
 
+        # Users and rights.
         self.users = users.all
         self.user = users.by_id
         self.user_by_name = users.by_name
@@ -71,6 +72,7 @@ class Store:
         self.set_object_permission = rights.set_object_permission
         self.set_field_permission = rights.set_field_permission
 
+        # The schema, and its changes.
         describes = Describes(data, rights)
         self.global_describe = describes.all
         self.describe = describes.whole
@@ -81,6 +83,7 @@ class Store:
         self.set_field_property = changes.set_field_property
         self.load_schema_file = changes.load_schema_file
 
+        # What happens to saves.
         self.validation_rules = automation.validation_rules
         self.add_validation_rule = automation.add_validation_rule
         self.remove_validation_rule = automation.remove_validation_rule
@@ -92,6 +95,7 @@ class Store:
         self.fail_chunks = obstacles.fail_chunks
         self.hold_next_saves = obstacles.hold_next_saves
 
+        # Records.
         records = Records(parts)
         self.get_record = records.get_record
         self.get_records = records.get_records
