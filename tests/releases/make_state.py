@@ -222,7 +222,9 @@ class Story:
         def step() -> None:
             at()
             figures = self.plant.execute(job, key, tags, resumed=None)
-            raise RuntimeError(f"the {job} of {name} came to its end: {figures['success']}, {self._errors()}")
+            raise RuntimeError(
+                f"the {job} of {name} came to its end: {figures['success']}, {self._errors()}"
+            )
 
         forked(step, self.plant.folder / "killed.log")
         print(f"{self.plant.now:%m-%d %H:%M}", job, name, "killed")

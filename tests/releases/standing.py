@@ -66,19 +66,20 @@ def standing_org(folder: Path, environment: Callable[[str, str], None]) -> Itera
 
 
 def stored_cursor(instance: dg.DagsterInstance) -> str | None:
-    """Return the sensor's cursor as Dagster stores it."""
-    cursors = [
-        cursor
-        for state in instance.all_instigator_state()
-        if (cursor := getattr(state.instigator_data, "cursor", None))
-    ]
+    """Return the sensor's cursor as Dagster stores it; None where it stores none."""
+    data = [state.instigator_data for state in _instigators(instance)]
+    cursors = [cursor for one in data if (cursor := getattr(one, "cursor", None))]
     return cursors[0] if cursors else None
 
 
 def switches(instance: dg.DagsterInstance) -> dict[str, str]:
     """Return how each switch of a sensor or schedule stands, by the id that Dagster knows it by."""
-    states = instance.all_instigator_state()
-    return {state.selector_id: state.status.value for state in states}
+    return {state.selector_id: state.status.value for state in _instigators(instance)}
+
+
+def _instigators(instance: dg.DagsterInstance) -> Sequence[Any]:
+    """Return what Dagster stores of sensors and schedules; an instance in memory stores nothing of them."""
+    return instance.all_instigator_state() if instance.schedule_storage else ()
 
 
 def materialized(instance: dg.DagsterInstance, assets: Sequence[str]) -> dict[str, list[str]]:
