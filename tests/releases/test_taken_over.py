@@ -60,18 +60,26 @@ class TakenOver:
     edits: Counter[str] = field(default_factory=Counter)
     """Saves by people since then."""
 
+    in_paused_segment: set[str] = field(default_factory=set)
+    """Records that a segment of the paused integration holds: to resume it may ask for them once more."""
+
     def ticks(self, most: int, minutes: int) -> None:
-        """Let ticks go by; every run goes well."""
+        """Let ticks go by, until one asks for nothing; every run goes well."""
         for _ in range(most):
             self.plant.wait(minutes=minutes)
             runs, _why_not = self.plant.tick(resumed=None)
             assert all(run["success"] for run in runs), runs
+            if not runs:
+                return
 
     def owed(self) -> Counter[str]:
         """Return how many pushes each record still has to come."""
         saves, told = self.plant.saves(), self.story
         wanted = Counter(told["saves"]) + Counter(told["owed"]) + self.edits
         wanted.subtract(saves)
+        for record in self.in_paused_segment:
+            if wanted[record] == -1:
+                del wanted[record]
         return Counter({record: n for record, n in wanted.items() if n})
 
     def status(self) -> dict[str, Any]:
@@ -122,7 +130,8 @@ def taken_over(
             ledger=ledger,
         )
         plant.cursor = stored_cursor(plant.instance) or story["cursor"]
-        yield TakenOver(plant, story)
+        unfinished = org.query("SELECT Id FROM Account WHERE Mintigo_hash__c = null")
+        yield TakenOver(plant, story, in_paused_segment={row["Id"] for row in unfinished})
         plant.instance.dispose()
 
 
@@ -224,10 +233,9 @@ def _rest_of_the_day(state: TakenOver) -> None:
 def _days_until_done(state: TakenOver) -> None:
     """Let days pass, each with its daily pulls and ticks."""
     for _ in range(DAYS_MAX):
-        for _ in range(TICKS_A_DAY):
-            if not state.owed():
-                return
-            state.ticks(1, minutes=20)
+        state.ticks(TICKS_A_DAY, minutes=20)
+        if not state.owed():
+            return
         tomorrow = state.plant.now.replace(hour=1, minute=0)
         state.plant.set_clock(tomorrow)
         state.plant.wait(days=1)
@@ -237,7 +245,9 @@ def _days_until_done(state: TakenOver) -> None:
 def _daily_pulls(state: TakenOver) -> None:
     """Run what the schedule asks for now."""
     plant = state.plant
-    context = dg.build_schedule_context(scheduled_execution_time=plant.now)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=plant.now, repository_def=plant.definitions.get_repository_def()
+    )
     asked = plant.definitions.resolve_schedule_def(SCHEDULE).evaluate_tick(context)
     plant.wait(minutes=1)
     for request in asked.run_requests or ():
