@@ -25,7 +25,7 @@ from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.complete import day_states
 from pipeline.steps.pause import resume
 from pipeline.steps.report import status as report
-from tests.plant import LETTERS
+from tests.plant import LETTERS, RAISES
 from tests.releases.interface import recorded_interface
 from tests.releases.standing import (
     OBJECTS,
@@ -224,7 +224,8 @@ def _stands_as_it_was_left(state: TakenOver) -> None:
 
 
 def _rest_of_the_day(state: TakenOver) -> None:
-    """Go on from where the release stood; what rests goes on resting."""
+    """Go on from where the release stood; what rests goes on resting, and what failed goes on failing."""
+    state.plant.market("other").joinpath("model.py").write_text(RAISES)
     known = json.loads(state.story["cursor"])
     assert state.plant.cursor == state.story["cursor"]
     state.ticks(1, minutes=12)
