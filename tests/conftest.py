@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks of this suite."""
     config.addinivalue_line("markers", "both_ledgers: run on SQLite and on PostgreSQL")
+    config.addinivalue_line("markers", "slow: left out of `make test`; `make test-all` runs it")
     config.option.loadscopereorder = False  # by number of tests; `LONGEST` knows better
 
 
