@@ -37,7 +37,7 @@ from pipeline.instance import POSTGRES_URL, write_dagster_yaml
 from pipeline.sensors import SENSOR
 from pipeline.steps.work import PUSHED, SCORED
 from resources.ledger.database import normalised_url
-from tests.plant import FIELDS, Plant, integration
+from tests.plant import FIELDS, START, Plant, integration
 from tests.postgres import Postgres
 from tests.processes import CLOCK, code_server_and_daemon, environment, make_storage, until
 from tests.receiver import Receiver, listening
@@ -60,6 +60,7 @@ class Running(Plant):
 
     chat: Receiver = field(default_factory=Receiver)
     processes: Sequence[subprocess.Popen[bytes]] = ()
+    alerts: list[str] = field(default_factory=list)
 
     def set_clock(self, now: datetime) -> None:
         """Move both clocks; in one step, since the code server may be reading."""
@@ -111,11 +112,21 @@ class Running(Plant):
             )
         )
 
-    def told(self) -> list[str]:
-        """Return the alerts of the next two ticks: the first may have begun before what is to be told."""
+    def wait_for_alert(self, words: str) -> str:
+        """Wait until the chat has taken an alert with those words, and return it."""
+
+        def found() -> str | None:
+            self.alerts += self.chat.texts()
+            return next((text for text in self.alerts if words in text), None)
+
+        alert: str = self.until(found, f"an alert with {words!r}")
+        return alert
+
+    def wait_for_ticks(self) -> None:
+        """Wait until two more ticks are over: what had begun is then over as well."""
         now = time.time()
         self.until(lambda: len(self.ticks(ALERTS, now)) > 1, "two ticks of the alerts' sensor")
-        return self.chat.texts()
+        self.alerts += self.chat.texts()
 
 
 @pytest.fixture(scope="module", params=STORAGES)
@@ -183,7 +194,7 @@ def ticked(plant: Running) -> list[InstigatorTick]:
 
     plant.until(lambda: ended() and skipped(), "the sensor's run to end, and a tick that skips")
     plant.switch_off()
-    plant.told()  # ticks that had begun are over
+    plant.wait_for_ticks()
     plant.until(ended, "the sensor's last runs to end")
     return plant.ticks(SENSOR)
 
@@ -192,7 +203,7 @@ def test_the_sensor_has_the_daemon_launch_a_run_and_then_says_why_it_skips(
     plant: Running, ticked: list[InstigatorTick]
 ) -> None:
     """R14: the run is the daemon's own, in a process of the code server; what it found stands in the storage."""
-    (first,) = ticked[-1].run_ids
+    (first,) = next(tick.run_ids for tick in reversed(ticked) if tick.run_ids)
     run = plant.instance.get_run_by_id(first)
 
     assert run is not None
@@ -204,23 +215,6 @@ def test_the_sensor_has_the_daemon_launch_a_run_and_then_says_why_it_skips(
     skips = [tick.skip_reason for tick in ticked if not tick.run_ids]
     assert skips
     assert all(skips)
-
-
-@pytest.mark.usefixtures("ticked")
-def test_checks_are_told_by_partition(plant: Running) -> None:
-    """R29: of the daemon's run, and of a later one that sets a record aside."""
-    today = str(partition_key(plant.today, "Lead"))
-    assert [one.status for one in plant.history(SCORE_RANGE, today)] == [PASSED]
-
-    plant.create("Lead", ACME | {"Company": "BAD SCORE"})
-    plant.pull("Lead")
-
-    newest = plant.history(SCORE_RANGE, today)[0]
-    assert newest.status is FAILED
-    assert newest.evaluation is not None
-    assert newest.evaluation.severity is dg.AssetCheckSeverity.WARN
-    assert "1 records were set aside" in str(newest.evaluation.description)
-    assert any("score_range" in text for text in plant.told())
 
 
 @pytest.mark.usefixtures("ticked")
@@ -254,9 +248,8 @@ def test_a_backfill_is_run_by_the_daemon_and_its_day_is_complete_when_all_is_don
     assert ended is BulkActionStatus.COMPLETED_SUCCESS
     waiting = plant.history(COMPLETE, partition)[0]
     assert waiting.status is FAILED
-    assert f"{LEADS} records of this day wait" in str(
-        waiting.evaluation and waiting.evaluation.description
-    )
+    assert waiting.evaluation is not None
+    assert f"{LEADS} records of this day wait" in str(waiting.evaluation.description)
 
     plant.run("score_and_push", "Lead")
 
@@ -264,33 +257,43 @@ def test_a_backfill_is_run_by_the_daemon_and_its_day_is_complete_when_all_is_don
 
 
 @pytest.mark.usefixtures("ticked")
+def test_checks_are_told_by_partition(plant: Running) -> None:
+    """R29: how each stood last, of the daemon's run and of one that sets a record aside."""
+    first = str(partition_key(START.date(), "Lead"))
+    today = str(partition_key(plant.today, "Lead"))
+    plant.create("Lead", ACME | {"Company": "BAD SCORE"})
+    plant.pull("Lead")
+
+    assert plant.history(SCORE_RANGE, first)[-1].status is PASSED
+    newest = plant.history(SCORE_RANGE, today)[0]
+    assert newest.status is FAILED
+    assert newest.evaluation is not None
+    assert newest.evaluation.severity is dg.AssetCheckSeverity.WARN
+    assert "1 records were set aside" in str(newest.evaluation.description)
+
+
+@pytest.mark.usefixtures("ticked")
 def test_alerts_come_out_once_each(plant: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """R29: a failed run, a failing check, a held market and silence; a chat that refuses loses none of them."""
-    plant.told()
     plant.chat.status, plant.chat.refused = 500, 0
     with monkeypatch.context() as wrong:
         wrong.setenv("SALESFORCE_CLIENT_SECRET", "not-it")
         assert not plant.pull("Lead")["success"]
     plant.until(lambda: plant.chat.refused, "the chat to refuse an alert")
     plant.chat.status = 200
-    told = plant.told()
-    assert len(told) == 1
-    assert f"of pull {plant.today}|Lead failed" in told[0]
-    assert "Check the SALESFORCE_... variables" in told[0]
-
+    failed = plant.wait_for_alert(f"of pull {plant.today}|Lead failed")
     plant.create("Lead", ACME | {"Company": "BAD RANK"})
     plant.pull("Lead")
-    told = plant.told()
-    assert len(told) == 1
-    assert "1 records were set aside" in told[0]
-
+    aside = plant.wait_for_alert("rank_values")
     plant.create("Lead", ACME | {"Company": "RAISE"})
     plant.pull("Lead")
-    assert sum("Market fit failed as a whole" in text for text in plant.told()) == 1
-
+    held = plant.wait_for_alert("Market fit failed as a whole")
     plant.set_clock(plant.now + timedelta(minutes=35))
-    told = plant.told()
-    assert len(told) == 1
-    assert "no successful pull" in told[0]
+    silent = plant.wait_for_alert("no successful pull")
+    plant.wait_for_ticks()
 
-    assert plant.told() == []
+    assert "Check the SALESFORCE_... variables" in failed
+    assert "warns: 1 records were set aside" in aside
+    for alert in (failed, aside, held, silent):
+        assert plant.alerts.count(alert) == 1
+    assert len(set(plant.alerts)) == len(plant.alerts)
