@@ -93,7 +93,7 @@ class Site:
 
     def run(self, job: str, name: str, day: date) -> dict[str, Any]:
         """Run a job on one object in this process, on the site's instance, as a command does; return its figures."""
-        result = self.definitions.resolve_job_def(job).execute_inrunning_process(
+        result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=str(partition_key(day, name)),
             tags={OBJECT_TAG: name, WORK_TAG: "true"},
