@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import dagster as dg
 
@@ -16,11 +16,17 @@ from pipeline.core.errors import InsightsError
 from pipeline.steps.alerts import Alert, remembered_backlog, situations, waiting_total
 from resources.webhook import post
 
+_End: TypeAlias = Literal[
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+]
+
 SENSOR: Final = "alerts"
 WEBHOOK: Final = "INSIGHTS_ALERT_WEBHOOK"
 UI: Final = "INSIGHTS_UI_URL"
-FAILED: Final = (dg.DagsterEventType.RUN_FAILURE,)
-ENDED: Final = (
+FAILED: Final[tuple[_End, ...]] = (dg.DagsterEventType.RUN_FAILURE,)
+ENDED: Final[tuple[_End, ...]] = (
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.RUN_FAILURE,
     dg.DagsterEventType.RUN_CANCELED,
@@ -112,13 +118,13 @@ def _message(alerts: list[Alert]) -> str:
     return "\n".join([*lines, *(f"• {alert.text}" for alert in alerts)])
 
 
-def _newest(instance: dg.DagsterInstance, ends: Sequence[dg.DagsterEventType]) -> int:
+def _newest(instance: dg.DagsterInstance, ends: Sequence[_End]) -> int:
     return max((r.storage_id for r in _ended(instance, ends, None, limit=1)), default=-1)
 
 
 def _ended(
     instance: dg.DagsterInstance,
-    ends: Sequence[dg.DagsterEventType],
+    ends: Sequence[_End],
     after: int | None,
     limit: int = EVENTS_MAX,
 ) -> list[dg.EventLogRecord]:

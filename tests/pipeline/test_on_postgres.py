@@ -102,7 +102,6 @@ def insights(variables: dict[str, str], *arguments: str) -> subprocess.Completed
         text=True,
         capture_output=True,
         check=False,
-        timeout=120,
     )
 
 
