@@ -171,6 +171,7 @@ def running_ui(home: Path, mark: str) -> Iterator[Ui]:
             process.wait(patience())
 
 
+@pytest.mark.slow
 def test_ui_scores_an_edit_by_itself_and_ends_with_all_its_processes(
     tmp_path: Path, mark: str
 ) -> None:

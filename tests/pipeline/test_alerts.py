@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,6 +106,21 @@ def test_a_failing_check_is_told_with_counts_and_no_values(
     assert len(told) == 1
     assert "warns: 1 records were set aside" in told[0]
     assert "Secret" not in told[0]
+
+
+def test_a_cursor_of_release_0_1_0_is_read_on(shared_plant: Build, chat: Receiver) -> None:
+    """What it told is not told again, and what came after it is told."""
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    built.create("Lead", ACME | {"Company": "BAD SCORE"}, ACME | {"Company": "BAD RANK"})
+    built.pull("Lead")
+    name = f"scored_enriched: score_range of {built.today}|Lead"
+    cursor = {"told": [f"check {built.today} {name}"], "runs": -1, "checks": -1, "backlog": {}}
+
+    Watcher(built, json.dumps(cursor)).tick()
+
+    (text,) = chat.texts()
+    assert "rank_values" in text
 
 
 def test_a_used_up_limit_is_told_with_the_day_of_the_last_record(
