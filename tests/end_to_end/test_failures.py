@@ -194,6 +194,7 @@ def test_failing_rows_take_a_twentieth_of_the_day_and_come_last(shared_plant: Bu
 # -- models that err -------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 def test_bad_rows_are_set_aside_and_the_check_names_rule_and_ids(leads: Plant) -> None:
     """D8, R23: rank E and score 101 are never pushed; what the UI shows has ids and rules, no values."""
     good, bad_rank, bad_score = leads.create(
@@ -237,6 +238,7 @@ def test_bad_rows_are_set_aside_and_the_check_names_rule_and_ids(leads: Plant) -
     assert "CEO" not in shown
 
 
+@pytest.mark.dagster_runs
 def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     """R10: a text longer than its field is found before the push, at run time too."""
     _rewrite(leads.market("fit"), "text[:40]", "text[:41]")
@@ -250,6 +252,7 @@ def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     ]
 
 
+@pytest.mark.dagster_runs
 def test_market_that_raises_stops_that_market_alone(two_markets: Plant) -> None:
     """R23: the other market's outputs are pushed; the failed one keeps its old outputs and digest."""
     (lead,) = two_markets.create("Lead", ACME)
@@ -414,6 +417,7 @@ def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets
     assert two_markets.pull("Lead")["claimed"] == 0
 
 
+@pytest.mark.dagster_runs
 def test_column_of_the_wrong_type_fails_the_market_as_a_whole(two_markets: Plant) -> None:
     """D8: a text is no score, whatever it says; the check says which column, the other market goes on."""
     _rewrite(two_markets.market("other"), "pa.array(scores, pa.int64())", SCORE_AS_TEXT)

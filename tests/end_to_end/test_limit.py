@@ -13,10 +13,10 @@ HOURS_UTC = ((1, 15), (1, 20), (9, 0), (21, 5), (21, 10))
 
 
 def test_25000_due_records_take_three_days_and_new_leads_do_not_wait(
-    plant: Callable[..., Plant],
+    shared_plant: Callable[..., Plant],
 ) -> None:
     """R16, R20: 10,000, 10,000 and 5,000 scored, no id twice, and 50 new Leads of day 2 scored on day 2."""
-    built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
+    built = shared_plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
     built.set_clock(datetime(2026, 3, 1, 12, tzinfo=UTC))
     built.org.load("Account", [{"Name": f"Company {n}"} for n in range(5_000)])
     built.org.load("Contact", [{"LastName": f"Person {n}"} for n in range(8_000)])

@@ -13,9 +13,9 @@ ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 
 
 @pytest.fixture
-def leads(plant: Build) -> Plant:
+def leads(shared_plant: Build) -> Plant:
     """A plant with one market on Lead, turned on."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     built.turn_on()
     return built
 
@@ -83,9 +83,9 @@ def test_edit_between_pull_and_push_is_found_by_the_next_pull(leads: Plant) -> N
     assert leads.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
 
 
-def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(plant: Build) -> None:
+def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(shared_plant: Build) -> None:
     """R16, R17: never scored, it is the daily pull's."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     (lead,) = built.create("Lead", ACME)
     built.wait(minutes=1)
     built.turn_on()
@@ -123,9 +123,9 @@ def test_clearing_the_datetime_lets_the_daily_pull_score_and_no_other(leads: Pla
     assert leads.scored_at("Lead", lead) is not None
 
 
-def test_unchecked_candidate_is_not_scored_and_checked_one_is(plant: Build) -> None:
+def test_unchecked_candidate_is_not_scored_and_checked_one_is(shared_plant: Build) -> None:
     """R7: checking it for the first time makes it due; unchecking writes nothing; the scores then still hold."""
-    built = plant(integration("Lead", candidate_field="Fit_Candidate__c"))
+    built = shared_plant(integration("Lead", candidate_field="Fit_Candidate__c"))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     assert built.pull("Lead")["claimed"] == 0
@@ -142,11 +142,11 @@ def test_unchecked_candidate_is_not_scored_and_checked_one_is(plant: Build) -> N
     assert built.pull("Lead")["claimed"] == 0
 
 
-def test_record_routed_to_another_market_and_back_is_due_each_time(plant: Build) -> None:
+def test_record_routed_to_another_market_and_back_is_due_each_time(shared_plant: Build) -> None:
     """R6, R7: two markets write the same fields; candidate fields route each record to one of them."""
     fit = integration("Account", "fit", candidate_field="Fit_Candidate__c")
     other = integration("Account", "other", candidate_field="Other_Candidate__c")
-    built = plant(fit, other)
+    built = shared_plant(fit, other)
     built.turn_on()
     (account,) = built.create("Account", {"Name": "Acme", "Fit_Candidate__c": True})
     assert built.pull("Account")["pushed"] == 1
@@ -162,11 +162,11 @@ def test_record_routed_to_another_market_and_back_is_due_each_time(plant: Build)
     assert built.record("Account", account)["Mintigo_hash__c"] == first
 
 
-def test_record_that_two_rival_markets_claim_is_left_alone(plant: Build) -> None:
+def test_record_that_two_rival_markets_claim_is_left_alone(shared_plant: Build) -> None:
     """R6: reported, scored by neither."""
     fit = integration("Account", "fit", candidate_field="Fit_Candidate__c")
     other = integration("Account", "other", candidate_field="Other_Candidate__c")
-    built = plant(fit, other)
+    built = shared_plant(fit, other)
     built.turn_on()
     both = {"Name": "Acme", "Fit_Candidate__c": True, "Other_Candidate__c": True}
     (account,) = built.create("Account", both)
@@ -178,9 +178,9 @@ def test_record_that_two_rival_markets_claim_is_left_alone(plant: Build) -> None
     assert built.scored_at("Account", account) is None
 
 
-def test_two_markets_on_one_object_are_pushed_in_one_row(plant: Build) -> None:
+def test_two_markets_on_one_object_are_pushed_in_one_row(shared_plant: Build) -> None:
     """R6, R22: one push writes both markets' fields; the hash holds both digests."""
-    built = plant(integration("Contact"), integration("Contact", "other", "Other"))
+    built = shared_plant(integration("Contact"), integration("Contact", "other", "Other"))
     built.turn_on()
     (account,) = built.create("Account", {"Name": "Acme"})
     (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": account, "Title": "CEO"})
@@ -194,9 +194,9 @@ def test_two_markets_on_one_object_are_pushed_in_one_row(plant: Build) -> None:
     assert record["Mintigo_hash__c"].count(".") == 2
 
 
-def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(plant: Build) -> None:
+def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(shared_plant: Build) -> None:
     """R17, R19: scored before it was turned on, they are stale; the first market's digest stays."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")
@@ -211,9 +211,9 @@ def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(pla
     assert built.pull("Lead")["claimed"] == 0
 
 
-def test_account_rename_does_not_make_its_contacts_due(plant: Build) -> None:
+def test_account_rename_does_not_make_its_contacts_due(shared_plant: Build) -> None:
     """R18: but moving a contact to another account does, since its inputs are other ones then."""
-    built = plant(integration("Contact"))
+    built = shared_plant(integration("Contact"))
     built.turn_on()
     acme, umbrella = built.create("Account", {"Name": "Acme"}, {"Name": "Umbrella"})
     (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": acme, "Title": "CEO"})
@@ -227,9 +227,9 @@ def test_account_rename_does_not_make_its_contacts_due(plant: Build) -> None:
     assert built.record("Contact", contact)["Fit_Note__c"] == "Umbrella|CEO"
 
 
-def test_account_rename_makes_contacts_due_where_the_integration_opted_in(plant: Build) -> None:
+def test_account_rename_makes_contacts_due_where_the_integration_opted_in(shared_plant: Build) -> None:
     """R18: the sensor sees it as well, though no contact was touched."""
-    built = plant(integration("Contact", account_changes=True))
+    built = shared_plant(integration("Contact", account_changes=True))
     built.turn_on()
     (account,) = built.create("Account", {"Name": "Acme"})
     (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": account, "Title": "CEO"})
@@ -248,9 +248,9 @@ def test_account_rename_makes_contacts_due_where_the_integration_opted_in(plant:
     assert built.record("Contact", contact)["Fit_Note__c"] == "Acme Corporation|CEO"
 
 
-def test_contact_without_an_account_is_scored(plant: Build) -> None:
+def test_contact_without_an_account_is_scored(shared_plant: Build) -> None:
     """R11: the parent's fields are then empty, no more."""
-    built = plant(integration("Contact"))
+    built = shared_plant(integration("Contact"))
     built.turn_on()
     (contact,) = built.create("Contact", {"LastName": "Ito", "Title": "CEO"})
 
@@ -287,9 +287,9 @@ def test_record_deleted_while_it_is_scored_is_left_alone(leads: Plant) -> None:
     assert leads.waiting("Lead") == 0
 
 
-def test_merged_account_is_left_alone_and_its_master_scored(plant: Build) -> None:
+def test_merged_account_is_left_alone_and_its_master_scored(shared_plant: Build) -> None:
     """R25: the loser is a deleted record."""
-    built = plant(integration("Account"))
+    built = shared_plant(integration("Account"))
     built.turn_on()
     master, loser = built.create("Account", {"Name": "Acme"}, {"Name": "Acme Inc"})
     built.run("pull", "Account", asset_selection=[_key("salesforce_changed_records")])
@@ -327,9 +327,9 @@ def test_contact_half_of_a_person_account_is_left_alone(plant: Build) -> None:
     assert built.scored_at("Contact", made["contact_id"]) is None
 
 
-def test_null_output_clears_its_field_and_another_market_leaves_it(plant: Build) -> None:
+def test_null_output_clears_its_field_and_another_market_leaves_it(shared_plant: Build) -> None:
     """R8: a null clears; with null_outputs: keep the old value stays."""
-    built = plant(integration("Lead"), integration("Lead", "other", "Other", null_outputs="keep"))
+    built = shared_plant(integration("Lead"), integration("Lead", "other", "Other", null_outputs="keep"))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")
