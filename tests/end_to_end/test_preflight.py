@@ -42,8 +42,9 @@ def spoilt(shared_plant: Build, shared_org: RunningOrg) -> Iterator[Build]:
                     shared_org.control("DELETE", f"fields/Lead.{spelling}")
             made = {"label": name.removesuffix("__c").replace("_", " "), **metadata}
             shared_org.control("POST", "fields", {"fields": {f"Lead.{name}": made}})
-    for field_of in ({"field": "Title"}, {}):
-        body = {"user": USER, "object": "Lead", "clear": True, **field_of}
+    of_fields = [{"field": name} for name in ("Title", *sorted(SPOILT))]
+    for overridden in (*of_fields, {}):
+        body = {"user": USER, "object": "Lead", "clear": True, **overridden}
         shared_org.control("POST", "permissions", body)
 
 
