@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     What drives a plant end to end does without Dagster's engine unless it is marked `dagster_runs`; marked slow, each
     such test runs once more through Dagster, on PostgreSQL.
     """
-    if "ledger_kind" not in metafunc.fixturenames:
-        return
+    names = ("ledger_kind", "through_dagster")
+    given = [name for name in names if name in metafunc.fixturenames]
     variants = _variants(metafunc)
-    if variants != [(LEDGERS[0], True, False)]:
-        names = ("ledger_kind", "through_dagster")
-        given = [name for name in names if name in metafunc.fixturenames]
-        parameters = [_parameter(len(given), *variant) for variant in variants]
+    if given and variants != [(LEDGERS[0], True, False)]:
+        parameters = [_parameter(given, *variant) for variant in variants]
         metafunc.parametrize(given, parameters, indirect=True)
 
 
@@ -91,16 +89,18 @@ def _variants(metafunc: pytest.Metafunc) -> list[tuple[str, bool, bool]]:
 
     kinds = LEDGERS if both else (chosen or LEDGERS[0],)
     variants = [(kind, by_dagster, False) for kind in (LEDGERS[:1] if of_a_file else kinds)]
+    of_a_file |= "ledger_kind" not in metafunc.fixturenames
     thorough = LEDGERS[0] if of_a_file else LEDGERS[1]
     if end_to_end and (thorough, True, False) not in variants:
         variants.append((thorough, True, True))
     return variants
 
 
-def _parameter(given: int, ledger: str, by_dagster: bool, slow: bool) -> Any:
-    values = (ledger, by_dagster)[:given]
+def _parameter(given: Sequence[str], ledger: str, by_dagster: bool, slow: bool) -> Any:
+    values = {"ledger_kind": ledger, "through_dagster": by_dagster}
     name = ledger if by_dagster else f"{ledger}-without-dagster"
-    return pytest.param(*values, marks=[pytest.mark.slow] if slow else [], id=name)
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(*(values[one] for one in given), marks=marks, id=name)
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,7 @@ def watermark(built: Plant) -> datetime:
     return found
 
 
+@pytest.mark.dagster_runs
 def test_ledger_counts_exactly_what_the_org_saw(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +211,7 @@ def test_tick_costs_one_call_where_an_integration_follows_its_accounts_too(
     assert total(built) == counted + 1
 
 
+@pytest.mark.dagster_runs
 def test_daily_limit_of_the_org_stops_everything_for_an_hour(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 OBJECTS = ("Account", "Contact", "Lead")
 
 
+@pytest.mark.both_ledgers
 def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: Build) -> None:
     """R20: each with clients of its own; exactly the limit is scored, no record twice, and nothing is lost."""
     limit = 60

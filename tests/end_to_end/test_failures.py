@@ -62,6 +62,7 @@ def test_refused_row_is_kept_with_salesforces_words_and_the_others_are_pushed(le
     assert leads.scored_at("Lead", bad) is None
 
 
+@pytest.mark.both_ledgers
 def test_refused_row_waits_longer_each_time_and_is_pushed_when_the_rule_is_gone(
     leads: Plant,
 ) -> None:
@@ -175,6 +176,7 @@ def test_rows_that_stay_locked_wait_a_few_minutes(leads: Plant) -> None:
     assert leads.run("score_and_push", "Lead")["pushed"] == 1
 
 
+@pytest.mark.both_ledgers
 def test_failing_rows_take_a_twentieth_of_the_day_and_come_last(shared_plant: Build) -> None:
     """R23: with a limit of 40 two of ten failing rows are tried, and the new record first."""
     built = shared_plant(integration("Lead"), daily_record_limit=40)

@@ -71,6 +71,7 @@ def test_object_that_can_no_longer_be_read_does_not_stop_the_others(shared_plant
     assert built.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.dagster_runs
 def test_daily_pull_that_fails_does_not_hold_up_the_pull(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_late_commit_that_changes_neither_count_nor_newest_stamp_is_found(leads:
     assert leads.record("Lead", first)["Fit_Note__c"] == "Umbrella|CEO"
 
 
+@pytest.mark.dagster_runs
 def test_daily_pull_missed_over_midnight_is_made_up(shared_plant: Build) -> None:
     """R17: the system was down at 22:00; it is made up in the morning, and today's own comes at 22:00."""
     built = shared_plant(integration("Lead"), daily_pull_time="22:00")

@@ -139,6 +139,7 @@ def test_a_call_is_given_up_while_its_run_still_holds_the_object() -> None:
     assert Timeouts().total_seconds + PollPolicy().longest_seconds <= LEASE_LASTS.total_seconds()
 
 
+@pytest.mark.dagster_runs
 def test_org_that_is_away_ends_the_run_with_a_message_and_the_next_tick_goes_on(
     leads: Plant,
 ) -> None:
@@ -160,6 +161,7 @@ def test_org_that_is_away_ends_the_run_with_a_message_and_the_next_tick_goes_on(
 # -- query jobs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 @pytest.mark.parametrize(
     ("kind", "says", "exit_code"),
     [

@@ -115,6 +115,7 @@ def _talkative(build: Build) -> Build:
 
 
 @pytest.mark.dagster_runs
+@pytest.mark.dagster_runs
 @pytest.mark.parametrize("persist", [False, True])
 def test_values_stay_nowhere_where_persist_is_off(
     talkative: Build, persist: bool, capfd: pytest.CaptureFixture[str]

@@ -20,6 +20,8 @@ def leads(shared_plant: Build) -> Plant:
     return built
 
 
+@pytest.mark.dagster_runs
+@pytest.mark.both_ledgers
 def test_new_lead_is_scored_at_the_next_pull(leads: Plant) -> None:
     """R14, R16: it carries score, rank, insights, hash and datetime, written in one row."""
     (lead,) = leads.create("Lead", ACME)
@@ -35,6 +37,7 @@ def test_new_lead_is_scored_at_the_next_pull(leads: Plant) -> None:
     assert record["Mintigo_update_datetime__c"] is not None
 
 
+@pytest.mark.dagster_runs
 def test_change_of_an_important_field_is_scored_anew(leads: Plant) -> None:
     """R14: the outputs are those of the new value."""
     (lead,) = leads.create("Lead", ACME)
@@ -61,6 +64,7 @@ def test_change_of_another_field_is_not_scored(leads: Plant) -> None:
     assert leads.scored_at("Lead", lead) == before["Mintigo_update_datetime__c"]
 
 
+@pytest.mark.dagster_runs
 def test_own_push_is_not_scored_again(leads: Plant) -> None:
     """R15: the pull that follows reads the pushed record and finds it not due."""
     leads.create("Lead", ACME)
@@ -83,6 +87,7 @@ def test_edit_between_pull_and_push_is_found_by_the_next_pull(leads: Plant) -> N
     assert leads.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
 
 
+@pytest.mark.dagster_runs
 def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(shared_plant: Build) -> None:
     """R16, R17: never scored, it is the daily pull's."""
     built = shared_plant(integration("Lead"))
@@ -97,6 +102,7 @@ def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(shared_plant
     assert built.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.both_ledgers
 def test_stale_record_is_scored_again_by_the_daily_pull(leads: Plant) -> None:
     """R17: scored longer ago than the refresh period, and not before that."""
     (lead,) = leads.create("Lead", ACME)
@@ -178,6 +184,7 @@ def test_record_that_two_rival_markets_claim_is_left_alone(shared_plant: Build) 
     assert built.scored_at("Account", account) is None
 
 
+@pytest.mark.dagster_runs
 def test_two_markets_on_one_object_are_pushed_in_one_row(shared_plant: Build) -> None:
     """R6, R22: one push writes both markets' fields; the hash holds both digests."""
     built = shared_plant(integration("Contact"), integration("Contact", "other", "Other"))

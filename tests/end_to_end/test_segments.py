@@ -37,6 +37,7 @@ def leads(shared_plant: Build) -> Plant:
 # -- runs that end half-way ------------------------------------------------------------------------
 
 
+@pytest.mark.both_ledgers
 def test_segment_of_a_run_that_died_before_the_push_is_pushed_with_its_stamp(leads: Plant) -> None:
     """D3: the later run pushes what was scored: the same segment, the same stamp, no second charge."""
     ids = leads.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(3)))
@@ -325,6 +326,7 @@ def test_second_run_on_an_object_ends_well_without_materialising(leads: Plant) -
     assert leads.pull("Lead")["pushed"] == 1
 
 
+@pytest.mark.both_ledgers
 @pytest.mark.dagster_runs
 def test_run_that_lost_its_lease_writes_nothing_more(
     leads: Plant, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from typing import Final
 
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.report import Report, hunt, play_all, play_script
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import LENGTH, Schedule
 from tests.simulation.script import Script, read_script
 from tests.simulation.shrink import PLAYS_MAX, shrink
 
@@ -30,10 +30,15 @@ def _reports(given: argparse.Namespace) -> Iterator[Report]:
     """Yield what the schedules show, some at a time, played by as many processes as are wanted."""
     last = given.seed + given.schedules
     chunks = [range(at, min(at + CHUNK, last)) for at in range(given.seed, last, CHUNK)]
-    if given.workers == 1 or given.ledger or given.first or given.at:
+    if given.workers == 1 or given.ledger or given.first or given.at or given.length != LENGTH:
         for chunk in chunks:
             report = play_all(
-                chunk, given.ledger, given.mutant, first=given.first, at=frozenset(given.at)
+                chunk,
+                given.ledger,
+                given.mutant,
+                first=given.first,
+                at=frozenset(given.at),
+                length=given.length,
             )
             yield report
             if report.problems and given.first:
@@ -53,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--mutant", choices=sorted(MUTANTS), default="", help="take a safeguard out"
     )
+    parser.add_argument("--length", type=int, default=LENGTH, help="how many events each has")
     parser.add_argument("--workers", type=int, default=1, help="how many processes play")
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument("--hunt", action="store_true", help="go on until every point was hit")
@@ -91,7 +97,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _shrunk(script: Script, given: argparse.Namespace) -> int:
     """Make a script as short as it can be, and write it."""
-    short, schedule = shrink(script, given.mutant, given.ledger, given.plays)
+    short, schedule = shrink(
+        script,
+        given.mutant,
+        given.ledger,
+        given.plays,
+        on_shorter=lambda found: found.write(given.shrink),
+    )
     short.write(given.shrink)
     print(f"{len(script.events)} events shrunk to {len(short.events)}: {given.shrink}")
     return _played(schedule)

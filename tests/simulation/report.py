@@ -16,7 +16,7 @@ from tests.simulation.acts import FAULT_KINDS
 from tests.simulation.clients import pointed
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.points import POINTS
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import LENGTH, Schedule
 from tests.simulation.script import Script
 from tests.simulation.stage import Stage, stage
 
@@ -97,9 +97,10 @@ def play(
     mutant: str = "",
     hunt: frozenset[str] = frozenset(),
     script: Script | None = None,
+    length: int = LENGTH,
 ) -> Schedule:
     """Play one schedule on a stage: the one of the seed, or what stands in a script."""
-    schedule = Schedule(at, seed, hunt, script)
+    schedule = Schedule(at, seed, hunt, script, length)
     with pointed(schedule), MUTANTS[mutant]() if mutant else nullcontext():
         try:
             schedule.play()
@@ -144,6 +145,7 @@ def play_all(
     first: bool = False,
     keep_logs: bool = False,
     at: frozenset[str] = frozenset(),
+    length: int = LENGTH,
 ) -> Report:
     """Play schedules one after another on a stage of their own; with `first` stop at the first that fails.
 
@@ -153,7 +155,7 @@ def play_all(
     report = Report()
     with quiet(), stage(ledger) as built:
         for seed in seeds:
-            schedule = play(built, seed, mutant, at)
+            schedule = play(built, seed, mutant, at, length=length)
             report.take(schedule)
             if keep_logs:
                 report.logs[seed] = schedule.log

@@ -51,6 +51,9 @@ DAYS_MAX: Final = 16
 HUNTED: Final = 9
 """At how many points a schedule lies in wait for whoever comes past first."""
 
+LENGTH: Final = 200
+"""How many events are drawn."""
+
 ROUNDS: Final = 2
 """How often the sensor is asked at one time of a quiet day: what its runs have changed asks for another."""
 
@@ -84,7 +87,7 @@ class Schedule:
     seed: int
     hunt: frozenset[str] = frozenset()
     script: Script | None = None
-    length: int = 200
+    length: int = LENGTH
     scheduler: Scheduler = field(init=False)
     log: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

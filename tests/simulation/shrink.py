@@ -15,9 +15,13 @@ PLAYS_MAX: Final = 200
 
 
 def shrink(
-    script: Script, mutant: str = "", ledger: str = "", plays_max: int = PLAYS_MAX
+    script: Script,
+    mutant: str = "",
+    ledger: str = "",
+    plays_max: int = PLAYS_MAX,
+    on_shorter: Callable[[Script], None] = lambda _: None,
 ) -> tuple[Script, Schedule]:
-    """Return a short script that is wrong in the way the given one is, and how it went.
+    """Return a short script that is wrong in the way the given one is, and how it went; tell of each shorter one.
 
     With a `mutant` it must be right where the safeguard is in place: so the safeguard is what it is about.
     """
@@ -35,13 +39,20 @@ def shrink(
             wrong = play(at, script.seed, mutant, script=candidate)
             if not kinds & _kinds(wrong):
                 return False
-            return not mutant or not play(at, script.seed, script=candidate).problems
+            if mutant and play(at, script.seed, script=candidate).problems:
+                return False
+            on_shorter(_told(wrong, mutant))
+            return True
 
         deadly = () if fails(script.events, ()) else script.deadly
         events = _fewest(first.happened, lambda some: left > 0 and fails(some, deadly))
         found = play(at, script.seed, mutant, script=script.only(events, deadly))
-        why = f"{f'without {mutant}: ' if mutant else ''}{found.problems[0]}"
-        return replace(found.script_played, why=why), found
+        return _told(found, mutant), found
+
+
+def _told(schedule: Schedule, mutant: str) -> Script:
+    why = f"{f'without {mutant}: ' if mutant else ''}{schedule.problems[0]}"
+    return replace(schedule.script_played, why=why)
 
 
 def _fewest(events: Sequence[Event], fails: Callable[[Sequence[Event]], bool]) -> list[Event]:
