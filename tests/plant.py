@@ -239,7 +239,9 @@ class Plant:
 
         With `resumed` None the run may take over as much as it says.
         """
-        is_work = job in JOBS and tags.get(WORK_TAG) == "true" and more.keys() <= {"asset_selection"}
+        is_work = (
+            job in JOBS and tags.get(WORK_TAG) == "true" and more.keys() <= {"asset_selection"}
+        )
         if is_work and not self.through_dagster:
             figures = self._run_assets(job, key, tags, more.get("asset_selection", ()))
         else:
@@ -307,7 +309,9 @@ class Plant:
 
     def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
         """Return the last run's asset checks by name."""
-        assert isinstance(self.last, dg.ExecuteInProcessResult), "checks are Dagster's: dagster_runs"
+        assert isinstance(self.last, dg.ExecuteInProcessResult), (
+            "checks are Dagster's: dagster_runs"
+        )
         return {e.check_name: e for e in self.last.get_asset_check_evaluations()}
 
     def failure(self) -> tuple[str, int]:

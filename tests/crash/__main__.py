@@ -81,7 +81,14 @@ def fates(effects: int, trials: int | None, seed: int, kind: str) -> list[Fate]:
 @click.option("--workers", default=2, show_default=True, help="Processes, each with its own org.")
 @click.option("--through-dagster", is_flag=True, help="Runs of Dagster's in-process executor.")
 @click.option("--at", "only", default=None, type=int, help="Only this effect.")
-def main(kind: str, trials: int | None, seed: int | None, workers: int, through_dagster: bool, only: int | None) -> None:
+def main(
+    kind: str,
+    trials: int | None,
+    seed: int | None,
+    workers: int,
+    through_dagster: bool,
+    only: int | None,
+) -> None:
     """End runs of the pipeline between any two effects."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}")

@@ -40,9 +40,13 @@ def run_with(built: Plant, job: str, pull: str, **options: Any) -> dg.ExecuteInP
     )
 
 
-def test_plan_counts_an_integration_that_is_off_as_if_it_were_switched_on(shared_plant: Build) -> None:
+def test_plan_counts_an_integration_that_is_off_as_if_it_were_switched_on(
+    shared_plant: Build,
+) -> None:
     """R27: how many records, and how many days at the limit."""
-    built = shared_plant(integration("Lead", enabled=False), integration("Account"), daily_record_limit=2)
+    built = shared_plant(
+        integration("Lead", enabled=False), integration("Account"), daily_record_limit=2
+    )
     leads(built, 5)
 
     found = built.with_work(make_plan)
@@ -59,7 +63,9 @@ def test_plan_counts_an_integration_that_is_off_as_if_it_were_switched_on(shared
 
 def test_plan_says_what_a_changed_mapping_makes_due_and_until_when(shared_plant: Build) -> None:
     """R27: before any run has seen the change; candidates only."""
-    built = shared_plant(integration("Lead", candidate_field="Fit_Candidate__c"), daily_record_limit=4)
+    built = shared_plant(
+        integration("Lead", candidate_field="Fit_Candidate__c"), daily_record_limit=4
+    )
     made = leads(built, 3)
     built.turn_on()
     built.edit("Lead", made[0], Fit_Candidate__c=True)
@@ -163,7 +169,9 @@ def test_dry_run_keeps_no_value_in_dagster_where_persist_is_off(shared_plant: Bu
     assert shown == {"(persist is off)"}
 
 
-def test_dry_run_of_the_daily_pull_shows_so_many_and_says_how_many_are_due(shared_plant: Build) -> None:
+def test_dry_run_of_the_daily_pull_shows_so_many_and_says_how_many_are_due(
+    shared_plant: Build,
+) -> None:
     """R31: `first` bounds what is scored and shown; bad rows are told apart."""
     built = shared_plant(integration("Lead"))
     leads(built, 6)

@@ -91,7 +91,9 @@ def test_output_moved_to_another_field_is_written_there(shared_plant: Build) -> 
 
 
 @pytest.mark.parametrize("old_values", ["keep", "clear"])
-def test_market_switched_off_leaves_or_clears_its_values(shared_plant: Build, old_values: str) -> None:
+def test_market_switched_off_leaves_or_clears_its_values(
+    shared_plant: Build, old_values: str
+) -> None:
     """R19: also where it was the object's only market."""
     built = shared_plant(integration("Lead", old_values=old_values))
     lead = scored_lead(built)
@@ -109,7 +111,9 @@ def test_market_switched_off_leaves_or_clears_its_values(shared_plant: Build, ol
         assert record["Mintigo_hash__c"] is None
 
 
-def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(shared_plant: Build) -> None:
+def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(
+    shared_plant: Build,
+) -> None:
     """R19: one push, counted as one scoring; the other market's digest stays in the hash."""
     other = integration("Lead", "other", "Other")
     built = shared_plant(integration("Lead", old_values="clear"), other)
@@ -160,7 +164,9 @@ def test_market_replaced_by_a_new_version_scores_everything_anew(shared_plant: B
 
 def test_unchecked_candidate_is_cleared_where_the_integration_says_so(shared_plant: Build) -> None:
     """R7: one push empties outputs and digest and counts as a scoring; checked again it is due."""
-    built = shared_plant(integration("Lead", candidate_field="Fit_Candidate__c", old_values="clear"))
+    built = shared_plant(
+        integration("Lead", candidate_field="Fit_Candidate__c", old_values="clear")
+    )
     built.turn_on()
     (lead,) = built.create("Lead", {**ACME, "Fit_Candidate__c": True})
     built.pull("Lead")

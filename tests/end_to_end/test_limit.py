@@ -38,7 +38,9 @@ def test_records_due_for_two_and_a_half_days_take_three_and_new_leads_do_not_wai
         for hour, minute in HOURS_UTC:
             built.set_clock(datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC))
             if number == 1 and hour == 9:
-                new = [{"LastName": f"New {n}", "Company": f"Start-up {n}"} for n in range(arriving)]
+                new = [
+                    {"LastName": f"New {n}", "Company": f"Start-up {n}"} for n in range(arriving)
+                ]
                 new_leads = built.create("Lead", *new)
                 built.wait(seconds=10)
             for figures in built.tick()[0]:

@@ -201,7 +201,9 @@ def test_two_markets_on_one_object_are_pushed_in_one_row(shared_plant: Build) ->
     assert record["Mintigo_hash__c"].count(".") == 2
 
 
-def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(shared_plant: Build) -> None:
+def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(
+    shared_plant: Build,
+) -> None:
     """R17, R19: scored before it was turned on, they are stale; the first market's digest stays."""
     built = shared_plant(integration("Lead"))
     built.turn_on()
@@ -234,7 +236,9 @@ def test_account_rename_does_not_make_its_contacts_due(shared_plant: Build) -> N
     assert built.record("Contact", contact)["Fit_Note__c"] == "Umbrella|CEO"
 
 
-def test_account_rename_makes_contacts_due_where_the_integration_opted_in(shared_plant: Build) -> None:
+def test_account_rename_makes_contacts_due_where_the_integration_opted_in(
+    shared_plant: Build,
+) -> None:
     """R18: the sensor sees it as well, though no contact was touched."""
     built = shared_plant(integration("Contact", account_changes=True))
     built.turn_on()
@@ -336,7 +340,9 @@ def test_contact_half_of_a_person_account_is_left_alone(plant: Build) -> None:
 
 def test_null_output_clears_its_field_and_another_market_leaves_it(shared_plant: Build) -> None:
     """R8: a null clears; with null_outputs: keep the old value stays."""
-    built = shared_plant(integration("Lead"), integration("Lead", "other", "Other", null_outputs="keep"))
+    built = shared_plant(
+        integration("Lead"), integration("Lead", "other", "Other", null_outputs="keep")
+    )
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")

@@ -9,7 +9,7 @@ from typing import Final
 from tests.simulation.report import play, quiet
 from tests.simulation.schedule import Schedule
 from tests.simulation.script import Event, Script
-from tests.simulation.stage import Stage, stage
+from tests.simulation.stage import stage
 
 PLAYS_MAX: Final = 200
 
