@@ -17,11 +17,12 @@ import yaml
 
 from assets.clients_resource import ClientsResource
 from assets.partitions import partition_key
-from assets.step_runs import WORK_TAG
+from assets.step_runs import EXIT_CODE, WORK_TAG
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg
 from pipeline.definitions import build_definitions
-from pipeline.jobs import OBJECT_TAG
+from pipeline.jobs import JOBS, OBJECT_TAG
 from resources.configurable import ClockResource
+from tests.asset_runs import AssetRun, run_assets
 
 LETTERS = Path(__file__).parent / "letters_market"
 MARKETS = ("fit", "other", "wide")
@@ -86,6 +87,8 @@ class Plant:
     """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it.
 
     With `in_memory` Dagster keeps its runs in memory: the same instance, and a run takes a quarter of the time.
+    Without `through_dagster` work runs do without Dagster's engine (`tests.asset_runs`); whatever else a person or
+    the daemon may launch goes through it all the same.
     `ledger` is its database's address, where it is not a file in the home folder. `last` is the last run's result.
     """
 
@@ -95,11 +98,12 @@ class Plant:
     integrations: Sequence[Mapping[str, Any]] = ()
     now: datetime = START
     in_memory: bool = False
+    through_dagster: bool = True
     ledger: str | None = None
     instance: dg.DagsterInstance = field(init=False)
     definitions: dg.Definitions = field(init=False)
     cursor: str | None = None
-    last: dg.ExecuteInProcessResult = field(init=False)
+    last: dg.ExecuteInProcessResult | AssetRun = field(init=False)
 
     def __post_init__(self) -> None:
         (self.folder / "dagster").mkdir()
@@ -253,6 +257,28 @@ class Plant:
 
         With `resumed` None the run may take over as much as it says.
         """
+        is_work = (
+            job in JOBS and tags.get(WORK_TAG) == "true" and more.keys() <= {"asset_selection"}
+        )
+        if is_work and not self.through_dagster:
+            figures = self._run_assets(job, key, tags, more.get("asset_selection", ()))
+        else:
+            figures = self._run_in_process(job, key, tags, **more)
+        if figures["success"] and {"claimed", "pushed"} <= figures.keys():
+            taken_over = figures["resumed"] if resumed is None else resumed
+            adds_up(figures, taken_over)
+        return figures
+
+    def _run_assets(
+        self, job: str, key: str, tags: Mapping[str, str], selected: Sequence[dg.AssetKey]
+    ) -> dict[str, Any]:
+        ran = run_assets(self.definitions, self.instance, job, key, tags, selected)
+        self.last = ran
+        return {"success": ran.success, "run_id": ran.run_id, **ran.figures}
+
+    def _run_in_process(
+        self, job: str, key: str, tags: Mapping[str, str], **more: Any
+    ) -> dict[str, Any]:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,
@@ -264,9 +290,6 @@ class Plant:
         figures: dict[str, Any] = {"success": result.success, "run_id": result.run_id}
         for event in result.get_asset_materialization_events():
             figures |= {k: v.value for k, v in event.materialization.metadata.items()}
-        if result.success and {"claimed", "pushed"} <= figures.keys():
-            taken_over = figures["resumed"] if resumed is None else resumed
-            adds_up(figures, taken_over)
         return figures
 
     @property
@@ -304,7 +327,23 @@ class Plant:
 
     def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
         """Return the last run's asset checks by name."""
+        assert isinstance(self.last, dg.ExecuteInProcessResult), (
+            "checks are Dagster's: dagster_runs"
+        )
         return {e.check_name: e for e in self.last.get_asset_check_evaluations()}
+
+    def failure(self) -> tuple[str, int]:
+        """Return why the last run failed, and its exit code: a message and no traceback."""
+        if isinstance(self.last, AssetRun):
+            message, exit_code = self.last.failure
+        else:
+            (event,) = [e for e in self.last.all_events if e.is_step_failure]
+            data = event.step_failure_data.user_failure_data
+            assert data is not None
+            message, exit_code = str(data.description), int(str(data.metadata[EXIT_CODE].value))
+        assert message
+        assert "Traceback" not in message
+        return message, exit_code
 
     def pull(self, name: str) -> dict[str, Any]:
         """Run the pull of one object."""

@@ -23,6 +23,7 @@ LIMIT = 10
 def leads(shared_plant: Build) -> Plant:
     """A plant on Lead with ten records a day, turned on; the org counts the saves of each lead."""
     plant = shared_plant(integration("Lead"), daily_record_limit=LIMIT)
+    plant.through_dagster = False
     plant.org.control("POST", "flows", FLOW)
     plant.turn_on()
     return plant

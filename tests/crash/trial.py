@@ -73,11 +73,13 @@ class Ticked:
 class Trial:
     """A plant with its scene set; every run is a process of its own.
 
+    The runs do without Dagster's engine, whose events here are in memory and no effects, or go `through_dagster`.
     `pushes` is how often each lead has to be pushed from the beginning to the end.
     """
 
     org: RunningOrg
     folder: Path
+    through_dagster: bool = False
     plant: Plant = field(init=False)
     pushes: Counter[str] = field(default_factory=Counter)
     saves: Counter[str] = field(default_factory=Counter)
@@ -93,6 +95,7 @@ class Trial:
             settings={"segment_records_max": 3, "daily_record_limit": LIMIT},
             integrations=[integration("Lead")],
             in_memory=True,
+            through_dagster=self.through_dagster,
         )
         self.jobs_before = {job["id"] for job in self.org.control("GET", "jobs")}
         self.org.control("POST", "flows", FLOW)
@@ -134,7 +137,7 @@ class Trial:
             effects.watch()
             ran, why_not = self.plant.tick(resumed=None)
             cursor, modules = self.plant.cursor, sorted(sys.modules)
-            told = [_why(self.plant.last) for run in ran if not run["success"]]
+            told = [_why(self.plant) for run in ran if not run["success"]]
             runs = [_plain(run) for run in ran]
             return Ticked(runs, why_not, told, cursor, effects.seen, modules)
 
@@ -257,11 +260,13 @@ def _import(modules: list[str]) -> None:
                 importlib.import_module(name)
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
+def _why(plant: Plant) -> str:
     """Return what a person is told of a failed run, as the command line tells it."""
     from pipeline.runs import _failure
 
-    return _failure(result)[0]
+    if isinstance(plant.last, dg.ExecuteInProcessResult):
+        return _failure(plant.last)[0]
+    return plant.failure()[0]
 
 
 def _plain(run: dict[str, Any]) -> dict[str, Any]:

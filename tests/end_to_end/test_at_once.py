@@ -29,6 +29,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 OBJECTS = ("Account", "Contact", "Lead")
 
 
+@pytest.mark.both_ledgers
 def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: Build) -> None:
     """R20: each with clients of its own; exactly the limit is scored, no record twice, and nothing is lost."""
     limit = 60
@@ -53,13 +54,13 @@ def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: 
 
     def do(number: int, job: str, name: str) -> None:
         with opened(plant, f"run-{number}") as clients:
-            ready.wait(60)
+            ready.wait(600)
             run_job(clients, job, name, first_day)
 
     with ThreadPoolExecutor(len(runs)) as pool:
         done = [pool.submit(do, n, job, name) for n, (_, job, name) in enumerate(runs)]
         for one in done:
-            one.result(timeout=200)
+            one.result(timeout=800)
     for name in OBJECTS:  # what a loser of the lease left to the next tick
         plant.refresh(name)
 

@@ -284,6 +284,7 @@ def test_market_that_fails_as_a_whole_stops_that_market_alone(
     assert {f.error_code for f in built.failures()} == {"MARKET_FAILED"}
 
 
+@pytest.mark.dagster_runs
 def test_market_that_kills_its_process_again_and_again_does_not_give_segments_up(
     two_markets: Plant,
 ) -> None:

@@ -37,6 +37,7 @@ def leads(shared_plant: Build) -> Plant:
 # -- runs that end half-way ------------------------------------------------------------------------
 
 
+@pytest.mark.both_ledgers
 def test_segment_of_a_run_that_died_before_the_push_is_pushed_with_its_stamp(leads: Plant) -> None:
     """D3: the later run pushes what was scored: the same segment, the same stamp, no second charge."""
     ids = leads.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(3)))
@@ -260,6 +261,7 @@ def test_yesterdays_segment_without_a_job_is_dissolved_and_yesterdays_charge_sta
     assert _scored_ids(leads, TOMORROW) == [lead]
 
 
+@pytest.mark.dagster_runs
 def test_midnight_between_claim_and_push_counts_on_the_claims_day(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +291,7 @@ def test_midnight_between_claim_and_push_counts_on_the_claims_day(
     assert set(said) == {str(partition_key(d, "Lead")) for d in (TODAY, TOMORROW)}
 
 
+@pytest.mark.dagster_runs
 def test_run_launched_before_midnight_claims_on_the_new_day_whatever_its_key_says(
     leads: Plant,
 ) -> None:
@@ -307,6 +310,7 @@ def test_run_launched_before_midnight_claims_on_the_new_day_whatever_its_key_say
 # -- two runs at once ------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 def test_second_run_on_an_object_ends_well_without_materialising(leads: Plant) -> None:
     """D3: the run that holds the lease does its work; another object is not held back."""
     leads.create("Lead", ACME)
@@ -322,6 +326,8 @@ def test_second_run_on_an_object_ends_well_without_materialising(leads: Plant) -
     assert leads.pull("Lead")["pushed"] == 1
 
 
+@pytest.mark.both_ledgers
+@pytest.mark.dagster_runs
 def test_run_that_lost_its_lease_writes_nothing_more(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +356,7 @@ def test_run_that_lost_its_lease_writes_nothing_more(
 # -- doing it again --------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 def test_past_partition_is_redone_once_for_each_request_under_todays_partition(
     leads: Plant,
 ) -> None:
@@ -449,6 +456,7 @@ def test_todays_partition_materialised_by_hand_is_a_work_run(leads: Plant) -> No
 # -- ledgers from backups --------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 @pytest.mark.parametrize("backup", ["deleted", "older"])
 def test_ledger_from_a_backup_does_not_exceed_the_days_limit(
     shared_plant: Build, backup: str

@@ -61,7 +61,6 @@ def run(command: list[str], home: Path, **more: str) -> subprocess.CompletedProc
         text=True,
         capture_output=True,
         check=False,
-        timeout=120,
     )
 
 
