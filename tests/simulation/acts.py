@@ -84,7 +84,7 @@ def _command(schedule: Schedule) -> str | None:
     elif kind == "pause":
         schedule.scheduler.spawn(schedule.command(f"pause {name}", partial(pause, name=name)))
     else:
-        schedule.scheduler.spawn(schedule.command("check", check))
+        schedule.scheduler.spawn(schedule.command("check", check_and_roll_out))
     return f"{kind} {name}"
 
 
@@ -178,7 +178,7 @@ def _roll_out(schedule: Schedule) -> str:
         schedule.version = str(int(schedule.version) + 1)
     else:
         schedule.narrow = not schedule.narrow
-    schedule.scheduler.spawn(schedule.command("check", check))
+    schedule.scheduler.spawn(schedule.command("check", check_and_roll_out))
     return f"version {schedule.version} narrow {schedule.narrow}"
 
 

@@ -307,7 +307,7 @@ class Schedule:
     def _asset(self, context: Any, resource: Any, asset: str) -> bool:
         if asset == CHANGED_RECORDS:
             for clients, name, _ in partitions_of(context, resource):
-                _stopping(partial(check, clients, [name]))
+                _stopping(partial(check_and_roll_out, clients, [name]))
         done = list(run_step(context, resource, STEPS[asset]))
         for one in done:
             self.say(f"done {asset} {one.object} {one.day} {_figures(one)}")
@@ -455,7 +455,7 @@ class Schedule:
         for attempt in range(10):
             self.scheduler.quiet = attempt > 3
             self.scheduler.deadly = {self.chance.choice(FIRST)}
-            process = self.command("check", check)
+            process = self.command("check", check_and_roll_out)
             self.finish(process)
             if process.facts.get("went_well"):
                 break
@@ -498,7 +498,7 @@ class Schedule:
         self.let_jobs_run()
         for name in self.paused():
             self.finish(self.command(f"resume {name}", partial(resume, name=name)))
-        self.finish(self.command("check", check))
+        self.finish(self.command("check", check_and_roll_out))
         if self.chance.random() < 0.7:
             self.say(self.world.mend())
         self._overlap_passes()
