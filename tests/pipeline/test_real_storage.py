@@ -96,13 +96,22 @@ class Running(Plant):
         return found
 
     def switch_off(self) -> None:
-        """Switch the sensor for changes and the schedule off; the one for alerts goes on."""
-        for state in self.instance.all_instigator_state():
-            ids = (state.instigator_origin_id, state.selector_id, None)
-            if state.instigator_type is InstigatorType.SCHEDULE:
-                self.instance.stop_schedule(*ids)
-            elif state.instigator_name == SENSOR:
-                self.instance.stop_sensor(*ids)
+        """Switch the sensor for changes and the schedule off for good; the one for alerts goes on.
+
+        A tick that ends at that moment puts back the state that it began with.
+        """
+        while on := [s for s in self._switches() if s.is_running]:
+            for state in on:
+                ids = (state.instigator_origin_id, state.selector_id, None)
+                if state.instigator_type is InstigatorType.SCHEDULE:
+                    self.instance.stop_schedule(*ids)
+                else:
+                    self.instance.stop_sensor(*ids)
+            self.wait_for_ticks()
+
+    def _switches(self) -> list[InstigatorState]:
+        states = self.instance.all_instigator_state()
+        return [state for state in states if state.instigator_name != ALERTS]
 
     def history(self, key: dg.AssetCheckKey, partition: str) -> list[AssetCheckExecutionRecord]:
         """Return how a check of a partition stood, newest first, as Dagster's pages ask for it."""
@@ -194,7 +203,6 @@ def ticked(plant: Running) -> list[InstigatorTick]:
 
     plant.until(lambda: ended() and skipped(), "the sensor's run to end, and a tick that skips")
     plant.switch_off()
-    plant.wait_for_ticks()
     plant.until(ended, "the sensor's last runs to end")
     return plant.ticks(SENSOR)
 

@@ -29,6 +29,9 @@ COMPANIES: Final = 400
 EVENING: Final = 22
 """From this hour any lane may take what is left of the day."""
 TICKS_MAX: Final = 5
+QUIET_LOOKS: Final = 7
+"""How often the sensor must be seen switched off, one look after the other, before it counts as off."""
+
 RULE: Final = "Legal_hold"
 REFUSED: Final = "Under legal hold: ask the legal department first"
 
@@ -162,14 +165,29 @@ def _tick(site: Site, seen: Day) -> None:
     before = _ticks(site)
     site.graphql.switch(SENSOR, on=True)
     tick = until(lambda: _newer(site, before), "the sensor to tick")
-    site.graphql.switch(SENSOR, on=False)
+    _switch_off(site)
     assert tick["status"] in ("SUCCESS", "SKIPPED"), tick
     seen.skipped = tick["skipReason"] or ""
     for run_id in tick["runIds"]:
         ended = site.graphql.ended(run_id)
         assert ended["status"] == "SUCCESS", ended
         seen.whys.append(site.graphql.tags(run_id)["insights/why"])
+    _switch_off(site)
     site.wait(seconds=30)
+
+
+def _switch_off(site: Site) -> None:
+    """Switch the sensor off for good: a tick that ends at that moment puts back the state that it began with."""
+    looks = iter(range(QUIET_LOOKS))
+
+    def stays_off() -> bool:
+        nonlocal looks
+        if site.graphql.sensor(SENSOR)["sensorState"]["status"] == "RUNNING":
+            site.graphql.switch(SENSOR, on=False)
+            looks = iter(range(QUIET_LOOKS))
+        return next(looks, None) is None
+
+    until(stays_off, "the sensor to stay off")
 
 
 def _ticks(site: Site) -> set[str]:
