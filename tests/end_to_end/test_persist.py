@@ -150,6 +150,7 @@ def test_command_leaves_no_value_in_output_logs_or_files(talkative: Build, persi
     """R24: a real process with Dagster's own storage; with persist on the model's output is in its log."""
     built = talkative(integration("Lead", persist=persist), daily_pull_time="23:59")
     built.set_clock(datetime.now(UTC))
+    built.let_clock_run()
     variables = environment(built.org, built.folder / "home") | {
         "INSIGHTS_CONFIG": str(built.folder / "config"),
     }
