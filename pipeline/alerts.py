@@ -95,9 +95,9 @@ def alerts_sensor() -> dg.SensorDefinition:
 
         try:
             opened = clients.get(f"{TICK}-{SENSOR}")
-            row_statuses = situations(opened, memory.backlog)
+            current = situations(opened, memory.backlog)
             memory.backlog = remembered_backlog(memory.backlog, opened.today, waiting_total(opened))
-            found = [*_failed_runs(context.instance, memory), *row_statuses]
+            found = [*_failed_runs(context.instance, memory), *current]
             found += _failing_checks(context.instance, memory, opened.today.isoformat())
             fresh = [alert for alert in found if alert.key not in memory.told]
             if fresh:
@@ -106,7 +106,7 @@ def alerts_sensor() -> dg.SensorDefinition:
             return dg.SkipReason(f"{error} What is to be told is told at a later tick.")
 
         # What no longer stands is forgotten, so that it is told again should it come back.
-        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in row_statuses]
+        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in current]
         memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
         told = f"told of {len(fresh)}" if fresh else "nothing to tell"
         return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.to_cursor())

@@ -11,7 +11,7 @@ from typing import Any, Final
 import dagster as dg
 import pyarrow as pa
 from click.testing import CliRunner
-from tests.releases.row_statuses import SAVES, StandingPlant, standing_org
+from tests.releases.standing import SAVES, StandingPlant, standing_org
 
 # What is the release's own stands here: its names change, what they stand for does not.
 from pipeline.cli import cli

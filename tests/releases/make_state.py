@@ -47,7 +47,7 @@ from tests.postgres import postgres_server
 
 sys.path.append(str(Path(__file__).parents[2]))  # the release's checkout may have no such folder
 
-from tests.releases.row_statuses import (
+from tests.releases.standing import (
     OBJECTS,
     SAVES,
     StandingPlant,

@@ -16,7 +16,7 @@ import dagster as dg
 import psycopg2
 import pytest
 from dagster._core.definitions.selector import InstigatorSelector
-from tests.releases.row_statuses import (
+from tests.releases.standing import (
     OBJECTS,
     StandingPlant,
     materialized,
