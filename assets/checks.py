@@ -171,7 +171,8 @@ def output_results(
             if kind == "insight" or why.startswith(f"{kind}:")
         }
 
-        # A market that failed as a whole gives no outputs; rows of a wrong form stop a whole segment.
+        # A market that failed as a whole gives no outputs.
+        # Rows of a wrong form stop a whole segment.
         blocks = (
             bool(failed) if name in OUTPUT_CHECKS else bool(broken) and summary.segments_refused > 0
         )

@@ -152,7 +152,7 @@ def open_clients(
 ) -> Clients:
     """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
 
-    The org is opened when it is first asked for. A sensor's tick keeps its session for the next one.
+    The org is opened when it is first asked for. A sensor's tick keeps its session for the next.
     """
 
     def note_usage(usage: ApiUsage) -> None:
