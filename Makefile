@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo ui test browser simulate fuzz bench check lint types imports lock clean
+.PHONY: setup demo ui test test-all browser simulate fuzz bench check lint types imports lock clean
 
 setup: $(STAMP)  ## Make the virtual environment and install the locked dependencies.
 
@@ -22,8 +22,14 @@ demo: setup  ## Run the pipeline on the local org, from an empty one to pushed s
 ui: setup  ## Dagster's UI and daemon with the local org, sensor and schedule on; Ctrl-C ends everything.
 	$(BIN)/python -m demo.ui
 
-test: setup browser  ## Run the tests, with one process more than there are cores (four at the most).
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# One process more than there are cores, four at the most.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+test: setup browser  ## Run the tests that are meant for every commit.
+	$(PYTEST) -m "not slow"
+
+test-all: test  ## Run them, and then those that take longer.
+	$(PYTEST) -m slow
 
 browser: setup  ## Make sure that there is a browser for the tests of the UI.
 	@.ci/install-browser $(BIN)/python
@@ -37,7 +43,7 @@ fuzz: setup  ## Look for inputs that break what parses; SECONDS_EACH=60 for each
 bench: setup  ## Measure speed and thrift; writes docs/benchmarks.md.
 	$(BIN)/python -m benchmarks
 
-check: lint types imports test  ## Everything that CI runs.
+check: lint types imports test-all  ## Everything that CI runs.
 
 lint: setup
 	$(BIN)/ruff check .

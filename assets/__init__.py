@@ -1,1 +1,1 @@
-"""The Dagster assets: each is its inputs, one step and a result with figures. No rule lives here."""
+"""The Dagster assets: each is its inputs, one step and a result. No rule lives here."""

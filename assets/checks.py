@@ -1,7 +1,7 @@
 """The asset checks: what pandera found in the outputs, and whether a day kept its limit.
 
-Nothing unchecked is ever pushed, whether these block or not: the steps write only what is valid (D8).
-The checks say so where people look, partition by partition.
+Nothing unchecked is ever pushed, whether these block or not: the steps write only what is valid
+(D8). The checks say so where people look, partition by partition.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from assets.completeness import COMPLETE
 from assets.completeness import WORDS as COMPLETE_MEANS
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.configuration.market import Market
+from pipeline.core.org_fit.preflight import Problem
 from pipeline.core.scoring.drift import PSI_MAX, RECORDS_MIN, Drift, drifts
 from pipeline.core.scoring.outputs import HASH_LENGTH_MAX, ROW_HASH, ROW_ID, TEXT_LENGTH_RULE
 from pipeline.steps.clients import Clients
@@ -42,7 +43,7 @@ ROW_CHECKS: Final = {
         f"Every hash has at most {HASH_LENGTH_MAX} characters: a version, a tag and a digest for each market.",
     ),
 }
-"""Block: past a share of broken rows nothing of the segment is pushed, and this run pushes nothing else."""
+"""Block: past a share of broken rows nothing of the segment is pushed, nor anything else now."""
 
 DRIFT: Final = "score_drift"
 DAILY_LIMIT: Final = "daily_limit"
@@ -54,7 +55,7 @@ def ready_check_specs(
     """Return a check for each integration: is it ready to run? It stands over all partitions."""
     return [
         dg.AssetCheckSpec(
-            _ready(integration),
+            _ready_check_name(integration),
             asset=key,
             description=f"Fields, types and permissions that {integration.name} needs are there; an integration "
             "that is not ready is held back, the others run.",
@@ -63,44 +64,44 @@ def ready_check_specs(
     ]
 
 
-def _ready(integration: Integration) -> str:
+def _ready_check_name(integration: Integration) -> str:
     return f"{integration.object.lower()}_{integration.market}_ready"
 
 
 def ready_results(
-    key: dg.AssetKey, name: str, integrations: Sequence[Integration], found: Preflight
+    key: dg.AssetKey, object_name: str, integrations: Sequence[Integration], found: Preflight
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return what preflight found of the object's integrations, and what to do in Setup about it."""
+    """Return what preflight found of the object's integrations, and what to do about it."""
     for integration in integrations:
-        if integration.object != name:
+        if integration.object != object_name:
             continue
+
         own = found.of(integration)
         errors = [problem for problem in own if problem.severity == "error"]
         yield dg.AssetCheckResult(
             passed=not own,
             asset_key=key,
-            check_name=_ready(integration),
+            check_name=_ready_check_name(integration),
             severity=dg.AssetCheckSeverity.ERROR if errors else dg.AssetCheckSeverity.WARN,
             description=_ready_advice(len(errors), len(own) - len(errors)),
-            metadata={
-                "problems": dg.MetadataValue.table(
-                    [
-                        dg.TableRecord(
-                            {
-                                "severity": problem.severity,
-                                "where": problem.where,
-                                "what": problem.message,
-                                "do": problem.remedy,
-                            }
-                        )
-                        for problem in own
-                    ],
-                    schema=dg.TableSchema(
-                        [dg.TableColumn(column) for column in ("severity", "where", "what", "do")]
-                    ),
-                )
-            },
+            metadata={"problems": _problems_table(own)},
         )
+
+
+def _problems_table(problems: Sequence[Problem]) -> dg.MetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "severity": problem.severity,
+                "where": problem.where,
+                "what": problem.message,
+                "do": problem.remedy,
+            }
+        )
+        for problem in problems
+    ]
+    columns = [dg.TableColumn(column) for column in ("severity", "where", "what", "do")]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
 def _ready_advice(errors: int, warnings: int) -> str:
@@ -115,25 +116,26 @@ def score_check_specs(
     key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
 ) -> list[dg.AssetCheckSpec]:
     """Return the checks of scored_enriched."""
-    return [
-        *(
-            dg.AssetCheckSpec(name, asset=key, description=words, partitions_def=partitions)
-            for name, (_, words) in OUTPUT_CHECKS.items()
-        ),
-        *(
-            dg.AssetCheckSpec(
-                name, asset=key, description=words, partitions_def=partitions, blocking=True
-            )
-            for name, (_, words) in ROW_CHECKS.items()
-        ),
-        dg.AssetCheckSpec(
-            DRIFT,
-            asset=key,
-            description="The day's scores and ranks are spread as in the market's training data (PSI up to "
-            f"{PSI_MAX}).",
-            partitions_def=partitions,
-        ),
+    outputs = [
+        dg.AssetCheckSpec(name, asset=key, description=words, partitions_def=partitions)
+        for name, (_, words) in OUTPUT_CHECKS.items()
     ]
+
+    rows = [
+        dg.AssetCheckSpec(
+            name, asset=key, description=words, partitions_def=partitions, blocking=True
+        )
+        for name, (_, words) in ROW_CHECKS.items()
+    ]
+
+    drift = dg.AssetCheckSpec(
+        DRIFT,
+        asset=key,
+        description="The day's scores and ranks are spread as in the market's training data (PSI up to "
+        f"{PSI_MAX}).",
+        partitions_def=partitions,
+    )
+    return [*outputs, *rows, drift]
 
 
 def push_check_specs(
@@ -156,20 +158,25 @@ def push_check_specs(
 def output_results(
     key: dg.AssetKey, summary: ScoreSummary, markets: dict[str, Market]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return a result for each kind of rule: which one was broken, how often, and on which records."""
+    """Return a result for each kind of rule: how often it was broken, and on which records."""
     for name, (kind, _) in (OUTPUT_CHECKS | ROW_CHECKS).items():
         broken = {
-            rule: rows for rule, rows in summary.broken.items() if _kind(markets, rule) == kind
+            rule: rows
+            for rule, rows in summary.broken.items()
+            if _kind_of_rule(markets, rule) == kind
         }
         failed = {
             market: why
             for market, why in summary.markets_failed.items()
-            if kind == "insight" or _names(why, kind)
+            if kind == "insight" or why.startswith(f"{kind}:")
         }
+
+        # A market that failed as a whole gives no outputs; rows of a wrong form stop a whole segment.
         blocks = (
             bool(failed) if name in OUTPUT_CHECKS else bool(broken) and summary.segments_refused > 0
         )
         rows = sum(broken.values())
+
         yield dg.AssetCheckResult(
             passed=not broken and not failed,
             asset_key=key,
@@ -201,6 +208,7 @@ def _rules_broken(
         )
         for (market, output, rule), n in broken.items()
     ]
+
     columns = [
         dg.TableColumn(column, "int" if column == "records" else "string")
         for column in ("market", "output", "is_not", "records", "examples")
@@ -208,22 +216,27 @@ def _rules_broken(
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
-def drift_result(key: dg.AssetKey, clients: Clients, day: date, name: str) -> dg.AssetCheckResult:
-    """Hold the day's scores and ranks against those of each market's training (PSI)."""
-    totals = clients.ledger.counts.of_day(day, name)
+def drift_result(
+    key: dg.AssetKey, clients: Clients, day: date, object_name: str
+) -> dg.AssetCheckResult:
+    """Compare the day's scores and ranks with those of each market's training (PSI)."""
+    totals = clients.ledger.counts.of_day(day, object_name)
+
     found: list[Drift] = []
-    for one in clients.configuration.of_object(name):
+    for one in clients.configuration.of_object(object_name):
         training = clients.configuration.markets[one.market].training
         if one.enabled and training is not None:
             scores = parts_of(totals, name_of(SCORE, one.market))
             ranks = parts_of(totals, name_of(RANK, one.market))
             found += drifts(one.market, training, scores, ranks)
     drifted = [drift for drift in found if drift.has_drifted]
+
     metadata: dict[str, Any] = {
         f"psi_{d.market}_{d.output}": round(d.psi, 4) for d in found if d.is_enough
     }
     metadata |= {f"records_{d.market}_{d.output}": d.records for d in found}
     metadata |= {f"shares_{d.market}_{d.output}": _shares(d) for d in found if d.is_enough}
+
     return dg.AssetCheckResult(
         passed=not drifted,
         asset_key=key,
@@ -246,6 +259,7 @@ def _shares(drift: Drift) -> dg.MetadataValue:
         )
         for one in drift.bins
     ]
+
     columns = [
         dg.TableColumn(drift.output),
         *(dg.TableColumn(c, "float") for c in ("expected_percent", "actual_percent")),
@@ -262,6 +276,7 @@ def _drift_advice(found: Sequence[Drift], drifted: Sequence[Drift]) -> str:
             "part of the records came (an import, one segment). If the records have truly changed, train the model "
             "anew on newer data."
         )
+
     if not found:
         return "No market of this object tells how its scores were spread in training: nothing to compare with."
     if not any(d.is_enough for d in found):
@@ -269,7 +284,7 @@ def _drift_advice(found: Sequence[Drift], drifted: Sequence[Drift]) -> str:
     return "Scores and ranks are spread as in training."
 
 
-def _kind(markets: Mapping[str, Market], rule: tuple[str, str, str]) -> str:
+def _kind_of_rule(markets: Mapping[str, Market], rule: tuple[str, str, str]) -> str:
     """Return which check a broken rule belongs to."""
     market, output, words = rule
     if market == THE_ROW:
@@ -278,10 +293,6 @@ def _kind(markets: Mapping[str, Market], rule: tuple[str, str, str]) -> str:
     if kind in ("score", "rank"):
         return kind
     return "text" if words.startswith(TEXT_LENGTH_RULE) else "insight"
-
-
-def _names(why: str, kind: str) -> bool:
-    return why.startswith(f"{kind}:")
 
 
 def _advice(rows: int, failed: dict[str, str]) -> str:
@@ -316,7 +327,7 @@ def _row_advice(rows: int, blocks: bool) -> str:
 def limit_result(
     key: dg.AssetKey, clients: Clients, day_used: int, in_files: int
 ) -> dg.AssetCheckResult:
-    """Hold the day's scored rows, as the ledger counts them and as the lake keeps them, against the limit."""
+    """Check the day's scored rows against the limit: those in the ledger, and those in the lake."""
     limit = clients.configuration.settings.daily_record_limit
     most = max(day_used, in_files)
     return dg.AssetCheckResult(

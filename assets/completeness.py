@@ -1,7 +1,8 @@
-"""The `complete` check, told of every day whose figure has changed, whoever changed it (R28, R29).
+"""The `complete` check, reported of every day whose figure has changed (R28, R29).
 
-The run of a partition tells of its own day. Of the others it is told without a run, by push runs and by the sensor's
-ticks: what a command asked for shows at once, and a day that becomes complete is told at once.
+The run of a partition tells of its own day. Of the others it is told without a run, by push runs
+and by the sensor's ticks: what a command asked for shows at once, and a day that becomes complete
+is told at once.
 """
 
 from __future__ import annotations
@@ -13,58 +14,68 @@ from typing import Any, Final
 import dagster as dg
 
 from assets.partitions import partition_key
-from pipeline.steps.asking.complete import DayState, changed_since_told, day_states
+from pipeline.steps.asking.complete import DayState, changed_since_reported, day_states
 from pipeline.steps.clients import Clients
 
 COMPLETE: Final = "complete"
-TELLER: Final = "complete_check"
+REPORTER: Final = "complete_check"
 """Stands as the job of evaluations that no job made."""
 
 WORDS: Final = "Nothing of this day waits: no record that was asked for on it, was claimed on it, or that a redo of it asked for."
 
 
-def tell_changed(
+def report_changed(
     instance: dg.DagsterInstance,
     key: dg.AssetKey,
     clients: Clients,
-    name: str,
+    object_name: str,
     run_id: str | None = None,
 ) -> dict[date, DayState]:
-    """Tell of the object's days whose figure has changed, as run `run_id` or a tick; return those not complete.
+    """Report the object's days whose figure has changed; return the days that are not complete.
 
-    The ledger keeps what was told after it was told, so that nothing is left untold when a process dies.
+    They are reported as events of run `run_id`, or of a tick.
+
+    The ledger keeps what was told after it was told, so that nothing is left untold when a process
+    dies.
     """
-    states = day_states(clients, name)
-    changed = changed_since_told(clients, name, states)
+    states = day_states(clients, object_name)
+    changed = changed_since_reported(clients, object_name, states)
     for state in changed:
-        _tell(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
+        _report(instance, key, state, run_id or f"tick-{uuid.uuid4().hex}")
     if changed:
-        clients.ledger.completeness.note_told(name, {state.day: state.waiting for state in changed})
+        clients.ledger.completeness.note_reported(
+            object_name, {state.day: state.waiting for state in changed}
+        )
     return states
 
 
-def _tell(instance: dg.DagsterInstance, key: dg.AssetKey, state: DayState, run_id: str) -> None:
-    """Store one evaluation. Not as an event without a run: of those Dagster keeps one for each check and partition."""
+def _report(instance: dg.DagsterInstance, key: dg.AssetKey, state: DayState, run_id: str) -> None:
+    """Store one evaluation, as an event of a run.
+
+    Of events without a run Dagster keeps only one for each check and partition.
+    """
     evaluation = dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=COMPLETE,
         partition=partition_key(state.day, state.object),
-        **_told(state),
+        **_evaluation(state),
     )
+
     event = dg.DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
         event_specific_data=evaluation,
-        job_name=TELLER,
+        job_name=REPORTER,
     )
     instance.report_dagster_event(event, run_id=run_id)
 
 
 def complete_result(key: dg.AssetKey, state: DayState) -> dg.AssetCheckResult:
     """Return the check of a run's own partition."""
-    return dg.AssetCheckResult(asset_key=key, check_name=COMPLETE, **_told(state))
+    return dg.AssetCheckResult(asset_key=key, check_name=COMPLETE, **_evaluation(state))
 
 
-def _told(state: DayState) -> dict[str, Any]:
+def _evaluation(state: DayState) -> dict[str, Any]:
+    """Return what an evaluation and a result of the check have in common."""
     metadata: dict[str, Any] = {
         "waiting": state.waiting,
         "failing": state.failing,
@@ -72,6 +83,7 @@ def _told(state: DayState) -> dict[str, Any]:
     }
     if state.done_on:
         metadata["waiting_done_on"] = state.done_on.isoformat()
+
     return {
         "passed": state.is_complete,
         "severity": dg.AssetCheckSeverity.WARN,
@@ -83,6 +95,7 @@ def _told(state: DayState) -> dict[str, Any]:
 def _advice(state: DayState) -> str:
     if state.is_complete:
         return "Nothing of this day waits."
+
     words = (
         f"{state.waiting} records of this day wait. They are scored by themselves at the limit's pace, the last on "
         f"{state.done_on}; nothing is to be done."

@@ -1,4 +1,4 @@
-"""Turns summaries into the figures that the UI shows with a materialization: counts and ids, no record's values."""
+"""The figures that the UI shows with a materialization: counts and ids, no record's values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 import dagster as dg
 import pyarrow as pa
 
-from assets.clients import Done
 from assets.partitions import partition_key
 from assets.plots import plot
+from assets.step_runs import Done
 from pipeline.core.scoring.drift import SCORE_BINS
 from pipeline.steps.asking.complete import waiting_done_on
 from pipeline.steps.asking.dry_run import DryRun
@@ -102,6 +102,7 @@ def score_figures(done: Done[ScoreSummary], summary: ScoreSummary) -> dict[str, 
     }
     if summary.markets_failed:
         figures["markets_failed"] = summary.markets_failed
+
     figures |= plots(distribution(summary))
     segments = [(done.clients.today, segment) for segment in summary.segments]
     return figures | sample_figures(done.clients, done.object, segments)
@@ -118,6 +119,7 @@ def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any
         "released": summary.released,
         **{f"failed_{code}": n for code, n in summary.failed_by_code.most_common()},
     }
+
     if summary.newest_change_seconds is not None:
         figures["newest_change_age_seconds"] = summary.newest_change_seconds
     if summary.jobs:
@@ -126,30 +128,31 @@ def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any
     return figures | sample_figures(done.clients, done.object, summary.segments)
 
 
-def standing_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
-    """Return what every materialization carries: what waits, limit and calls, and the totals of the partition's day."""
+def standing_figures(clients: Clients, day: date, object_name: str) -> dict[str, Any]:
+    """Return what every materialization carries: what waits, limit, calls, the day's totals."""
     settings = clients.configuration.settings
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
-    waiting = clients.ledger.waiting.by_kind(name)
-    state = clients.ledger.state.objects().get(name)
-    markets = sorted({i.market for i in clients.configuration.of_object(name) if i.enabled})
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
+    waiting = clients.ledger.waiting.by_kind(object_name)
+    state = clients.ledger.objects.all().get(object_name)
+    markets = sorted({i.market for i in clients.configuration.of_object(object_name) if i.enabled})
+
     return {
         "waiting": sum(waiting.values()),
         **{f"waiting_{kind}": records for kind, records in waiting.items()},
         "waiting_done_on": str(waiting_done_on(clients) or NOTHING_WAITS),
         "limit_used": use.used,
-        "limit_left": use.left,
+        "limit_left": use.remaining,
         "api_calls_used": clients.ledger.calls.total(clients.today),
         "api_calls_left": clients.budget.remaining(),
         **({"watermark": dg.MetadataValue.timestamp(state.watermark)} if state else {}),
         "market_versions": {m: clients.configuration.markets[m].version for m in markets},
-        **day_figures(clients, day, name),
+        **day_figures(clients, day, object_name),
     }
 
 
-def day_figures(clients: Clients, day: date, name: str) -> dict[str, Any]:
+def day_figures(clients: Clients, day: date, object_name: str) -> dict[str, Any]:
     """Return what happened to the object over the whole of a day, whichever runs did it."""
-    totals = clients.ledger.counts.of_day(day, name)
+    totals = clients.ledger.counts.of_day(day, object_name)
     failed = parts_of(totals, FAILED)
     figures: dict[str, Any] = {f"day_{counted}": totals[counted] for counted in DAY_TOTALS}
     figures["day_failed"] = sum(failed.values())
@@ -167,6 +170,7 @@ def plots(totals: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
         for name, records in parts_of(totals, kind).items():
             market, _, value = name.partition(":")
             markets.setdefault(market, {})[value] = records
+
         for market, values in sorted(markets.items()):
             known = SCORE_BINS if kind == SCORE else sorted(values.keys() - {"none"})
             names = [*known, *(["none"] if "none" in values else [])]
@@ -176,49 +180,56 @@ def plots(totals: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
 
 
 def sample_figures(
-    clients: Clients, name: str, segments: Sequence[tuple[date, str]]
+    clients: Clients, object_name: str, segments: Sequence[tuple[date, str]]
 ) -> dict[str, Any]:
-    """Return a few of the records as a table, those that failed first: id, reason, scores, ranks and result.
+    """Return a few of the records as a table, those that failed first.
+
+    Each has id, reason, scores, ranks and result.
 
     No inputs and no texts. Scores and ranks only of integrations that persist (R24).
     """
     for day, segment in segments:
-        scored = clients.lake.read_file(SCORED_ASSET, day, name, segment)
+        scored = clients.lake.read_file(SCORED_ASSET, day, object_name, segment)
         if scored is not None:
-            settled = clients.lake.read_file(PUSHED_ASSET, day, name, segment)
-            return {"sample": _sample(clients, name, scored, settled)}
+            settled = clients.lake.read_file(PUSHED_ASSET, day, object_name, segment)
+            return {"sample": _sample(clients, object_name, scored, settled)}
     return {}
 
 
 def _sample(
-    clients: Clients, name: str, scored: pa.Table, settled: pa.Table | None
+    clients: Clients, object_name: str, scored: pa.Table, settled: pa.Table | None
 ) -> dg.MetadataValue:
     outputs = {
         f"{i.market}.output.{output}": f"{i.market}_{output}"
-        for i in clients.configuration.of_object(name)
+        for i in clients.configuration.of_object(object_name)
         for output in i.outputs
         if clients.configuration.markets[i.market].outputs[output].type in ("score", "rank")
     }
+    # Columns of integrations that do not persist are not in the file (R24).
     shown = {column: label for column, label in outputs.items() if column in scored.column_names}
+
     results: dict[str, str] = {}
     if settled is not None:
         rows = settled.select(["id", "status", "code"]).to_pylist()
         results = {row["id"]: f"{row['status']} {row['code']}".strip() for row in rows}
+
     ids = scored.column("id").to_pylist()
     failed = [at for at, i in enumerate(ids) if results.get(i, "pushed") != "pushed"]
     chosen = dict.fromkeys([*failed[: SAMPLE_ROWS // 2], *range(len(ids))])
     few = scored.take(pa.array(list(chosen)[:SAMPLE_ROWS], pa.int64()))
+
     records = [
         dg.TableRecord(
             {
                 "id": row["id"],
                 "reason": row["reason"],
-                **{label: _shown(row[column]) for column, label in shown.items()},
+                **{label: _cell(row[column]) for column, label in shown.items()},
                 "result": results.get(row["id"], "scored"),
             }
         )
         for row in few.select(["id", "reason", *shown]).to_pylist()
     ]
+
     columns = [dg.TableColumn(n) for n in ("id", "reason", *shown.values(), "result")]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
@@ -226,7 +237,8 @@ def _sample(
 def dry_run_figures(found: DryRun, *, persist: bool) -> dict[str, Any]:
     """Return what a dry run would do, field by field, for the first records.
 
-    Values stay in Dagster's storage, so they are shown only where all integrations of the object persist (R24).
+    Values stay in Dagster's storage, so they are shown only where all integrations of the object
+    persist (R24).
     """
     records = [
         dg.TableRecord(
@@ -234,13 +246,14 @@ def dry_run_figures(found: DryRun, *, persist: bool) -> dict[str, Any]:
                 "id": row["id"],
                 "reason": row["reason"],
                 "field": name,
-                "stands": _shown(values["stands"]) if persist else NOT_KEPT,
-                "would_be": _shown(values["would_be"]) if persist else NOT_KEPT,
+                "stands": _cell(values["stands"]) if persist else NOT_KEPT,
+                "would_be": _cell(values["would_be"]) if persist else NOT_KEPT,
             }
         )
         for row in found.rows[:DRY_RUN_RECORDS_SHOWN]
         for name, values in row["fields"].items()
     ]
+
     columns = [dg.TableColumn(n) for n in ("id", "reason", "field", "stands", "would_be")]
     return {
         "dry_run": True,
@@ -254,7 +267,7 @@ def dry_run_figures(found: DryRun, *, persist: bool) -> dict[str, Any]:
     }
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 

@@ -1,7 +1,8 @@
 """How fresh each asset has to be: the UI turns red by itself when pulls stop.
 
-Dagster counts materializations of the whole asset, so a pull that finds nothing new for hours would look like one
-that stopped. The sensor therefore reports one where the org answered "nothing new" and none was reported lately.
+Dagster counts materializations of the whole asset, so a pull that finds nothing new for hours would
+look like one that stopped. The sensor therefore reports one where the org answered "nothing new"
+and none was reported lately.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Columns and where each comes from: from a market's training data to the field in Salesforce (R29).
+"""Columns and their sources, from a market's training data to the field in Salesforce (R29).
 
-One asset holds three objects, so a column is named after both: `Lead.Company`, `Lead.enterprise_fit.score`.
+One asset holds three objects, so a column is named after both: `Lead.Company`,
+`Lead.enterprise_fit.score`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from pipeline.core.configuration.integration import (
 from pipeline.core.configuration.market import Market
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 
-OUTCOME: Final = "outcome"
 HEADER_CHARACTERS_MAX: Final = 10_000
 
 
@@ -51,9 +51,8 @@ class _Columns:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The columns of all assets, as the configuration has them: `integrations` are those switched on."""
+    """The columns of all assets; `integrations` are those that are switched on."""
 
-    prefix: Sequence[str]
     integrations: Sequence[Integration]
     markets: Mapping[str, Market]
     folder: Path
@@ -69,16 +68,17 @@ class Lineage:
         return builders[asset]().metadata()
 
     def of_market(self, market: Market) -> dict[str, Any]:
-        """Return the metadata of a market: its outputs, made from its reference and its training data."""
+        """Return the metadata of a market: its outputs, made from reference and training data."""
         sources = [
-            dg.TableColumnDep(self._key("reference", market.name, reference.name), column)
+            dg.TableColumnDep(dg.AssetKey(["reference", market.name, reference.name]), column)
             for reference in market.reference
             for column in self.header(market, reference.file)
         ]
         if market.training is not None:
-            key = self._key("training", market.name)
+            key = dg.AssetKey(["training", market.name])
             header = self.header(market, market.training.data)
             sources += [dg.TableColumnDep(key, column) for column in header]
+
         columns = _Columns()
         for name, output in market.outputs.items():
             words = (output.label or name) + ("" if output.enabled else " (not enabled)")
@@ -86,14 +86,14 @@ class Lineage:
         return columns.metadata()
 
     def of_file(self, market: Market, file: str) -> dict[str, Any]:
-        """Return the metadata of a market's reference or training file: the columns of its header."""
+        """Return the metadata of a reference or training file: the columns of its header."""
         columns = _Columns()
         for name in self.header(market, file):
             columns.add(name, "string", f"Column of {file}")
         return columns.metadata()
 
     def header(self, market: Market, file: str) -> list[str]:
-        """Return a CSV file's column names; the file's own name where it has no header that can be read."""
+        """Return a CSV file's column names; its own name where it has no readable header."""
         path = self.folder / market.name / file
         try:
             with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -102,18 +102,17 @@ class Lineage:
             header = []
         return [name for name in header if name] or [file]
 
-    def _key(self, *parts: str) -> dg.AssetKey:
-        return dg.AssetKey([*self.prefix, *parts])
-
     def _pulled(self) -> _Columns:
         columns = _Columns()
         for one in self.integrations:
             columns.add(f"{one.object}.Id", "id", "The record's id")
+
             for name, path in one.inputs.items():
                 label = self.markets[one.market].inputs[name].label
                 kind = self.markets[one.market].inputs[name].type
-                words = f"{_shown(path)}: input {label} of market {one.market}"
+                words = f"{_display(path)}: input {label} of market {one.market}"
                 columns.add(f"{one.object}.{path}", kind, words)
+
             if one.candidate_field:
                 words = f"Whether the record is a candidate of market {one.market}"
                 columns.add(f"{one.object}.{one.candidate_field}", "boolean", words)
@@ -129,33 +128,36 @@ class Lineage:
 
     def _scored(self) -> _Columns:
         columns = _Columns()
-        pulled, stale = self._key(CHANGED_RECORDS), self._key(STALE_RECORDS)
+        pulled, stale = dg.AssetKey(CHANGED_RECORDS), dg.AssetKey(STALE_RECORDS)
         for one in self.integrations:
             market = self.markets[one.market]
             ids = [dg.TableColumnDep(key, f"{one.object}.Id") for key in (pulled, stale)]
             columns.add(f"{one.object}.Id", "id", "The record's id", ids)
+
             inputs = [
                 dg.TableColumnDep(pulled, f"{one.object}.{path}") for path in one.inputs.values()
             ]
             for name in one.outputs:
                 output = market.outputs[name]
-                model = dg.TableColumnDep(self._key("market", one.market), name)
+                model = dg.TableColumnDep(dg.AssetKey(["market", one.market]), name)
                 words = f"{output.label or name} by market {one.market}"
                 columns.add(_output(one, name), output.kind, words, [*inputs, model])
         return columns
 
     def _pushed(self) -> _Columns:
         columns = _Columns()
-        pulled, scored = self._key(CHANGED_RECORDS), self._key(SCORED)
+        pulled, scored = dg.AssetKey(CHANGED_RECORDS), dg.AssetKey(SCORED)
         for one in self.integrations:
             market = self.markets[one.market]
             record = [dg.TableColumnDep(scored, f"{one.object}.Id")]
             columns.add(f"{one.object}.Id", "id", "The record's id", record)
+
             for name, path in one.outputs.items():
                 output = market.outputs[name]
                 words = f"{output.label or name} of market {one.market}, in Salesforce"
                 source = [dg.TableColumnDep(scored, _output(one, name))]
                 columns.add(f"{one.object}.{path}", output.kind, words, source)
+
             important = [
                 dg.TableColumnDep(pulled, f"{one.object}.{path}")
                 for path in one.important_fields
@@ -171,7 +173,7 @@ def _output(integration: Integration, name: str) -> str:
     return f"{integration.object}.{integration.market}.{name}"
 
 
-def _shown(path: str) -> str:
+def _display(path: str) -> str:
     """Return a field as people are shown it: the parent account's with a prefix (R11)."""
     parent = path.startswith(PARENT_PREFIX)
     return f"Account: {path.removeprefix(PARENT_PREFIX)}" if parent else path

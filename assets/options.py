@@ -1,11 +1,12 @@
 """What an operator may ask of a run in the launchpad (R31)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from pipeline.steps.clients import SCORED
+from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS
 
 
 class PullOptions(dg.Config):
@@ -32,11 +33,18 @@ class ScoreOptions(dg.Config):
 
 
 def run_config(
-    pull: dg.AssetKey | None, prefix: list[str], *, dry_run: bool, first: int
+    assets: Iterable[dg.AssetKey], *, dry_run: bool = False, first: int = 0
 ) -> dict[str, Any]:
-    """Return the run config that gives these options to a run's assets; `pull` is the one that pulls, if any."""
-    scored = dg.AssetKey([*prefix, SCORED])
-    ops: dict[str, Any] = {scored.to_python_identifier(): {"config": {"first": first}}}
-    if pull is not None:
-        ops[pull.to_python_identifier()] = {"config": {"dry_run": dry_run, "first": first}}
-    return {"ops": ops}
+    """Return the run config that gives these options to those of a run's assets that take them."""
+    options: dict[str, dict[str, Any]] = {
+        CHANGED_RECORDS: {"dry_run": dry_run, "first": first},
+        STALE_RECORDS: {"dry_run": dry_run, "first": first},
+        SCORED: {"first": first},
+    }
+    return {
+        "ops": {
+            key.to_python_identifier(): {"config": options[key.path[-1]]}
+            for key in assets
+            if key.path[-1] in options
+        }
+    }

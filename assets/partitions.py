@@ -1,7 +1,8 @@
 """The one partitioning of all assets: a calendar day by an object (R20).
 
-A day's partition holds what was scored on that day and nothing else, so that partition and limit are the
-same thing. The day ahead exists already, since runs of a day are asked for from its first second on.
+A day's partition holds what was scored on that day and nothing else, so that partition and limit
+are the same thing. The day ahead exists already, since runs of a day are asked for from its first
+second on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ OBJECT: Final = "object"
 
 
 def day_by_object(start: str, time_zone: str) -> dg.MultiPartitionsDefinition:
-    """Return the partitions: days from `start` (ISO date) in `time_zone`, by Account, Contact and Lead."""
+    """Return the partitions: days from `start` (ISO date) in `time_zone`, by object."""
     return dg.MultiPartitionsDefinition(
         {
             DAY: dg.DailyPartitionsDefinition(start_date=start, timezone=time_zone, end_offset=1),

@@ -1,7 +1,8 @@
 """Small bar charts as SVG in Markdown, which Dagster's UI shows with a materialization.
 
-The UI shows Markdown of less than 1,000 characters where it stands, and hides longer behind a link. So a chart is as
-short as can be: bars are strokes of one path, and numbers and labels each one line of text stretched to the width.
+The UI shows Markdown of less than 1,000 characters where it stands, and hides longer behind a link.
+So a chart is as short as can be: bars are strokes of one path, and numbers and labels each one line
+of text stretched to the width.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ def _short(records: int) -> str:
 
 
 def _line(texts: list[str], y: int, width: int) -> str:
-    """Return texts each in the middle of its cell; the line's length is set, whatever the browser's font."""
+    """Return texts each in the middle of its cell.
+
+    The line's length is set, whatever the browser's font.
+    """
     cells = "".join(f"{text[:CELL_CHARACTERS]:^{CELL_CHARACTERS}}" for text in texts)
     return f'<text y="{y}" textLength="{width}" xml:space="preserve">{escape(cells)}</text>'

@@ -7,31 +7,31 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import ready_check_specs, ready_results
-from assets.clients import ClientsResource, partitions_of, run_step, stopping_for_people
+from assets.clients_resource import ClientsResource
 from assets.figures import dry_run_figures, materializations, pull_figures
 from assets.freshness import DAILY, pulls
 from assets.options import PullOptions
 from assets.step_asset import step_asset
+from assets.step_runs import partitions_of, run_step, stopping_for_people
 from pipeline.core.configuration.integration import Integration
 from pipeline.steps.asking.dry_run import RECORDS_MAX, Kind, dry_run
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import Preflight, check, check_and_roll_out
+from pipeline.steps.preflight import Preflight, check, check_once
 from pipeline.steps.pull import PullSummary, daily_pull, pull
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
 
 KINDS = {"salesforce", "parquet"}
 
 
 def salesforce_changed_records(
-    prefix: list[str],
     partitions: dg.PartitionsDefinition[str],
     integrations: Sequence[Integration],
     interval_minutes: int,
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
-    """Return the asset of the pull every few minutes; it checks whether `integrations` are ready."""
+    """Return the asset of the frequent pull; it checks whether `integrations` are ready."""
     return _pull_asset(
-        dg.AssetKey([*prefix, CHANGED_RECORDS]),
+        dg.AssetKey(CHANGED_RECORDS),
         "Records modified since the last pull, and which of them are due: an important field differs from what "
         "was scored last, or was never scored. Runs every few minutes, asked for by the sensor.",
         pull,
@@ -44,13 +44,12 @@ def salesforce_changed_records(
 
 
 def stale_records(
-    prefix: list[str],
     partitions: dg.PartitionsDefinition[str],
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Return the asset of the daily pull."""
     return _pull_asset(
-        dg.AssetKey([*prefix, STALE_RECORDS]),
+        dg.AssetKey(STALE_RECORDS),
         "Candidates never scored, then those scored longer ago than the refresh period or before a market was "
         "turned on or replaced, oldest first. Runs once a day.",
         daily_pull,
@@ -84,6 +83,7 @@ def _pull_asset(
     def pull_asset(
         context: dg.AssetExecutionContext, config: PullOptions, clients: ClientsResource
     ) -> Iterator[object]:
+        key = context.asset_key
         for opened, name, partition in partitions_of(context, clients):
             if checked:
                 yield from ready_results(
@@ -92,10 +92,12 @@ def _pull_asset(
                     checked,
                     stopping_for_people(partial(_preflight, opened, name, config.dry_run)),
                 )
+
             if config.dry_run:
                 yield _dry_run(key, opened, name, partition, kind, config.first or RECORDS_MAX)
         if config.dry_run:
             return
+
         done = list(run_step(context, clients, step))
         if done:
             yield from materializations(key, done, pull_figures)
@@ -107,14 +109,14 @@ def _preflight(clients: Clients, object_name: str, dry_run: bool) -> Preflight:
     """Check the object; a dry run rolls nothing out."""
     if dry_run:
         return check(clients, [object_name])
-    return check_and_roll_out(clients, object_name)
+    return check_once(clients, object_name)
 
 
 def _dry_run(
-    key: dg.AssetKey, clients: Clients, name: str, partition: str, kind: Kind, first: int
+    key: dg.AssetKey, clients: Clients, object_name: str, partition: str, kind: Kind, first: int
 ) -> dg.AssetObservation:
     """Observe what a run would do; nothing is materialized, so that no partition looks done."""
-    found = stopping_for_people(partial(dry_run, clients, name, kind, first))
-    persist = all(i.persist for i in clients.configuration.of_object(name))
+    found = stopping_for_people(partial(dry_run, clients, object_name, kind, first))
+    persist = all(i.persist for i in clients.configuration.of_object(object_name))
     figures = dry_run_figures(found, persist=persist)
     return dg.AssetObservation(asset_key=key, partition=partition, metadata=figures)

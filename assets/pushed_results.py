@@ -6,11 +6,12 @@ from typing import Any
 import dagster as dg
 
 from assets.checks import limit_result, push_check_specs
-from assets.clients import ClientsResource, Done, run_step
-from assets.completeness import complete_result, tell_changed
+from assets.clients_resource import ClientsResource
+from assets.completeness import complete_result, report_changed
 from assets.figures import materializations, push_figures, standing_figures
 from assets.partitions import partition_key
 from assets.step_asset import step_asset
+from assets.step_runs import Done, run_step
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.steps.asking.complete import DayState
 from pipeline.steps.clients import PUSHED, SCORED
@@ -18,12 +19,11 @@ from pipeline.steps.push import PushSummary, push
 
 
 def pushed_results(
-    prefix: list[str],
     partitions: dg.PartitionsDefinition[str],
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Return the asset of what was pushed."""
-    key = dg.AssetKey([*prefix, PUSHED])
+    key = dg.AssetKey(PUSHED)
 
     @step_asset(
         key,
@@ -33,7 +33,7 @@ def pushed_results(
         ),
         kinds={"salesforce", "parquet"},
         partitions=partitions,
-        deps=[dg.AssetKey([*prefix, SCORED])],
+        deps=[dg.AssetKey(SCORED)],
         check_specs=push_check_specs(key, partitions),
         metadata=metadata,
     )
@@ -41,6 +41,8 @@ def pushed_results(
         done = list(run_step(context, clients, push))
         if not done:
             return
+
+        key = context.asset_key
         yield from materializations(key, done, push_figures)
         yield _limit(key, done[-1])
         for one in done:
@@ -52,10 +54,8 @@ def pushed_results(
 
 def _limit(key: dg.AssetKey, done: Done[PushSummary]) -> dg.AssetCheckResult:
     clients, day = done.clients, done.day
-    used = clients.ledger.claims.day_use(
-        day, clients.configuration.settings.daily_record_limit
-    ).used
-    in_files = sum(clients.lake.counted(SCORED, day, name, "reason").total() for name in OBJECTS)
+    used = clients.ledger.days.use(day, clients.configuration.settings.daily_record_limit).used
+    in_files = sum(clients.lake.count_by(SCORED, day, name, "reason").total() for name in OBJECTS)
     return limit_result(key, clients, used, in_files)
 
 
@@ -64,7 +64,7 @@ def _complete(
 ) -> Iterator[dg.AssetCheckResult]:
     """Tell of all days whose figure has changed, and of the run's own, where it has one (R29)."""
     states = {
-        name: tell_changed(context.instance, key, clients, name, context.run.run_id)
+        name: report_changed(context.instance, key, clients, name, context.run.run_id)
         for name, clients in {one.object: one.clients for one in done}.items()
     }
     if len(done) == 1:

@@ -1,6 +1,7 @@
 """Status and plan as pages in the UI, and the words of a record's history (R27, R29, R30).
 
-Materialise a report to renew it. None shows a record's values: what Dagster keeps cannot be forgotten singly.
+Materialise a report to renew it. None shows a record's values: what Dagster keeps cannot be
+forgotten singly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,9 @@ from typing import Any, Final
 
 import dagster as dg
 
-from assets.clients import ClientsResource, stopping_for_people
+from assets.clients_resource import ClientsResource
 from assets.step_asset import OWNERS
+from assets.step_runs import stopping_for_people
 from pipeline.steps.asking.explain import WORDS, Explained
 from pipeline.steps.asking.plan import plan
 from pipeline.steps.asking.status import status
@@ -20,14 +22,14 @@ STATUS: Final = "status_report"
 PLAN: Final = "plan_report"
 
 
-def report_assets(prefix: list[str]) -> list[dg.AssetsDefinition]:
+def report_assets() -> list[dg.AssetsDefinition]:
     """Return the two reports."""
-    return [_status_report(prefix), _plan_report(prefix)]
+    return [_status_report(), _plan_report()]
 
 
-def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
+def _status_report() -> dg.AssetsDefinition:
     @dg.asset(
-        key=dg.AssetKey([*prefix, STATUS]),
+        key=dg.AssetKey(STATUS),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"markdown"},
@@ -37,9 +39,9 @@ def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, clients: ClientsResource
     ) -> dg.MaterializeResult[Any]:
-        opened = clients.get(context.run.run_id)
-        found = status(opened)
-        calls = sum(found.api_calls.values())
+        found = status(clients.get(context.run.run_id))
+        failing = [{"code": code, "records": n} for code, n in found.failing.items()]
+
         return dg.MaterializeResult(
             metadata={
                 "day": str(found.day),
@@ -47,7 +49,7 @@ def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
                 "limit": found.limit,
                 "waiting": found.waiting_total,
                 "last_done_on": str(found.last_done_on or "nothing waits"),
-                "api_calls": calls,
+                "api_calls": sum(found.api_calls.values()),
                 "api_calls_limit": found.api_calls_limit,
                 "waits": dg.MetadataValue.md(
                     markdown(found.waiting, ("object", "reason", "state", "records"))
@@ -57,21 +59,16 @@ def _status_report(prefix: list[str]) -> dg.AssetsDefinition:
                         found.integrations, ("integration", "state", "since", "market_version")
                     )
                 ),
-                "fails": dg.MetadataValue.md(
-                    markdown(
-                        [{"code": code, "records": n} for code, n in found.failing.items()],
-                        ("code", "records"),
-                    )
-                ),
+                "fails": dg.MetadataValue.md(markdown(failing, ("code", "records"))),
             }
         )
 
     return asset
 
 
-def _plan_report(prefix: list[str]) -> dg.AssetsDefinition:
+def _plan_report() -> dg.AssetsDefinition:
     @dg.asset(
-        key=dg.AssetKey([*prefix, PLAN]),
+        key=dg.AssetKey(PLAN),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"markdown"},
@@ -89,6 +86,7 @@ def _plan_report(prefix: list[str]) -> dg.AssetsDefinition:
             }
             for row in found.integrations
         ]
+
         return dg.MaterializeResult(
             metadata={
                 "day": str(found.day),
@@ -113,9 +111,10 @@ def _plan_report(prefix: list[str]) -> dg.AssetsDefinition:
 
 
 def history_page(found: Sequence[Explained]) -> str:
-    """Return a record's history as Markdown: dates, reasons, models, results; no inputs, outputs or messages."""
+    """Return a record's history as Markdown: no inputs, outputs or messages."""
     if not found:
         return "Nothing is kept of this record."
+
     pages = []
     for one in found:
         rows = [
@@ -132,9 +131,11 @@ def history_page(found: Sequence[Explained]) -> str:
             }
             for scoring in one.scorings
         ]
+
         page = f"**{one.object} {one.record_id}**\n\n" + markdown(
             rows, tuple(rows[0]) if rows else ()
         )
+
         if one.waiting:
             why = f" after {one.waiting.error_code}" if one.waiting.error_code else ""
             page += f"\n\nWaits ({WORDS[one.waiting.reason]}){why}, not before {_cell(one.waiting.not_before)}."

@@ -1,4 +1,4 @@
-"""What the scores come from, as external assets, so that lineage runs from training data to Salesforce fields."""
+"""What the scores come from, as external assets: lineage begins at the training data."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from assets.lineage import Lineage
 from pipeline.core.configuration.market import Market
 
 GROUP: Final = "markets"
+MARKET: Final = "market"
+"""Stands before a market's name in the key of its model."""
 
 
-def market_key(prefix: list[str], market: str) -> dg.AssetKey:
+def market_key(market: str) -> dg.AssetKey:
     """Return the key of a market's model."""
-    return dg.AssetKey([*prefix, "market", market])
+    return dg.AssetKey([MARKET, market])
 
 
-def market_assets(prefix: list[str], market: Market, lineage: Lineage) -> list[dg.AssetSpec]:
+def market_assets(market: Market, lineage: Lineage) -> list[dg.AssetSpec]:
     """Return a market's model, upstream of it its training data, and its reference data."""
     references = [
         dg.AssetSpec(
-            dg.AssetKey([*prefix, "reference", market.name, reference.name]),
+            dg.AssetKey(["reference", market.name, reference.name]),
             description=reference.description,
             group_name=GROUP,
             kinds={"csv"},
@@ -30,9 +32,10 @@ def market_assets(prefix: list[str], market: Market, lineage: Lineage) -> list[d
         )
         for reference in market.reference
     ]
-    training = [_training(prefix, market, lineage)] if market.training else []
+    training = [_training(market, lineage)] if market.training else []
+
     model = dg.AssetSpec(
-        market_key(prefix, market.name),
+        market_key(market.name),
         description=market.description,
         group_name=GROUP,
         kinds={"python"},
@@ -51,12 +54,13 @@ def market_assets(prefix: list[str], market: Market, lineage: Lineage) -> list[d
     return [*references, *training, model]
 
 
-def _training(prefix: list[str], market: Market, lineage: Lineage) -> dg.AssetSpec:
+def _training(market: Market, lineage: Lineage) -> dg.AssetSpec:
     training = market.training
     if training is None:
         raise ValueError(f"market {market.name} names no training")
+
     return dg.AssetSpec(
-        dg.AssetKey([*prefix, "training", market.name]),
+        dg.AssetKey(["training", market.name]),
         description=training.origin,
         group_name=GROUP,
         kinds={"csv"},
@@ -74,27 +78,32 @@ def _training(prefix: list[str], market: Market, lineage: Lineage) -> dg.AssetSp
 
 def first_scorings(
     instance: dg.DagsterInstance,
-    prefix: list[str],
+    models: Mapping[str, dg.AssetKey],
     scored: Collection[str],
     markets: Mapping[str, Market],
 ) -> Iterator[dg.AssetMaterialization]:
-    """Say on a market's model that a version was scored with, once: so lineage shows which one is in use since when.
+    """Report on a market's model, once, that a version was scored with.
 
-    `scored` are the markets that gave scores in this run.
+    So lineage shows which version is in use since when.
+
+    `models` are the keys of the markets' models; `scored` are the markets that gave scores in this
+    run.
     """
     for name in sorted(scored):
-        key, market = market_key(prefix, name), markets[name]
+        key, market = models[name], markets[name]
         newest = instance.get_latest_materialization_event(key)
-        told = newest.asset_materialization if newest else None
-        version = told.metadata.get("version") if told else None
+        reported = newest.asset_materialization if newest else None
+        version = reported.metadata.get("version") if reported else None
         if version is not None and version.value == market.version:
             continue
+
         training: dict[str, Any] = {}
         if market.training:
             training = {
                 "held_out_auc": market.training.auc,
                 "training_rows": market.training.rows,
             }
+
         yield dg.AssetMaterialization(
             asset_key=key,
             description=f"Version {market.version} scored for the first time.",

@@ -1,4 +1,4 @@
-"""How the four assets are made: one step each, partitioned by day and object, free to yield nothing."""
+"""How the four assets are made: one step each, partitioned by day and object."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -24,8 +24,8 @@ def step_asset(
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of one asset.
 
-    It may yield no materialization (another run has the object), and results of some of its checks only. A backfill
-    over many partitions is one run, which reads its partition keys (D5).
+    It may yield no materialization (another run has the object), and results of some of its checks
+    only. A backfill over many partitions is one run, which reads its partition keys (D5).
     """
     spec = dg.AssetSpec(
         key,
@@ -38,6 +38,7 @@ def step_asset(
         metadata=dict(metadata or {}),
         skippable=True,
     )
+
     return dg.multi_asset(
         name=key.to_python_identifier(),
         specs=[spec],

@@ -50,13 +50,13 @@ def decide(leads: int) -> Figures:
     from pipeline.commands.clients import opened_clients
     from pipeline.core.scoring.digest import digests
     from pipeline.core.scoring.due import due_after_pull, new_hashes, row_statuses
-    from pipeline.steps.preflight import scope_of
+    from pipeline.steps.preflight import check_once, scope_of
     from pipeline.steps.score import model_inputs
     from resources.ledger.waiting import ScoringRequest
 
     figures: Figures = {}
     with opened_clients() as clients:
-        scope = scope_of(clients, "Lead")
+        scope = scope_of(clients, "Lead", check_once(clients, "Lead"))
         table = pulled(scope, leads)
         model = bare_model(clients)
         integration = scope.integrations[0]

@@ -134,10 +134,10 @@ def ours() -> Figures:
     import pyarrow.parquet as pq
 
     from pipeline.commands.clients import opened_clients
-    from pipeline.steps.preflight import scope_of
+    from pipeline.steps.preflight import check_once, scope_of
 
     with opened_clients() as clients, tempfile.TemporaryFile() as file:
-        schema = scope_of(clients, "Lead").schema
+        schema = scope_of(clients, "Lead", check_once(clients, "Lead")).schema
         before, rows = clients.ledger.calls.total(clients.today), 0
         with timed() as cost, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in clients.org.bulk_query(SOQL, schema, deadline_seconds=JOB_SECONDS):

@@ -46,7 +46,7 @@ def bare_model(clients: Clients) -> Any:
     from pathlib import Path
 
     from benchmarks.market.model import load
-    from resources.configurable import config_folder
+    from resources.environment import config_folder
 
     folder = Path(config_folder()) / "markets" / next(iter(clients.configuration.markets))
     return load(folder)
@@ -82,12 +82,12 @@ def scored(leads: int) -> Figures:
     from pipeline.commands.clients import opened_clients
     from pipeline.core.scoring.due import row_statuses
     from pipeline.core.scoring.results import segment_result
-    from pipeline.steps.preflight import scope_of
+    from pipeline.steps.preflight import check_once, scope_of
     from pipeline.steps.score import ScoreSummary, model_inputs, score_market
 
     figures: Figures = {}
     with opened_clients() as clients:
-        scope = scope_of(clients, "Lead")
+        scope = scope_of(clients, "Lead", check_once(clients, "Lead"))
         table = pulled(scope, leads)
         integration = scope.integrations[0]
         market = scope.markets[integration.market]

@@ -11,10 +11,10 @@ from benchmarks.measuring import Figures, children, peak_megabytes, timed
 def turn_on() -> Figures:
     """Hold the configuration against the org and turn the integrations on, as `insights check` does."""
     from pipeline.commands.clients import opened_clients
-    from pipeline.steps.preflight import check
+    from pipeline.steps.preflight import check_and_roll_out
 
     with opened_clients() as clients:
-        found = check(clients)
+        found = check_and_roll_out(clients)
     return {"errors": [str(problem) for problem in found.errors]}
 
 
@@ -25,8 +25,9 @@ def run(name: str = "Lead") -> Figures:
     import pandas as pd
 
     from pipeline.commands.clients import opened_clients
-    from pipeline.core.scoring.outputs import ROW_HASH, ROW_ID, row_schema
-    from pipeline.steps.preflight import scope_of
+    from pipeline.core.scoring.outputs import ROW_HASH, ROW_ID
+    from pipeline.core.scoring.schemas import row_schema
+    from pipeline.steps.preflight import check_once, scope_of
     from pipeline.steps.pull import pull
     from pipeline.steps.push import push
     from pipeline.steps.score import score
@@ -34,7 +35,9 @@ def run(name: str = "Lead") -> Figures:
     figures: Figures = {"start_mb": peak_megabytes()}
     with opened_clients() as clients:
         before = Counter(clients.ledger.calls.by_kind(clients.today))
-        scope_of(clients, name)  # imports and the model's own start: `startup` measures them
+        scope_of(
+            clients, name, check_once(clients, name)
+        )  # imports and the model's own start: `startup` measures them
         row_schema().validate(pd.DataFrame({ROW_ID: [], ROW_HASH: []}, dtype=str))  # pandera's rest
         figures["ready_mb"] = peak_megabytes()
         lease = clients.lease(name)

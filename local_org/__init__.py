@@ -1,1 +1,1 @@
-"""A stand-in for a Salesforce org, over real HTTP; a program of its own: see README.md in this folder."""
+"""A stand-in for a Salesforce org, over real HTTP. A program of its own: see its README.md."""

@@ -22,9 +22,9 @@ KEEP_ALIVE_SECONDS = 75
 REQUEST_LINE_MAX = 1 << 20
 
 
-def build_router() -> Router:
+def build_router() -> Router[Org]:
     """Make the table of all API paths."""
-    router = Router()
+    router: Router[Org] = Router()
     for module in (rest, composite, bulk, tooling):
         module.add_routes(router)
     return router
@@ -36,22 +36,32 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         f"  {entry['name']} ({entry['type']}, default {entry['default']!r}): {entry['explanation']}"
         for entry in Options.describe()
     ]
+
     parser = argparse.ArgumentParser(
         prog="python -m local_org",
         description="A Salesforce org on this machine, for development and tests.",
         epilog="options:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8788, help="0 picks a free one")
-    parser.add_argument("--data", type=Path, required=True, help="the file that holds the org")
-    parser.add_argument("--schema", type=Path, help="YAML file of custom fields to make")
+
+    parser.add_argument(
+        "--port", type=int, default=8788, help="port to listen on; 0 picks a free one"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="the file that holds the org; it is created if it does not exist",
+    )
+    parser.add_argument("--schema", type=Path, help="YAML file of custom fields to create")
     parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="switch a behaviour (may be repeated)",
+        help="change a behaviour (may be repeated)",
     )
+
     return parser.parse_args(arguments)
 
 
@@ -81,15 +91,18 @@ async def serve(org: Org, port: int) -> None:
         max_line_size=REQUEST_LINE_MAX,
         max_field_size=REQUEST_LINE_MAX,
     )
+
     await runner.setup()
     site = web.TCPSite(runner, HOST, port, backlog=512)
     await site.start()
     chosen = runner.addresses[0][1]
     org.base_url = f"http://{HOST}:{chosen}"
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
+
     print(f"local org ready at {org.base_url} (org {org.store.org_id})", flush=True)
     await stop.wait()
     await runner.cleanup()
@@ -103,10 +116,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"local_org: {error}", file=sys.stderr)
         return 2
+
     given.data.parent.mkdir(parents=True, exist_ok=True)
     org = open_org(given.data, options, Clock(), build_router())
     if given.schema is not None:
         org.store.load_schema_file(given.schema)
+
     asyncio.run(serve(org, given.port))
     return 0
 

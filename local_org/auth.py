@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from local_org.org import Org
 from local_org.sessions import App, Session, SignInError
-from local_org.store import User
+from local_org.users import User
 from local_org.wire import Reply, Request
 
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -45,6 +45,7 @@ def token(org: Org, request: Request) -> Reply:
     """Answer ``POST /services/oauth2/token`` for all five flows."""
     form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
     form.update({k: v for k, v in request.params.items() if k in _TOKEN_FIELDS and k not in form})
+
     try:
         return _token(org, form, request.headers)
     except SignInError as error:
@@ -69,6 +70,7 @@ def _token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Rep
         "password": _password,
         "authorization_code": _authorization_code,
     }
+
     if not grant:
         raise SignInError("invalid_request", "missing required parameter: grant_type")
     if flow not in flows:
@@ -98,19 +100,20 @@ def _allow(app: App, flow: str) -> App:
 def _client_credentials(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     client_id, secret = _credentials(form, headers)
     app = _allow(org.sessions.app(client_id, secret), "client_credentials")
+
     host = headers.get("Host", "").lower()
     if host in ("login.salesforce.com", "test.salesforce.com"):
         raise SignInError("invalid_grant", "request not supported on this domain")
     if app.run_as is None:
         raise SignInError("invalid_grant", "no client credentials user enabled")
-    return _granted(org, app, org.sessions.login(app.run_as))
+    return _token_reply(org, app, org.sessions.login(app.run_as))
 
 
 def _jwt_bearer(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     del headers
     audiences = ["https://login.salesforce.com", "https://test.salesforce.com", org.base_url]
     app, user = org.sessions.check_assertion(form.get("assertion", ""), audiences)
-    return _granted(org, _allow(app, "jwt_bearer"), user)
+    return _token_reply(org, _allow(app, "jwt_bearer"), user)
 
 
 def _password(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
@@ -119,40 +122,46 @@ def _password(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> 
     client_id, secret = _credentials(form, headers)
     app = _allow(org.sessions.app(client_id, secret), "password")
     user = org.sessions.check_password(form.get("username", ""), form.get("password", ""))
-    return _granted(org, app, user)
+    return _token_reply(org, app, user)
 
 
 def _refresh_token(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     client_id, secret = _credentials(form, headers)
+    # The app says whether it needs its secret here, and must be known before it is checked.
     known = org.sessions.apps.get(client_id)
     needs_secret = known.secret_required_for_refresh if known else True
     app = org.sessions.app(client_id, secret, secret_required=needs_secret)
     _allow(app, "refresh_token")
+
     given = form.get("refresh_token", "")
     user, scope, rotated = org.sessions.redeem_refresh_token(app, given)
-    return _granted(org, app, user, scope, rotated)
+    return _token_reply(org, app, user, scope, rotated)
 
 
 def _authorization_code(org: Org, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
     client_id, secret = _credentials(form, headers)
     verifier = form.get("code_verifier")
+    # PKCE: the verifier proves what the secret would, so public clients can do without.
     app = org.sessions.app(client_id, secret, secret_required=verifier is None)
     _allow(app, "authorization_code")
     user, scope = org.sessions.redeem_code(
         app, form.get("code", ""), form.get("redirect_uri", ""), verifier
     )
+
     wants_refresh = {"refresh_token", "offline_access"} & set(scope.split())
     refresh = org.sessions.issue_refresh_token(app, user, scope) if wants_refresh else None
-    return _granted(org, app, user, scope, refresh)
+    return _token_reply(org, app, user, scope, refresh)
 
 
-def _granted(
+def _token_reply(
     org: Org, app: App, user: User, scope: str = "api", refresh_token: str | None = None
 ) -> Reply:
     """Open a session and word the token answer."""
     session = org.sessions.open(app.client_id, user, scope)
     identity = identity_url(org, session.user_id)
     issued_at = str(int(org.clock.now().timestamp() * 1000))
+
+    # Signed with the app's secret: a client can check that the answer was meant for its app.
     digest = hmac.new(app.client_secret.encode(), (identity + issued_at).encode(), hashlib.sha256)
     body = {
         "access_token": session.token,
@@ -163,6 +172,7 @@ def _granted(
         "token_type": "Bearer",
         "issued_at": issued_at,
     }
+
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
     if org.options.token_format:
@@ -193,27 +203,31 @@ def authorize(org: Org, request: Request) -> Reply:
     values = dict(request.params)
     if request.method == "POST":
         values.update(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+
     app = org.sessions.apps.get(values.get("client_id", ""))
     if app is None:
         return _page(400, "<p>error=invalid_client_id: client identifier invalid</p>")
+    # Shown here, never redirected: an unknown address must learn nothing.
     if values.get("redirect_uri", "") not in app.redirect_uris:
         problem = "redirect_uri must match configuration"
         return _page(400, f"<p>error=redirect_uri_mismatch: {problem}</p>")
-    if (wrong := _wrong_wish(values)) is not None:
+    if (wrong := _request_error(values)) is not None:
         return _redirect(values, {"error": wrong})
+
     try:
-        user = _signed_in(org, request, app, values)
+        user = _sign_in(org, request, app, values)
     except SignInError as error:
         return _sign_in_page(values, error.description)
     if user is None:
         return _sign_in_page(values)
+
     challenge = values.get("code_challenge")
     scope = values.get("scope", "api refresh_token")
     code = org.sessions.issue_code(app, user, values["redirect_uri"], scope, challenge)
     return _redirect(values, {"code": code})
 
 
-def _wrong_wish(values: Mapping[str, str]) -> str | None:
+def _request_error(values: Mapping[str, str]) -> str | None:
     """Give the error code of a request for something else than a code; None if it is right."""
     if values.get("response_type") != "code":
         return "unsupported_response_type"
@@ -222,7 +236,7 @@ def _wrong_wish(values: Mapping[str, str]) -> str | None:
     return None
 
 
-def _signed_in(org: Org, request: Request, app: App, values: Mapping[str, str]) -> User | None:
+def _sign_in(org: Org, request: Request, app: App, values: Mapping[str, str]) -> User | None:
     """Give the user who signs in on the page; None while nobody has."""
     if request.method == "POST":
         password = values.get("password", "") + _token_of(org, values)
@@ -241,6 +255,7 @@ def _token_of(org: Org, values: Mapping[str, str]) -> str:
 def _redirect(values: Mapping[str, str], answer: dict[str, str]) -> Reply:
     if "state" in values:
         answer["state"] = values["state"]
+
     joint = "&" if "?" in values["redirect_uri"] else "?"
     return Reply(302, None, {"Location": values["redirect_uri"] + joint + urlencode(answer)})
 
@@ -251,6 +266,7 @@ def _sign_in_page(values: Mapping[str, str], error: str = "") -> Reply:
         for key in _AUTHORIZE_KEYS
         if key in values
     )
+
     problem = f'<p role="alert">{escape(error)}</p>' if error else ""
     return _page(
         200,
@@ -280,6 +296,7 @@ def userinfo(org: Org, request: Request) -> Reply:
     session = org.sessions.use(bearer(request.headers))
     if session is None:
         return Reply(403, "Bad_OAuth_Token", content_type="text/html; charset=UTF-8")
+
     user = org.store.user(session.user_id)
     rest = f"{org.base_url}/services/data/v{{version}}/"
     return Reply(
@@ -311,17 +328,19 @@ def userinfo(org: Org, request: Request) -> Reply:
 def introspect(org: Org, request: Request) -> Reply:
     """Answer ``POST /services/oauth2/introspect`` for an app that shows its credentials."""
     form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+
     try:
         org.sessions.app(*_credentials(form, request.headers))
     except SignInError as error:
         return Reply(401, {"error": error.code, "error_description": error.description})
+
     session = org.sessions.peek(form.get("token", ""))
     if session is None:
         return Reply(200, {"active": False})
-    return Reply(200, _introspected(org, session))
+    return Reply(200, _introspection(org, session))
 
 
-def _introspected(org: Org, session: Session) -> dict[str, object]:
+def _introspection(org: Org, session: Session) -> dict[str, object]:
     return {
         "active": True,
         "scope": session.scope,
@@ -365,13 +384,16 @@ def soap_login(org: Org, request: Request) -> Reply:
         number = float(request.path.rstrip("/").rpartition("/")[2])
     except ValueError:
         number = 0.0
+
     if not SOAP_VERSION_MIN <= number <= SOAP_VERSION_MAX:
         return _soap_fault("UNSUPPORTED_API_VERSION", "login() is in versions 31.0 to 64.0 only")
+
     found = _soap_credentials(request.body)
     if found is None:
         return _soap_fault("INVALID_OPERATION", "this org answers no SOAP call but login()")
     if not org.options.soap_login:
         return _soap_fault("INVALID_OPERATION", "SOAP API login() is disabled in this org")
+
     try:
         user = org.sessions.check_password(*found)
     except SignInError as error:
@@ -380,6 +402,7 @@ def soap_login(org: Org, request: Request) -> Reply:
         return _soap_fault(
             "INVALID_LOGIN", "Invalid username, password, security token; or user locked out."
         )
+
     session = org.sessions.open("SOAP", user, "full")
     server_url = f"{org.base_url}/services/Soap/u/{number}/{org.store.org_id[:15]}"
     result = (
@@ -403,10 +426,12 @@ def _soap_credentials(body: bytes) -> tuple[str, str] | None:
     """
     if b"<!DOCTYPE" in body:
         return None
+
     try:
         root = ET.fromstring(body)  # noqa: S314  no document type, see above
     except ET.ParseError:
         return None
+
     login = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "login"), None)
     if login is None:
         return None

@@ -1,7 +1,7 @@
 """The work of a bulk job: reading the uploaded CSV, saving its rows, writing the result files.
 
-Rows are independent; the file is worked off in batches of 10,000 rows whose results are written
-together in another order than they were sent (Salesforce API notes, 3.2 and 3.3).
+Rows are independent; the file is read in batches of 10,000 rows. The results of a batch are written
+together, in another order than the rows were sent (Salesforce API notes, 3.2 and 3.3).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from local_org.chunks import Operation, RowResult
 from local_org.errors import RowError, SalesforceError
 from local_org.faults import JOB_KINDS, Fault
 from local_org.jobs import BATCH_ROWS, DELIMITERS, LINE_ENDINGS, Job, Jobs, JobStoppedError
 from local_org.row_faults import row_error
-from local_org.store import Operation, RowResult
 
 UPLOAD = "upload.csv"
 RESULTS = "results.csv"
@@ -29,14 +29,17 @@ FAILED = "failed.csv"
 UNPROCESSED = "unprocessed.csv"
 SCAN_BYTES = 1 << 20
 COLUMNS_MAX = 5_000
+# Writing chunks to disk one by one would take twice the time.
 CHUNKS_TOGETHER = 25
 _BOM = "\ufeff"
+# Anything else in a column name could be a delimiter, a quote or a line end.
 _NOT_BARE = re.compile(r"[^\w .:-]")
+# Python's own limit for a cell, 128 KiB, is below a long text area with escapes.
 csv.field_size_limit(200_000_000)
 
 
 def work(jobs: Jobs, job: Job) -> None:
-    """Work the job off, whatever its kind, and bring it to its end."""
+    """Do the job's work, whatever its kind, until it ends."""
     if job.kind == "query":
         _work_query(jobs, job)
     else:
@@ -104,28 +107,33 @@ class _Ingest:
         self.folder = jobs.folder(job)
         self.line_ending = LINE_ENDINGS[job.line_ending]
         self.delimiter = DELIMITERS[job.delimiter]
+
         self.fault = jobs.faults.on_job(job.object, job.operation, JOB_KINDS)
         # The order only has to differ from the order sent; it need not be unpredictable.
         self.random = random.Random(f"{self.options.random_seed}:{job.id}")  # noqa: S311
+
         self.sent: deque[list[str]] = deque()
         self.rows_read = 0
         self.stopped: Exception | None = None
-        self.turned_away: list[str] | None = None
+        self.misshapen_row: list[str] | None = None
 
     def run(self) -> None:
         """Save every row, or stop where a fault, an abort or a bad file says so."""
         upload = self.folder / UPLOAD
         if self.options.check_line_ending:
             check_line_ending(upload, self.job.line_ending, self.options.check_newlines_in_cells)
+
         with ExitStack() as stack:
             source = stack.enter_context(upload.open(encoding="utf-8", newline=""))
             reader = csv.reader(source, delimiter=self.delimiter)
             self.job.columns = self._columns(reader)
             files = self._open_files(stack)
+            # Whatever ends the job, every row gets into one of the three files.
             try:
                 self._save_all(reader, files)
             finally:
                 self._finish(reader, files)
+
         self.jobs.move(self.job, "JobComplete")
 
     def _columns(self, reader: Iterator[list[str]]) -> list[str]:
@@ -137,6 +145,8 @@ class _Ingest:
             ) from error
         except UnicodeDecodeError as error:
             raise _client_input("the header line is not UTF-8") from error
+
+        # The mark glues itself to the first name, quotes included.
         if columns and columns[0].startswith(_BOM) and self.options.bulk_bom == "accept":
             columns[0] = columns[0].removeprefix(_BOM).strip('"')
         if len(columns) > COLUMNS_MAX:
@@ -156,15 +166,17 @@ class _Ingest:
         header = self.job.columns
         streams: list[IO[str]] = []
 
-        def opened(name: str, added: Sequence[str]) -> Any:
+        def open_result(name: str, added: Sequence[str]) -> Any:
             target = stack.enter_context(
                 (self.folder / name).open("w", encoding="utf-8", newline="")
             )
             streams.append(target)
+
             target.write(
                 self.delimiter.join([*(f'"{a}"' for a in added), *_names(header, quoted)])
                 + self.line_ending
             )
+
             return csv.writer(
                 target,
                 delimiter=self.delimiter,
@@ -173,9 +185,9 @@ class _Ingest:
             )
 
         files = _Files(
-            opened(SUCCESSFUL, ("sf__Id", "sf__Created")),
-            opened(FAILED, ("sf__Id", "sf__Error")),
-            opened(UNPROCESSED, ()),
+            open_result(SUCCESSFUL, ("sf__Id", "sf__Created")),
+            open_result(FAILED, ("sf__Id", "sf__Error")),
+            open_result(UNPROCESSED, ()),
             streams,
         )
         self.job.has_results = True
@@ -205,6 +217,7 @@ class _Ingest:
             # Where chunks take their time, each must be seen before the next begins.
             chunks_together=1 if seconds else CHUNKS_TOGETHER,
         )
+
         for chunk in chunks:
             self._take(chunk, files)
             if self.stopped is None:
@@ -213,6 +226,7 @@ class _Ingest:
                 except JobStoppedError as error:
                     # What the store has saved by now has results too; no further row is sent.
                     self.stopped = error
+
         if self.stopped is not None:
             raise self.stopped
 
@@ -232,31 +246,38 @@ class _Ingest:
             except csv.Error as error:
                 self.stopped = _client_input(f"the file is not CSV: {error}")
                 return
+
             if row is None:
                 return
+            # A blank line is no row.
             if not row:
                 continue
+
             self.rows_read += 1
             if len(row) != width:
-                self.turned_away = row
+                self.misshapen_row = row
                 self.stopped = _client_input(
                     f"row {self.rows_read} has {len(row)} columns, the header has {width}"
                 )
                 return
+
             if id_column is not None and self.jobs.faults.has_row_faults:
                 refusal = row_error(self.jobs.faults, self.job.object, row[id_column])
                 if refusal is not None:
                     self._reject(row, row[id_column], refusal, files)
                     continue
+
+            # The store answers in the order sent: _take matches its answers with this queue.
             self.sent.append(row)
             yield row
 
     def _play(self, fault: Fault, files: _Files) -> None:
-        """Do to the job what its fault wants; returns when a stuck job is let go."""
+        """Carry the fault out on the job; returns when a stuck job is released."""
         if fault.kind == "job_stuck":
             self._flush(files)
             _stay_stuck(self.jobs, self.job, fault)
             return
+
         if fault.kind == "unprocessed_rows" and fault.params["state"] == "Aborted":
             self.jobs.move(self.job, "Aborted", fault.params["message"] or None)
             self.jobs.check(self.job)
@@ -275,13 +296,14 @@ class _Ingest:
                 record_id = result.id if self.options.failed_results_have_id else ""
                 files.bad.append([record_id or "", result.errors[0].as_csv(), *row])
                 self.job.failed += 1
+
         self.job.processed += len(chunk)
         if len(files.good) + len(files.bad) >= BATCH_ROWS:
             self._flush(files)
 
     def _reject(self, row: list[str], record_id: str, error: RowError, files: _Files) -> None:
-        shown = record_id if self.options.failed_results_have_id else ""
-        files.bad.append([shown, error.as_csv(), *row])
+        id_cell = record_id if self.options.failed_results_have_id else ""
+        files.bad.append([id_cell, error.as_csv(), *row])
         self.job.failed += 1
         self.job.processed += 1
 
@@ -292,6 +314,7 @@ class _Ingest:
                 self.random.shuffle(rows)
             writer.writerows(rows)
             rows.clear()
+
         # The counts on disk must never be ahead of the results on disk.
         for stream in files.streams:
             stream.flush()
@@ -300,9 +323,11 @@ class _Ingest:
     def _finish(self, reader: Iterator[list[str]], files: _Files) -> None:
         """Write what has results, and after it every row that has none."""
         self._flush(files)
+        # Handed over but never answered: these rows may not count as saved.
         files.unprocessed.writerows(self.sent)
-        if self.turned_away is not None:
-            files.unprocessed.writerow(self.turned_away)
+        if self.misshapen_row is not None:
+            files.unprocessed.writerow(self.misshapen_row)
+
         try:
             files.unprocessed.writerows(row for row in reader if row)
         except (UnicodeDecodeError, csv.Error):
@@ -313,6 +338,7 @@ def write_unprocessed(jobs: Jobs, job: Job) -> None:
     """List the rows of an interrupted job that have no result: all but the first ``processed``."""
     folder = jobs.folder(job)
     delimiter, line_ending = DELIMITERS[job.delimiter], LINE_ENDINGS[job.line_ending]
+
     with (
         (folder / UPLOAD).open(encoding="utf-8", newline="") as source,
         (folder / UNPROCESSED).open("w", encoding="utf-8", newline="") as target,
@@ -336,6 +362,7 @@ def check_line_ending(upload: Path, setting: str, cells_too: bool) -> None:
     with upload.open("rb") as source:
         blocks = iter(lambda: source.read(SCAN_BYTES), b"")
         found = _line_endings(blocks, cells_too)
+
     if found - {setting}:
         raise _client_input(
             f"LineEnding is invalid on user data. Current LineEnding setting is {setting}"
@@ -347,16 +374,19 @@ def _line_endings(blocks: Iterator[bytes], cells_too: bool) -> set[str]:
     found: set[str] = set()
     quoted = False
     last = b""
+
     for block in blocks:
         data = last + block
         # A CR at the very end of a block belongs to what follows.
         last = b"\r" if data.endswith(b"\r") else b""
         data = data.removesuffix(b"\r") if last else data
+        # Every second piece is inside quotes, where a newline belongs to a cell and ends no row.
         for number, part in enumerate(data.split(b'"')):
             if number:
                 quoted = not quoted
             if quoted and not cells_too:
                 continue
+
             crlf = part.count(b"\r\n")
             if crlf:
                 found.add("CRLF")
@@ -366,7 +396,7 @@ def _line_endings(blocks: Iterator[bytes], cells_too: bool) -> set[str]:
 
 
 def _names(header: Sequence[str], quoted: bool) -> list[str]:
-    """Write uploaded column names as they came, or quoted, as those have to be that hold marks of CSV."""
+    """Write uploaded column names as they came, or quoted where CSV or an option needs it."""
     escaped = [name.replace('"', '""') for name in header]
     return [f'"{name}"' if quoted or _NOT_BARE.search(name) else name for name in escaped]
 

@@ -17,14 +17,14 @@ _DATETIME = re.compile(
 )
 
 
-def format_csv(moment: datetime) -> str:
-    """Write a moment as Bulk CSV does: ``2026-01-02T03:04:05.000Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def format_csv(value: datetime) -> str:
+    """Write a date-time as Bulk CSV does: ``2026-01-02T03:04:05.000Z``."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def format_json(moment: datetime) -> str:
-    """Write a moment as REST JSON does: ``2026-01-02T03:04:05.000+0000``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+def format_json(value: datetime) -> str:
+    """Write a date-time as REST JSON does: ``2026-01-02T03:04:05.000+0000``."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
 
 
 def parse_datetime(text: str) -> datetime:
@@ -36,9 +36,11 @@ def parse_datetime(text: str) -> datetime:
     match = _DATETIME.fullmatch(text)
     if match is None:
         raise ValueError(f"not a date-time with a zone: {text!r}")
+
     year, month, day, hour, minute, second, fraction, zone = match.groups()
+    # A fraction of any length: seven digits and more are cut.
     micros = int((fraction or "0").ljust(6, "0")[:6])
-    moment = datetime(
+    value = datetime(
         int(year),
         int(month),
         int(day),
@@ -48,10 +50,11 @@ def parse_datetime(text: str) -> datetime:
         micros,
         tzinfo=UTC,
     )
+
     if zone == "Z":
-        return moment
+        return value
     shift = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-    return moment - shift if zone[0] == "+" else moment + shift
+    return value - shift if zone[0] == "+" else value + shift
 
 
 class Clock:
@@ -65,6 +68,7 @@ class Clock:
 
     def _seconds(self) -> float:
         with self._lock:
+            # A frozen clock ignores the system's time, not calls that set it.
             if self._frozen_at is not None:
                 return self._frozen_at
             return time.time() + self._offset
@@ -84,9 +88,9 @@ class Clock:
             if self._frozen_at is not None:
                 self._frozen_at = time.time() + seconds
 
-    def set_now(self, moment: datetime) -> None:
-        """Move the clock to ``moment``; it goes on from there, unless it is frozen."""
-        self.set_offset(moment.timestamp() - time.time())
+    def set_now(self, now: datetime) -> None:
+        """Move the clock to ``now``; it goes on from there, unless it is frozen."""
+        self.set_offset(now.timestamp() - time.time())
 
     def advance(self, seconds: float) -> None:
         """Move the clock by ``seconds`` (negative: back), frozen or not."""

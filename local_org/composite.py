@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from local_org.errors import RowError, SalesforceError
+from local_org.errors import SalesforceError
 from local_org.ids import normalise
 from local_org.org import Org
+from local_org.refusals import ROLLED_BACK
 from local_org.row_faults import row_error
 from local_org.wire import Reply, Request, Router, refuse_unknown
 
@@ -19,19 +20,15 @@ QUERY_PARTS_MAX = 5
 COLLECTION_RECORDS_MAX = 200
 COLLECTION_RUNS_MAX = 10
 READ_IDS_MAX = 2000
+# @{reference.path[0].field}, as later parts name what earlier ones answered.
 _REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
-_ROLLED_BACK = RowError(
-    "ALL_OR_NONE_OPERATION_ROLLED_BACK",
-    "Record rolled back because not all records were valid and the request was using AllOrNone "
-    "header",
-)
 _READING = ("GET", "HEAD")
 
 
-def add_routes(router: Router) -> None:
+def add_routes(router: Router[Org]) -> None:
     """Put the composite resources into the table of paths."""
-    router.add("GET", "/composite", listing)
+    router.add("GET", "/composite", list_resources)
     router.add("POST", "/composite", composite)
     router.add("POST", "/composite/batch", batch)
     router.add("POST", "/composite/sobjects", create_many)
@@ -42,7 +39,7 @@ def add_routes(router: Router) -> None:
     router.add("PATCH", "/composite/sobjects/{object}/{field}", upsert_many)
 
 
-def listing(org: Org, request: Request) -> Reply:
+def list_resources(org: Org, request: Request) -> Reply:
     """List the composite resources that this org has."""
     del org
     base = f"/services/data/v{request.version}/composite"
@@ -71,10 +68,13 @@ def composite(org: Org, request: Request) -> Reply:
     parts = _parts(
         body.get("compositeRequest"), {"method", "url", "body", "referenceId", "httpHeaders"}
     )
+
+    # Queries and collections are dearer than others, so fewer of them are allowed.
     if sum(_is_query_or_collection(str(part.get("url", ""))) for part in parts) > QUERY_PARTS_MAX:
         raise SalesforceError(
             400, "LIMIT_EXCEEDED", f"at most {QUERY_PARTS_MAX} query or collections subrequests"
         )
+
     writes = any(str(part.get("method")).upper() not in _READING for part in parts)
     if body.get("allOrNone") and writes and len(parts) > 1:
         raise SalesforceError(
@@ -82,12 +82,14 @@ def composite(org: Org, request: Request) -> Reply:
             "FUNCTIONALITY_NOT_ENABLED",
             "the local org does not roll several saving parts back together: send allOrNone false",
         )
+
     results: dict[str, Any] = {}
     answers = []
     for part in parts:
         reference = part.get("referenceId")
         if not isinstance(reference, str) or not re.fullmatch(r"[A-Za-z]\w*", reference):
             raise SalesforceError(400, "JSON_PARSER_ERROR", "each subrequest needs a referenceId")
+
         reply = _run_part(org, request, part, results)
         results[reference] = (reply.status, reply.body)
         answers.append(
@@ -137,6 +139,7 @@ def _run_part(
                 }
             ],
         )
+
     if not url.startswith("/services/data/"):
         return Reply(400, [{"errorCode": "INVALID_URL", "message": f"url is not valid: {url}"}])
     return org.dispatch(_part(request, part["method"], url, body))
@@ -154,9 +157,11 @@ def _fill(value: Any, results: dict[str, Any]) -> Any:
 
 
 def _look_up(match: re.Match[str], results: dict[str, Any]) -> Any:
+    # A part that failed has no values to refer to, nor has one that is not there.
     status, found = results.get(match[1], (0, None))
     if not 200 <= status < 300:  # noqa: PLR2004
         raise KeyError(match[0])
+
     for key, index in _STEP.findall(match[2]):
         try:
             found = found[key] if key else found[int(index)]
@@ -172,15 +177,18 @@ def batch(org: Org, request: Request) -> Reply:
         body.get("batchRequests"),
         {"method", "url", "richInput", "binaryPartName", "binaryPartNameAlias"},
     )
+
     halt, halted, has_errors = bool(body.get("haltOnError")), False, False
     results: list[dict[str, Any]] = []
     for part in parts:
+        # The batch itself costs nothing (see _cost in server): its parts are what counts.
         org.usage.charge(1)
         if halted:
             message = "Batch processing halted per request"
             error = [{"errorCode": "BATCH_PROCESSING_HALTED", "message": message}]
             results.append({"statusCode": 412, "result": error})
             continue
+
         url = part["url"]
         if not url.startswith("/services/data/"):
             url = "/services/data/" + url.lstrip("/")
@@ -216,6 +224,7 @@ def _save_many(org: Org, request: Request, operation: Any, field: str | None = N
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise SalesforceError(400, "JSON_PARSER_ERROR", "records must be a list of objects")
     _check_count(len(records))
+
     runs = _runs(records)
     all_or_none = bool(body.get("allOrNone"))
     if all_or_none and len(runs) > 1:
@@ -224,6 +233,7 @@ def _save_many(org: Org, request: Request, operation: Any, field: str | None = N
             "FUNCTIONALITY_NOT_ENABLED",
             "the local org does not roll several types back together: send one type at a time",
         )
+
     answers: list[dict[str, Any]] = []
     for name, run in runs:
         answers += _save_run(org, request, operation, name, run, all_or_none, field)
@@ -250,9 +260,11 @@ def _runs(records: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]
             raise SalesforceError(
                 400, "INVALID_INPUT", "Include an attributes.type value in each record"
             )
+        # A run ends where the type changes, even if it comes again: that is what is counted.
         if not runs or runs[-1][0].lower() != name.lower():
             runs.append((name, []))
         runs[-1][1].append(record)
+
     if len(runs) > COLLECTION_RUNS_MAX:
         raise SalesforceError(
             400, "LIMIT_EXCEEDED", f"at most {COLLECTION_RUNS_MAX} chunks of one type are allowed"
@@ -281,9 +293,12 @@ def _save_run(
         error = row_error(org.faults, object_name, record_id) if record_id else None
         if error is not None:
             answers[position] = {"id": record_id, "success": False, "errors": [error.as_status()]}
+
+    # With allOrNone one bad record fails the others too, and nothing is sent to the store.
     if answers and all_or_none:
-        rolled = {"success": False, "errors": [_ROLLED_BACK.as_status()]}
-        return [answers.get(position, rolled) for position in range(len(records))]
+        rolled_back = {"success": False, "errors": [ROLLED_BACK.as_status()]}
+        return [answers.get(position, rolled_back) for position in range(len(records))]
+
     sent = [position for position in range(len(records)) if position not in answers]
     results = org.store.save_records(
         operation,
@@ -293,6 +308,7 @@ def _save_run(
         all_or_none=all_or_none,
         external_id_field=field,
     )
+
     for position, result in zip(sent, results, strict=True):
         answer: dict[str, Any] = {"id": result.id} if result.id else {}
         answer["success"] = result.success
@@ -309,6 +325,7 @@ def delete_many(org: Org, request: Request) -> Reply:
     if not ids:
         raise SalesforceError(400, "INVALID_QUERY_PARAMETER", "ids is required")
     _check_count(len(ids))
+
     all_or_none = request.params.get("allOrNone", "false").lower() == "true"
     records = [{"attributes": {"type": _type_of(org, one)}, "Id": one} for one in ids]
     runs = _runs(records)
@@ -318,6 +335,7 @@ def delete_many(org: Org, request: Request) -> Reply:
             "FUNCTIONALITY_NOT_ENABLED",
             "the local org does not roll several types back together: send one type at a time",
         )
+
     answers: list[dict[str, Any]] = []
     for name, run in runs:
         answers += _save_run(org, request, "delete", name, run, all_or_none, None)
@@ -344,10 +362,12 @@ def read_many(org: Org, request: Request) -> Reply:
     else:
         ids = [part for part in request.params.get("ids", "").split(",") if part]
         fields = [part for part in request.params.get("fields", "").split(",") if part]
+
     if not isinstance(ids, list) or not isinstance(fields, list) or not ids or not fields:
         raise SalesforceError(400, "JSON_PARSER_ERROR", "ids and fields must be lists with entries")
     if len(ids) > READ_IDS_MAX:
         raise SalesforceError(400, "EXCEEDED_ID_LIMIT", f"at most {READ_IDS_MAX} ids are allowed")
+
     records = org.store.get_records(
         request.args["object"],
         [str(one) for one in ids],

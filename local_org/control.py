@@ -1,8 +1,8 @@
 """The control endpoint: what a test or a demo may do to the org from outside Salesforce's API.
 
 Everything lives below ``/_control``, needs no session, costs no API call and is never hit by a
-fault. README.md has the list with examples. Unknown keys are refused, so that a misspelt wish is
-not taken for granted.
+fault. README.md has the list with examples. Unknown keys are refused, so that a misspelt one is
+noticed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from local_org.sessions import FLOWS, App
 from local_org.wire import Reply, Request
 
 Body = dict[str, Any]
-LOG_SHOWN = 1000
+LOG_ENTRIES = 1000
 
 
 class ControlError(ValueError):
@@ -36,7 +36,10 @@ def control(org: Org, request: Request) -> Reply:
     handler = _HANDLERS.get((request.method, head))
     if handler is None:
         known = ", ".join(f"{method} /_control/{name}" for method, name in known_requests())
-        return Reply(400, {"error": f"unknown: {request.method} {request.path}; known: {known}"})
+        return Reply(
+            400, {"error": f"{request.method} {request.path} does not exist. Use one of: {known}"}
+        )
+
     try:
         return Reply(200, handler(org, request, rest))
     except ValueError as error:
@@ -53,12 +56,13 @@ def _body(request: Request, required: Sequence[str], optional: Sequence[str] = (
         raise ControlError(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise ControlError("the body must be a JSON object")
+
     unknown = sorted(set(body) - set(required) - set(optional))
     missing = sorted(set(required) - set(body))
     if unknown or missing:
         raise ControlError(
-            f"unknown keys {unknown}, missing keys {missing}; required are {list(required)}, "
-            f"optional {list(optional)}"
+            f"unknown keys: {unknown}; missing keys: {missing}. Required: {list(required)}. "
+            f"Optional: {list(optional)}."
         )
     return body
 
@@ -124,7 +128,7 @@ def _set_options(org: Org, request: Request, rest: str) -> Any:
 
 def _faults(org: Org, request: Request, rest: str) -> Any:
     del request, rest
-    return org.faults.listed()
+    return org.faults.as_json()
 
 
 def _arm(org: Org, request: Request, rest: str) -> Any:
@@ -134,7 +138,7 @@ def _arm(org: Org, request: Request, rest: str) -> Any:
     except ValueError as error:
         raise ControlError(f"the body is not JSON: {error}") from error
     if not isinstance(spec, dict):
-        raise ControlError("a fault is a JSON object")
+        raise ControlError("a fault must be a JSON object")
     return org.faults.arm(spec).to_json()
 
 
@@ -146,7 +150,7 @@ def _clear_faults(org: Org, request: Request, rest: str) -> Any:
 def _calls(org: Org, request: Request, rest: str) -> Any:
     del rest
     usage = org.usage
-    last = int(request.params.get("last", LOG_SHOWN))
+    last = int(request.params.get("last", LOG_ENTRIES))
     return {
         "used_24h": usage.used(),
         "total": usage.total,
@@ -184,8 +188,10 @@ def _put_app(org: Org, request: Request, rest: str) -> Any:
     body = _body(request, ("client_id",), _APP_KEYS)
     flows = body.get("flows", [])
     if not set(flows) <= set(FLOWS):
-        raise ControlError(f"flows are among {list(FLOWS)}")
+        raise ControlError(f"flows must be among {list(FLOWS)}")
+
     known = org.sessions.apps.get(body["client_id"])
+    # A new app without a secret has the empty one: flows without a secret need none.
     base = asdict(known) if known else {"client_secret": ""}
     app = App(**{**base, **body})
     org.sessions.put_app(app)
@@ -204,6 +210,7 @@ def _put_user(org: Org, request: Request, rest: str) -> Any:
     body = _body(request, ("username",), keys)
     username = body.pop("username")
     unlock = body.pop("unlock", False)
+
     user = org.store.user_by_name(username)
     if user is None:
         body.setdefault("password", "local-password")
@@ -211,6 +218,7 @@ def _put_user(org: Org, request: Request, rest: str) -> Any:
         user = org.store.create_user(username, **body)
     elif body:
         user = org.store.update_user(user.id, **body)
+
     if unlock:
         org.sessions.unlock(user.id)
     return asdict(user)
@@ -229,11 +237,13 @@ def _load(org: Org, request: Request, rest: str) -> Any:
     del rest
     name = request.params.get("object")
     if name is None or request.body_file is None:
-        raise ControlError("POST /_control/load?object=Lead with the rows as the body")
+        raise ControlError("send POST /_control/load?object=Lead with the rows as the body")
+
     ndjson = "json" in request.headers.get("Content-Type", "")
     with request.body_file.open(encoding="utf-8-sig", newline="") as source:
         columns, rows = _ndjson(source, request.body_file) if ndjson else _csv(source)
         report = org.store.load(name, columns, rows)
+
     answer: Body = {
         "count": report.count,
         "first_id": report.first_id,
@@ -245,6 +255,7 @@ def _load(org: Org, request: Request, rest: str) -> Any:
 
 
 def _csv(source: IO[str]) -> tuple[list[str], Iterator[Sequence[str | None]]]:
+    # Blank lines are skipped, as Bulk does.
     reader = csv.reader(source)
     return next(reader, []), (row for row in reader if row)
 
@@ -252,6 +263,7 @@ def _csv(source: IO[str]) -> tuple[list[str], Iterator[Sequence[str | None]]]:
 def _ndjson(source: IO[str], path: Path) -> tuple[list[str], Iterator[Sequence[str | None]]]:
     """Read JSON lines; the columns are all keys that occur, in the order in which they do."""
     columns: dict[str, None] = {}
+    # The file is read twice, as only its end tells which keys there are.
     with path.open(encoding="utf-8-sig") as first_pass:
         for line in first_pass:
             if line.strip():
@@ -300,6 +312,7 @@ def _save(org: Org, request: Request, rest: str) -> Any:
         user_id=_user_id(org, body.get("user") or org.store.admin.username),
         external_id_field=body.get("external_id_field"),
     )
+
     return [
         {
             "id": result.id,
@@ -413,14 +426,14 @@ def _add_fields(org: Org, request: Request, rest: str) -> Any:
     """Create custom fields, visible to both default users unless ``grant`` says otherwise."""
     del rest
     body = _body(request, ("fields",), ("grant",))
-    granted = body.get("grant", [org.store.integration.username, org.store.admin.username])
-    grant_to = [_user_id(org, name) for name in granted]
-    made = {}
+    user_names = body.get("grant", [org.store.integration.username, org.store.admin.username])
+    grant_to = [_user_id(org, name) for name in user_names]
+    field_ids = {}
     for full_name, metadata in body["fields"].items():
-        made[full_name] = org.store.create_custom_field(
+        field_ids[full_name] = org.store.create_custom_field(
             full_name, metadata, user_id=org.store.admin.id, grant_to=grant_to
         )
-    return made
+    return field_ids
 
 
 def _remove_field(org: Org, request: Request, rest: str) -> Any:
@@ -447,11 +460,13 @@ def _permissions(org: Org, request: Request, rest: str) -> Any:
     user_id = _user_id(org, body.get("user"))
     clear = bool(body.get("clear", False))
     read, edit = bool(body.get("read", True)), bool(body.get("edit", True))
+
     if "field" in body:
         org.store.set_field_permission(
             user_id, body["object"], body["field"], read=read, edit=edit and read, clear=clear
         )
         return body
+
     org.store.set_object_permission(
         user_id,
         body["object"],

@@ -9,6 +9,7 @@ from typing import Any, Final
 from .errors import SalesforceError
 from .schema import LONG_TEXT_LENGTH, Choice, Field
 
+# A letter first, no double underscore, none at the end: Setup's own rule.
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|_(?!_))*(?<!_)__c")
 _TYPES: Final = {
     "Checkbox": "boolean",
@@ -33,6 +34,7 @@ _NAME_MAX: Final = 40
 _NUMBER_DIGITS_MAX: Final = 18
 _TEXT_MAX: Final = 255
 _LONG_TEXT_MAX: Final = 131_072
+# What describe gives for every multi-select picklist.
 _MULTI_LENGTH: Final = 4099
 _EXTERNAL_TYPES: Final = frozenset({"Text", "Number", "Email"})
 
@@ -59,12 +61,14 @@ def field_from_metadata(name: str, metadata: Mapping[str, Any], field_id: str) -
             "must be unique, begin with a letter, not include spaces, not end with an underscore, "
             "and not contain two consecutive underscores."
         )
+
     kind = str(metadata.get("type", ""))
     label = metadata.get("label")
     if not label:
         raise SalesforceError(400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [Label]")
     if kind not in _TYPES:
         raise _unsupported(kind)
+
     required = bool(metadata.get("required", False))
     facts: dict[str, Any] = {
         "custom": True,
@@ -76,11 +80,13 @@ def field_from_metadata(name: str, metadata: Mapping[str, Any], field_id: str) -
         "case_sensitive": bool(metadata.get("caseSensitive", False)),
         "field_id": field_id,
     }
+
     if facts["external_id"]:
         if kind not in _EXTERNAL_TYPES:
             raise _invalid(f"Can not specify 'externalId' for a CustomField of type {kind}")
         facts["id_lookup"] = True
     facts |= _size(name, kind, metadata) | _kind_facts(name, kind, metadata)
+
     if formula := metadata.get("formula"):
         facts |= _formula_facts(str(formula), kind)
     return Field(name, str(label), _TYPES[kind], **facts)
@@ -95,6 +101,7 @@ def _formula_facts(formula: str, kind: str) -> dict[str, Any]:
         "nillable": kind != "Checkbox",
         "defaulted_on_create": False,
     }
+    # A formula's text has this length whatever the metadata says.
     if kind == "Text":
         facts["length"] = 1300
     return facts
@@ -105,6 +112,7 @@ def _size(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         return _number_size(name, kind, metadata)
     if kind == "Text":
         return {"length": _length(name, metadata, 1, _TEXT_MAX)}
+
     if kind in {"LongTextArea", "Html"}:
         if "visibleLines" not in metadata:
             raise SalesforceError(
@@ -119,6 +127,7 @@ def _size(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
             "groupable": False,
             "extra_type": "richtextarea" if kind == "Html" else "plaintextarea",
         }
+
     if kind == "TextArea":
         return {"length": _LENGTHS[kind], "extra_type": "plaintextarea", "groupable": False}
     if kind == "MultiselectPicklist":
@@ -130,6 +139,7 @@ def _number_size(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str,
     for part in ("precision", "scale"):
         if part not in metadata and not metadata.get("formula"):
             raise _invalid(f"Must specify '{part}' for a CustomField of type {kind}")
+
     precision = int(metadata.get("precision", _NUMBER_DIGITS_MAX))
     scale = int(metadata.get("scale", 0))
     if not 1 <= precision <= _NUMBER_DIGITS_MAX or not 0 <= scale < precision:
@@ -142,6 +152,7 @@ def _length(name: str, metadata: Mapping[str, Any], least: int, most: int) -> in
         if metadata.get("formula"):
             return most
         raise _invalid("Must specify 'length' for a CustomField of type " + str(metadata["type"]))
+
     length = int(metadata["length"])
     if not least <= length <= most:
         raise _invalid(f"{name}: length must be between {least} and {most}, not {length}")
@@ -154,6 +165,7 @@ def _kind_facts(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, 
         return {"defaulted_on_create": True, "default_value": default}
     if kind in {"Picklist", "MultiselectPicklist"}:
         return _value_set(metadata)
+
     if kind == "Lookup":
         target = metadata.get("referenceTo")
         if not target:
@@ -163,6 +175,7 @@ def _kind_facts(name: str, kind: str, metadata: Mapping[str, Any]) -> dict[str, 
             "reference_to": (str(target),),
             "relationship_name": name.removesuffix("__c") + "__r",
         }
+
     return {}
 
 
@@ -178,6 +191,8 @@ def _value_set(metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
         for entry in values
     )
+
+    # At most one is the default; the first counts, as in Setup.
     default = next((choice.value for choice in choices if choice.default), None)
     return {
         "choices": choices,

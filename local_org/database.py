@@ -43,41 +43,43 @@ CREATE TABLE IF NOT EXISTS _cursors (
 CREATE TABLE IF NOT EXISTS _read_only (id TEXT PRIMARY KEY);
 """
 _STATEMENTS_CACHED: Final = 1024
+# 64 MiB, so that the tables of a large test stay in memory.
 _CACHE_KIB: Final = 65_536
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """Quote a table or column name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def column_definition(entry: Field) -> str:
     """Give the column of a stored field; checkboxes are never null."""
+    # A default is needed: SQLite adds no NOT NULL column without one.
     nulls = " NOT NULL DEFAULT 0" if entry.type == "boolean" else ""
     unique = " NOT NULL UNIQUE" if entry.type == "id" else ""
-    return f"{quoted(entry.name)} {entry.sql_type}{nulls}{unique}"
+    return f"{quote(entry.name)} {entry.sql_type}{nulls}{unique}"
 
 
 def table_statements(owner: SObject) -> list[str]:
     """Give the statements that make an object's table and its indexes, where they are missing."""
-    table = quoted(owner.name)
+    table = quote(owner.name)
     columns = ", ".join(
         column_definition(entry) for entry in owner.fields.values() if entry.is_stored
     )
     flags = [name for name in ("IsDeleted", "IsConverted") if owner.field(name)]
-    made = [
+    statements = [
         f"CREATE TABLE IF NOT EXISTS {table} (rid INTEGER PRIMARY KEY, {columns})",
         index_statement(owner.name, "SystemModstamp", *flags),
     ]
-    found = ("CreatedDate", "AccountId", "ParentId", "AssigneeId")
-    return made + [index_statement(owner.name, name) for name in found if owner.field(name)]
+    indexed = ("CreatedDate", "AccountId", "ParentId", "AssigneeId")
+    return statements + [index_statement(owner.name, name) for name in indexed if owner.field(name)]
 
 
 def index_statement(table: str, *columns: str, collation: str = "") -> str:
     """Give the statement that makes an index, where it is missing."""
-    name = quoted("_".join(("ix", table, *columns)))
-    listed = ", ".join(f"{quoted(column)}{collation}" for column in columns)
-    return f"CREATE INDEX IF NOT EXISTS {name} ON {quoted(table)} ({listed})"
+    name = quote("_".join(("ix", table, *columns)))
+    listed = ", ".join(f"{quote(column)}{collation}" for column in columns)
+    return f"CREATE INDEX IF NOT EXISTS {name} ON {quote(table)} ({listed})"
 
 
 def _fold(value: str | None) -> str | None:
@@ -94,6 +96,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open the file, or make it."""
         self.path = path
+        # Re-entrant: a save calls parts that write too, inside the same transaction.
         self._lock = threading.RLock()
         self._depth = 0
         self._local = threading.local()
@@ -110,20 +113,26 @@ class Database:
             check_same_thread=False,
             cached_statements=_STATEMENTS_CACHED,
         )
+
         connection.execute("PRAGMA journal_mode = WAL")
         # A crash of the machine may lose the last second, a crash of the program does not.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # Fewer, larger checkpoints: a bulk load writes far more than the default 1,000 pages.
         connection.execute("PRAGMA wal_autocheckpoint = 20000")
         connection.execute("PRAGMA temp_store = MEMORY")
+
+        # SQLite's own lower() knows ASCII alone.
         connection.create_function("fold", 1, _fold, deterministic=True)
         connection.create_function("java_double", 1, _java, deterministic=True)
         return connection
 
     def read(self) -> sqlite3.Connection:
         """Give this thread's reader, or the writer while this thread is writing."""
+        # A reader of its own would not see what this thread has yet to commit.
         if self._depth and self._lock_is_mine():
             return self._writer
+
         reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
         if reader is None:
             reader = self._connect()
@@ -145,6 +154,7 @@ class Database:
             self._writer.execute("BEGIN IMMEDIATE" if outermost else f"SAVEPOINT {name}")
             self._depth += 1
             self._local.writing = True
+
             try:
                 yield self._writer
             except BaseException:

@@ -4,8 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
+from .data_file import DataFile
 from .permissions import Access
+from .rights import Rights
 from .schema import Field, SObject
+
+
+class Describes:
+    """The answers to describe calls."""
+
+    def __init__(self, data: DataFile, rights: Rights) -> None:
+        """Keep the schema, and who may see what of it."""
+        self._data = data
+        self._rights = rights
+
+    def all(self, user_id: str, version: str) -> dict[str, Any]:
+        """Give the objects that the user sees (``GET /sobjects``)."""
+        access = self._rights.access(user_id)
+        return {
+            "encoding": "UTF-8",
+            "maxBatchSize": 200,
+            "sobjects": [
+                summary(owner, access, version)
+                for owner in self._data.objects()
+                if access.object_rights(owner).read
+            ],
+        }
+
+    def whole(self, object_name: str, user_id: str, version: str) -> dict[str, Any]:
+        """Describe an object as the user sees it (``GET /sobjects/Lead/describe``)."""
+        owner, access = self._rights.visible(object_name, user_id)
+        return describe_object(owner, access, version)
+
+    def basic(self, object_name: str, user_id: str, version: str) -> dict[str, Any]:
+        """Give the answer of ``GET /sobjects/Lead``."""
+        owner, access = self._rights.visible(object_name, user_id)
+        return {"objectDescribe": summary(owner, access, version), "recentItems": []}
 
 
 def _urls(entry: SObject, version: str) -> dict[str, str]:
@@ -62,6 +96,7 @@ def describe_object(entry: SObject, access: Access, version: str) -> dict[str, A
         for found in entry.fields.values()
         if access.readable(entry, found)
     ]
+
     return summary(entry, access, version) | {
         "actionOverrides": [],
         "childRelationships": [
@@ -88,6 +123,7 @@ def describe_object(entry: SObject, access: Access, version: str) -> dict[str, A
         "lookupLayoutable": None,
         "namedLayoutInfos": [],
         "networkScopeFieldName": None,
+        # The master record type alone: the org has no others.
         "recordTypeInfos": [
             {
                 "active": True,

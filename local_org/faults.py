@@ -3,7 +3,7 @@
 A fault is armed over ``POST /_control/faults``, fires on the requests, rows or jobs that it
 matches, and counts every firing, so that a test can prove that its fault really happened.
 Carrying a fault out belongs to the modules that own the place where it happens: ``server`` for
-whole requests, ``rows`` for single records, ``bulk_worker`` for jobs. Nothing here does I/O.
+whole requests, ``row_faults`` for single records, ``bulk_worker`` for jobs. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -155,11 +155,13 @@ def _params(kind: str, spec: Mapping[str, Any], to_18: Callable[[str], str]) -> 
             raise FaultSpecError(f"{kind} needs {name!r}")
         else:
             params[name] = default
+
     if "ids" in params:
         params["ids"] = frozenset(to_18(str(record_id)) for record_id in params["ids"])
     for name in ("after_rows", "bytes", "chunk_bytes"):
         if name in params:
             _integer(name, params[name], minimum=0)
+
     if params.get("limit", "daily") not in ("daily", "concurrent"):
         raise FaultSpecError(f"limit must be 'daily' or 'concurrent', not {params['limit']!r}")
     if params.get("state", "Failed") not in ("Failed", "Aborted"):
@@ -185,18 +187,23 @@ class Faults:
         """
         kind = spec.get("kind")
         if kind not in KINDS:
-            raise FaultSpecError(f"unknown fault kind {kind!r}; known: {', '.join(sorted(KINDS))}")
+            raise FaultSpecError(
+                f"unknown fault kind {kind!r}. Use one of: {', '.join(sorted(KINDS))}"
+            )
+
         allowed = {"kind", "skip", "count"} | _MATCHERS[kind] | set(_PARAMETERS[kind])
         unknown = sorted(set(spec) - allowed)
         if unknown:
             raise FaultSpecError(
                 f"{kind} does not take {', '.join(unknown)}; it takes {', '.join(sorted(allowed))}"
             )
+
         count = spec.get("count", 1)
         try:
             path = re.compile(spec["path"]) if spec.get("path") else None
         except re.error as error:
             raise FaultSpecError(f"path is not a regular expression: {error}") from error
+
         with self._lock:
             fault = Fault(
                 id=self._next_id,
@@ -217,11 +224,11 @@ class Faults:
         """Take one fault, or all, away and give how many went; stuck jobs go on."""
         with self._lock:
             kept = [] if fault_id is None else [f for f in self._faults if f.id != fault_id]
-            gone = len(self._faults) - len(kept)
+            cleared = len(self._faults) - len(kept)
             self._faults = kept
-        return gone
+        return cleared
 
-    def listed(self) -> list[dict[str, Any]]:
+    def as_json(self) -> list[dict[str, Any]]:
         """Give every armed fault with its counters, in the order of arming."""
         with self._lock:
             return [fault.to_json() for fault in self._faults]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,11 +37,12 @@ DELIMITERS = {
 }
 LINE_ENDINGS = {"LF": "\n", "CRLF": "\r\n"}
 BATCH_ROWS = 10_000
+# Clients may show the 15-character form; jobs are kept by the other.
 ID_SHORT = 15
 
 
 class JobStoppedError(Exception):
-    """The job was aborted, or the org is going down, while its rows were being worked off."""
+    """The job was aborted, or the org is going down, during its work."""
 
 
 @dataclass
@@ -83,11 +85,31 @@ class Job:
 class Jobs:
     """All jobs of the org, with their files, over restarts."""
 
-    def __init__(self, store: Store, query: QueryService, state: StateFile, faults: Faults) -> None:
-        """Take up the jobs of an earlier process; ``resume`` sets the unfinished ones going."""
+    def __init__(
+        self,
+        store: Store,
+        query: QueryService,
+        state: StateFile,
+        faults: Faults,
+        *,
+        work: Callable[[Jobs, Job], None],
+        write_unprocessed: Callable[[Jobs, Job], None],
+    ) -> None:
+        """Read the jobs of an earlier process; ``resume`` starts the unfinished ones again.
+
+        Args:
+            store: where rows are saved.
+            query: what query jobs ask.
+            state: where jobs are written down.
+            faults: what is armed.
+            work: does a job's work, whatever its kind.
+            write_unprocessed: lists the rows of a job that was cut off.
+        """
         self.store = store
         self.query = query
         self.faults = faults
+        self._work = work
+        self._write_unprocessed = write_unprocessed
         self._state = state
         self._lock = threading.RLock()
         self._jobs = {key: Job(**body) for key, body in state.all("job").items()}
@@ -127,9 +149,9 @@ class Jobs:
         """Give the folder of the job's files."""
         return self._state.folder / "jobs" / job.id
 
-    def created_since(self, kind: str, moment: datetime) -> list[Job]:
-        """Give the jobs created at or after a moment, for the daily allocations."""
-        return [job for job in self.all(kind) if _at(job.created_date) >= moment]
+    def created_since(self, kind: str, since: datetime) -> list[Job]:
+        """Give the jobs created at or after a time, for the daily allocations."""
+        return [job for job in self.all(kind) if _at(job.created_date) >= since]
 
     # Changing
 
@@ -156,6 +178,7 @@ class Jobs:
     def move(self, job: Job, state: State, error_message: str | None = None) -> None:
         """Bring the job into a state; an ended job stays as it ended."""
         with self._lock:
+            # An abort may come while the last rows are saved: the state that came first stays.
             if job.ended:
                 return
             job.state = state
@@ -177,13 +200,11 @@ class Jobs:
         thread.start()
 
     def _run(self, job: Job) -> None:
-        from local_org import bulk_worker
-
         started = time.monotonic()
         try:
             self.pause(job, self.store.options.job_queue_seconds)
             self.move(job, "InProgress")
-            bulk_worker.work(self, job)
+            self._work(self, job)
         except JobStoppedError:
             pass
         except SalesforceError as error:
@@ -194,6 +215,7 @@ class Jobs:
                 # Still running here means a fault of the org itself, which the thread reports.
                 self.move(job, "Failed", "InternalServerError : the local org failed, see its log")
                 self.save(job)
+
             with self._lock:
                 self._threads.pop(job.id, None)
 
@@ -206,8 +228,9 @@ class Jobs:
         self.check(job)
         deadline = time.monotonic() + seconds
         abort = self._aborts[job.id]
-        while (left := deadline - time.monotonic()) > 0:
-            abort.wait(min(left, 0.2))
+        while (remaining := deadline - time.monotonic()) > 0:
+            # Short naps: a stopping org is noticed too, and it sets no event of the job.
+            abort.wait(min(remaining, 0.2))
             self.check(job)
 
     def check(self, job: Job) -> None:
@@ -223,6 +246,7 @@ class Jobs:
             thread = self._threads.get(job.id)
         if event is not None:
             event.set()
+        # Waited for, so that rows are not still being saved after the answer says Aborted.
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=10)
 
@@ -246,19 +270,17 @@ class Jobs:
     # Coming and going
 
     def resume(self) -> None:
-        """Set going what an earlier process left unfinished.
+        """Start again what an earlier process left unfinished.
 
         A query starts again. An ingest job that was in the middle of its rows is Failed, with the
         rest unprocessed: which of the last rows were saved is not known for certain.
         """
-        from local_org import bulk_worker
-
         for job in list(self._jobs.values()):
             if job.state == "UploadComplete" or (job.kind == "query" and job.state == "InProgress"):
                 job.state = "UploadComplete"
                 self.start(job)
             elif job.state == "InProgress":
-                bulk_worker.write_unprocessed(self, job)
+                self._write_unprocessed(self, job)
                 self.move(job, "Failed", "InternalServerError : the org was restarted")
 
     def stop(self) -> None:

@@ -26,9 +26,11 @@ PASSWORD = "local-password"  # noqa: S105
 SECURITY_TOKEN = "local-token"  # noqa: S105
 ADMIN_CLIENT_ID = "local-admin-client"
 ADMIN_CLIENT_SECRET = "local-admin-secret"  # noqa: S105
+# Time for running jobs to end, and for a control call that loads a million rows.
 STOP_SECONDS = 20
 CALL_SECONDS = 600
 _READY = re.compile(r"local org ready at (http://\S+) \(org (\w+)\)")
+# A proxy of the machine's settings could not reach this loopback address.
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -65,6 +67,7 @@ class RunningOrg:
             method=method,
             headers={"Content-Type": content_type},
         )
+
         try:
             with _NO_PROXY.open(request, timeout=CALL_SECONDS) as response:
                 return json.load(response)
@@ -151,14 +154,17 @@ def spawn(
         StartError: it ended before it was ready.
     """
     command = [sys.executable, "-m", "local_org", "--port", str(port), "--data", str(data)]
+
     if schema is not None:
         command += ["--schema", str(schema)]
     for name, value in (options or {}).items():
         command += ["--option", f"{name}={value}"]
+
     root = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)  # noqa: S603
     assert process.stdout is not None  # noqa: S101  asked for above
     seen = []
+    # The org prints its address when it listens; what it prints before that explains a failure.
     for line in process.stdout:
         match = _READY.search(line)
         if match:
@@ -182,5 +188,6 @@ def start(
             yield org
         finally:
             org.stop()
+            # Else Python warns of a pipe that was never closed.
             if org.process is not None and org.process.stdout is not None:
                 org.process.stdout.close()

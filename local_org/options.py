@@ -180,7 +180,7 @@ class Options:
         """
         kinds = _kinds()
         if name not in kinds:
-            raise ValueError(f"unknown option {name!r}; known are {', '.join(sorted(kinds))}")
+            raise ValueError(f"unknown option {name!r}. Use one of: {', '.join(sorted(kinds))}")
         with self._lock:
             setattr(self, name, _read(name, kinds[name], value))
 
@@ -228,13 +228,16 @@ def _read(name: str, kind: Any, value: object) -> object:
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
+    # bool("false") would be True.
     elif kind is bool:
         text = str(value).lower()
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
+    # True is no number here, although Python would take it for one.
     elif not isinstance(value, bool):
         try:
             return kind(value)
         except (TypeError, ValueError):
             pass
+
     raise ValueError(f"option {name} does not take {value!r}; it takes {_kind_text(kind)}")

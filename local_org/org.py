@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from local_org import bulk_worker
 from local_org.clock import Clock
 from local_org.errors import SalesforceError, not_found
 from local_org.faults import Faults
 from local_org.ids import normalise
+from local_org.jobs import Jobs
 from local_org.options import Options
 from local_org.query import QueryService
 from local_org.sessions import App, Sessions
@@ -17,9 +18,6 @@ from local_org.state import StateFile
 from local_org.store import Store
 from local_org.usage import Usage
 from local_org.wire import VERSION_PREFIX, Reply, Request, Router
-
-if TYPE_CHECKING:
-    from local_org.jobs import Jobs
 
 DEFAULT_CLIENT_ID = "local-client"
 DEFAULT_CLIENT_SECRET = "local-secret"  # noqa: S105  documented, and of no use elsewhere
@@ -39,7 +37,7 @@ class Org:
     faults: Faults
     sessions: Sessions
     usage: Usage
-    router: Router
+    router: Router[Org]
     jobs: Jobs
     base_url: str = ""
 
@@ -49,11 +47,15 @@ class Org:
             match = VERSION_PREFIX.match(request.path)
             if match is None:
                 return error_reply(not_found())
+            # Version before path: an unknown path of a retired version is a 410 too.
             request.version = match[1]
             self.check_version(match[1])
+
             (handler, params), args = self.router.find(request.method, request.path[match.end() :])
             request.check_params(params)
             request.args = args
+
+            # Handlers may read in several steps: what is due becomes visible before the first.
             self.store.settle()
             return handler(self, request)
         except SalesforceError as error:
@@ -71,6 +73,7 @@ class Org:
 
     def close(self) -> None:
         """Stop the jobs, write the counts, close the files."""
+        # Jobs first: they still write counts, states and rows.
         self.jobs.stop()
         self.save_usage()
         self.state.close()
@@ -99,12 +102,12 @@ def front_folder(data: Path) -> Path:
     return data.with_name(data.name + "-front")
 
 
-def open_org(data: Path, options: Options, clock: Clock, router: Router) -> Org:
+def open_org(data: Path, options: Options, clock: Clock, router: Router[Org]) -> Org:
     """Open the org kept in ``data``, or make a fresh one there."""
-    from local_org.jobs import Jobs
-
     store = Store(data, clock, options)
     state = StateFile(front_folder(data))
+
+    # Options are asked for at each use: they may change while the org runs.
     sessions = Sessions(
         state,
         store,
@@ -113,13 +116,23 @@ def open_org(data: Path, options: Options, clock: Clock, router: Router) -> Org:
         rotate=lambda: options.refresh_token_rotation,
     )
     _put_default_apps(sessions, store)
+
     usage = Usage(clock.now)
     saved = state.all("usage").get("calls")
     if saved is not None:
         usage.load(saved)
+
     faults = Faults(to_18)
     query = QueryService(store)
-    jobs = Jobs(store, query, state, faults)
+    jobs = Jobs(
+        store,
+        query,
+        state,
+        faults,
+        work=bulk_worker.work,
+        write_unprocessed=bulk_worker.write_unprocessed,
+    )
+
     return Org(
         store, clock, options, query, state, faults, sessions, usage, router=router, jobs=jobs
     )
@@ -136,6 +149,7 @@ def _put_default_apps(sessions: Sessions, store: Store) -> None:
         (ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, store.admin.username),
     )
     for client_id, secret, run_as in defaults:
+        # An app that was changed over the control interface stays changed.
         if client_id not in sessions.apps:
             callbacks = list(DEFAULT_CALLBACKS)
             sessions.put_app(App(client_id, secret, run_as=run_as, redirect_uris=callbacks))

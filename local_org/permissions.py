@@ -71,6 +71,7 @@ class Access:
 
     def _rights(self, owner: SObject, entry: Field) -> tuple[bool, bool]:
         key = (owner.name, entry.name)
+        # Field-level security does not know these fields; object rights alone count.
         if entry.is_system or owner.setup:
             return True, True
         if key in self.overrides:
@@ -118,6 +119,7 @@ def read_access(
     """Work out a user's rights from the permission sets and overrides in the data file."""
     objects: dict[str, ObjectRights] = {}
     assigned = "SELECT PermissionSetId FROM PermissionSetAssignment WHERE AssigneeId = ?"
+
     for name, *rights in connection.execute(
         f"SELECT SobjectType, {_OBJECT_COLUMNS} FROM ObjectPermissions "  # noqa: S608
         f"WHERE ParentId IN ({assigned})",
@@ -125,22 +127,25 @@ def read_access(
     ):
         entry = schema.find(name)
         if entry is not None:
-            made = ObjectRights(*map(bool, rights))
-            objects[entry.name] = objects.get(entry.name, NO_RIGHTS) | made
-    fields = _granted_fields(connection, schema, assigned, user_id)
+            granted = ObjectRights(*map(bool, rights))
+            objects[entry.name] = objects.get(entry.name, NO_RIGHTS) | granted
+
+    fields = _field_grants(connection, schema, assigned, user_id)
     overrides: dict[tuple[str, str], tuple[bool, bool]] = {}
     for name, target, read, edit, *rest in connection.execute(
         "SELECT object, field, read, edit, can_create, can_delete FROM _overrides WHERE user_id = ?",
         (user_id,),
     ):
+        # An override without a field is one of the object: it replaces what the sets grant.
         if target:
             overrides[name, target] = (bool(read), bool(edit))
         else:
             objects[name] = ObjectRights(bool(read), bool(rest[0]), bool(edit), bool(rest[1]))
+
     return Access(user_id, is_admin, objects, fields, overrides, person_accounts, multi_currency)
 
 
-def _granted_fields(
+def _field_grants(
     connection: sqlite3.Connection, schema: Schema, assigned: str, user_id: str
 ) -> dict[tuple[str, str], tuple[bool, bool]]:
     fields: dict[tuple[str, str], tuple[bool, bool]] = {}
@@ -154,6 +159,8 @@ def _granted_fields(
         entry = owner.field(target) if owner else None
         if owner is None or entry is None:
             continue
+
+        # Sets only add: one that grants a field wins over one that does not.
         before = fields.get((owner.name, entry.name), (False, False))
         fields[owner.name, entry.name] = (before[0] or bool(read), before[1] or bool(edit))
     return fields

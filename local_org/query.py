@@ -29,6 +29,7 @@ from .store import Store
 _WINDOW_ROWS: Final = 500
 """Rows written, shuffled and indexed together."""
 _BLOCK_BYTES: Final = 1 << 18
+# Below Salesforce's own least page size, which is an option (query_page_rows_min).
 _PAGE_MIN: Final = 1
 _TOO_COMPLICATED: Final = ("Expression tree", "too many SQL variables", "parser stack overflow")
 """What SQLite says of a statement beyond its limits."""
@@ -75,9 +76,11 @@ class QueryService:
         compiled = self._compile(parse(soql), user_id, include_deleted=include_deleted)
         if compiled.is_count:
             return {"totalSize": self._count(compiled), "done": True, "records": []}
+
         rows = JsonRows(compiled, self._store.options, version)
         if compiled.is_aggregate:
             return self._aggregates(compiled, rows)
+
         page = self._page_size(batch_size)
         ordered = self._ids(compiled)
         head = ordered[:page]
@@ -106,22 +109,27 @@ class QueryService:
             )
             .fetchone()
         )
+
         expired = row is not None and (
             self._store.clock.now().timestamp() - row[2] > self._store.options.cursor_life_seconds
         )
         if row is None or expired or not place.isdigit():
             raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+
         soql, include_deleted, _, blob = row
+        # Eight bytes a record: a cursor of a million rows is 8 MB, written at once.
         ordered = array("q")
         ordered.frombytes(blob)
         start, page = int(place), self._page_size(batch_size)
         if start >= len(ordered):
             raise SalesforceError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+
         compiled = self._compile(parse(soql), user_id, include_deleted=bool(include_deleted))
         end = start + page
         answer: dict[str, Any] = {"totalSize": len(ordered), "done": end >= len(ordered)}
         if not answer["done"]:
             answer["nextRecordsUrl"] = f"/services/data/v{version}/query/{cursor}-{end}"
+
         rows = JsonRows(compiled, self._store.options, version)
         answer["records"] = self._records(compiled, rows, ordered[start:end])
         return answer
@@ -135,6 +143,7 @@ class QueryService:
         try:
             return self._store.read().execute(statement, compiled.params)
         except sqlite3.OperationalError as error:
+            # Anything else is a fault of this program and must be seen as one.
             if not any(text in str(error) for text in _TOO_COMPLICATED):
                 raise
             raise SalesforceError(
@@ -153,8 +162,8 @@ class QueryService:
 
     def _aggregates(self, compiled: Compiled, rows: JsonRows) -> dict[str, Any]:
         statement = compiled.select([column.sql for column in compiled.columns])
-        found = self._run(statement, compiled)
-        records = [rows.aggregate(row) for row in found]
+        rows_found = self._run(statement, compiled)
+        records = [rows.aggregate(row) for row in rows_found]
         return {"totalSize": len(records), "done": True, "records": records}
 
     def _ids(self, compiled: Compiled) -> array[int]:
@@ -165,6 +174,7 @@ class QueryService:
         return ordered
 
     def _shuffle(self, ordered: array[int]) -> None:
+        # Shuffled within windows, so that an export need not keep all rows in memory.
         chance = random.Random(self._store.options.random_seed)  # noqa: S311
         for start in range(0, len(ordered), _WINDOW_ROWS):
             window = ordered[start : start + _WINDOW_ROWS]
@@ -176,6 +186,7 @@ class QueryService:
     ) -> list[dict[str, Any]]:
         if not len(wanted):
             return []
+        # Read anew by id: a record deleted since the query is left out of a later page.
         alive = 't0."IsDeleted" = 0 AND ' if 't0."IsDeleted" = 0' in compiled.where else ""
         expressions = ", ".join(["t0.rid", *rows.expressions()])
         cursor = self._store.read().execute(
@@ -183,8 +194,9 @@ class QueryService:
             "t0.rid IN (SELECT value FROM json_each(?))",
             (json.dumps(list(wanted)),),
         )
-        found = {row[0]: rows.record(row[1:]) for row in cursor}
-        return [found[rid] for rid in wanted if rid in found]
+
+        records = {row[0]: rows.record(row[1:]) for row in cursor}
+        return [records[rid] for rid in wanted if rid in records]
 
     def _keep_cursor(
         self, soql: str, user_id: str, ordered: array[int], *, include_deleted: bool
@@ -192,6 +204,7 @@ class QueryService:
         store = self._store
         cursor = ids.make_id("01g", store.next_serial("01g"))
         now = store.clock.now().timestamp()
+
         with store.write() as connection:
             connection.execute(
                 "DELETE FROM _cursors WHERE made_at < ?",
@@ -234,6 +247,7 @@ class QueryService:
                 return f"{what} not supported"
             if isinstance(item, AllFields) and item.kind != "CUSTOM":
                 return "FIELDS(ALL) and FIELDS(STANDARD) not supported"
+
         if query.group_by:
             return "GROUP BY not supported"
         if query.offset is not None:
@@ -241,6 +255,7 @@ class QueryService:
         ordered = query.order_by or query.limit is not None
         if ordered and not self._store.options.bulk_supports_order_by:
             return "ORDER BY and LIMIT not supported"
+
         return None
 
     def export(
@@ -263,7 +278,7 @@ class QueryService:
             target: the file; an index is kept beside it (``.idx``).
             delimiter: one character.
             line_ending: ends of rows; those inside cells stay as they are kept.
-            progress: told the number of rows written, now and then.
+            progress: called now and then with the number of rows written.
 
         Raises:
             SalesforceError: as ``prepare_bulk``; also whatever ``progress`` raises, to stop.
@@ -287,6 +302,7 @@ def _csv_sql(column: Column, store: Store) -> str:
     """Give the SQL of a column's CSV text; null becomes an empty cell by the writer."""
     options = store.options
     sql = column.sql
+
     if column.kind == "boolean":
         true = options.csv_boolean_query
         return f"CASE {sql} WHEN 1 THEN '{true}' WHEN 0 THEN '{_FALSE[true]}' END"
@@ -299,6 +315,7 @@ def _csv_sql(column: Column, store: Store) -> str:
                 f"CASE WHEN abs({sql}) >= 1e7 OR (abs({sql}) < 1e-3 AND {sql} <> 0) "
                 f"THEN java_double({sql}) ELSE {sql} END"
             )
+
     return sql
 
 
@@ -316,10 +333,12 @@ def _write_spool(
 ) -> ResultSpool:
     offsets = array("Q")
     count = 0
+
     with target.open("wb") as raw:
         head = _csv_text([header], delimiter, line_ending).encode()
         raw.write(head)
         at = len(head)
+        # A window at a time: the rows are never all in memory, and shuffling keeps to its window.
         while window := cursor.fetchmany(_WINDOW_ROWS):
             if chance is not None:
                 chance.shuffle(window)
@@ -330,6 +349,8 @@ def _write_spool(
             count += len(window)
             if progress is not None:
                 progress(count)
+
+    # The index goes last: a file that has one is whole.
     facts = {"rows": count, "window": _WINDOW_ROWS, "header": len(head), "size": at}
     index = _index_path(target)
     index.write_bytes(json.dumps(facts).encode() + b"\n" + offsets.tobytes())
@@ -375,6 +396,7 @@ class ResultSpool:
     def _byte_of(self, row: int) -> int:
         if row >= self.row_count:
             return self._size
+        # Offsets are kept for whole windows only: inside one, its rows are counted.
         window, extra = divmod(row, self._window)
         at = self._offsets[window]
         if extra == 0:
@@ -387,12 +409,12 @@ class ResultSpool:
     def _blocks(self, first: int, last: int) -> Iterator[bytes]:
         with self.path.open("rb") as raw:
             raw.seek(first)
-            left = last - first
-            while left > 0:
-                block = raw.read(min(_BLOCK_BYTES, left))
+            remaining = last - first
+            while remaining > 0:
+                block = raw.read(min(_BLOCK_BYTES, remaining))
                 if not block:
                     return
-                left -= len(block)
+                remaining -= len(block)
                 yield block
 
     def open(self) -> IO[bytes]:
@@ -413,6 +435,7 @@ def _skip_rows(block: bytes, rows: int) -> int:
         end = block.find(b"\n", at)
         if end < 0:
             return len(block)
+        # Every quote counts: a doubled one inside a cell adds two and changes nothing.
         quotes += block.count(b'"', at, end)
         at = end + 1
         if quotes % 2 == 0:

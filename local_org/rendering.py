@@ -60,11 +60,14 @@ class JsonRows:
             (column.names[:-1], column.names[-1], _renderer(column.kind, options))
             for column in compiled.columns
         ]
+
+        # Parents that have a selected column; others are joined for conditions alone.
         used = {
             column.names[:depth]
             for column in compiled.columns
             for depth in range(1, len(column.names))
         }
+
         self._nested = [
             (place, relation)
             for place, relation in enumerate(self._places)
@@ -85,10 +88,12 @@ class JsonRows:
 
     def record(self, row: Sequence[Any]) -> Record:
         """Give one record."""
+        # The row begins with one Id for each object in it.
         head = len(self._places)
         owner = self._places[0].target.name
         record: Record = {"attributes": {"type": owner, "url": f"{self._base}{owner}/{row[0]}"}}
         holders: dict[tuple[str, ...], Record | None] = {(): record}
+
         for place, relation in self._nested:
             name, one = relation.target.name, row[place]
             holders[relation.names] = (
@@ -96,8 +101,10 @@ class JsonRows:
                 if one is None
                 else {"attributes": {"type": name, "url": f"{self._base}{name}/{one}"}}
             )
+
         for (place_names, name, render), value in zip(self._columns, row[head:], strict=True):
             holder = holders[place_names]
+            # A parent is hung in when its first column comes, so that keys keep the query's order.
             if place_names:
                 self._attach(holders, place_names)
             if holder is not None:

@@ -18,17 +18,20 @@ from local_org.wire import Reply, Request, Router
 
 REPLICATION_DAYS = 30
 REPLICATION_IDS_MAX = 600_000
+# Sforce-Query-Options: batchSize=500
 _BATCH_SIZE = re.compile(r"batchSize\s*=\s*(\d+)", re.IGNORECASE)
 
 
-def add_routes(router: Router) -> None:
+def add_routes(router: Router[Org]) -> None:
     """Put the REST resources into the table of paths."""
     router.add("GET", "/", discovery)
     router.add("GET", "/limits", limits)
+
     router.add("GET", "/query", query, "q")
     router.add("GET", "/queryAll", query_all, "q")
     router.add("GET", "/query/{locator}", query_more)
     router.add("GET", "/queryAll/{locator}", query_more)
+
     router.add("GET", "/sobjects", global_describe)
     router.add("GET", "/sobjects/{object}", basic_describe)
     router.add("POST", "/sobjects/{object}", create)
@@ -92,6 +95,7 @@ def _query(org: Org, request: Request, *, include_deleted: bool) -> Reply:
         raise SalesforceError(
             400, "MALFORMED_QUERY", "A query string has to be specified in the parameter q"
         )
+
     return Reply(
         200,
         org.query.query(
@@ -105,7 +109,7 @@ def _query(org: Org, request: Request, *, include_deleted: bool) -> Reply:
 
 
 def _batch_size(org: Org, request: Request) -> int:
-    """Read the hint of page size; it is held within what the org serves."""
+    """Read the requested page size, limited to what the org serves."""
     match = _BATCH_SIZE.search(request.headers.get("Sforce-Query-Options", ""))
     most = int(org.options.query_page_rows)
     if match is None:
@@ -132,7 +136,7 @@ def query_more(org: Org, request: Request) -> Reply:
 
 
 def row_failure(org: Org, error: RowError) -> Reply:
-    """Word the failure of the one record that a request was about."""
+    """Build the answer for the one record of a request that failed."""
     status = {
         "ENTITY_IS_DELETED": org.options.entity_is_deleted_status,
         "INSUFFICIENT_ACCESS_OR_READONLY": org.options.error_insufficient_access_status,
@@ -163,6 +167,7 @@ def _save_one(
         error = row_error(org.faults, name, record_id)
         if error is not None:
             return row_failure(org, error)
+
     result = org.store.save_records(
         operation,
         name,
@@ -170,16 +175,19 @@ def _save_one(
         user_id=request.user_id,
         external_id_field=external_id_field,
     )[0]
+
     if not result.success:
         first = result.errors[0]
+        # The id in the path names nothing: that is a 404 of the request, not an error of a row.
         own_id = first.code == "INVALID_CROSS_REFERENCE_KEY" and not first.fields
         if own_id and record_id is not None:
             raise not_found("Provided external ID field does not exist or is not accessible")
         return row_failure(org, first)
+
     return done(result.id, result.created)
 
 
-def _created(record_id: str, created: bool) -> Reply:
+def _upsert_reply(record_id: str, created: bool) -> Reply:
     body = {"id": record_id, "success": True, "errors": [], "created": created}
     return Reply(201 if created else 200, body)
 
@@ -200,6 +208,7 @@ def _no_content(_record_id: str, _created: bool) -> Reply:
 def update(org: Org, request: Request) -> Reply:
     """Change a record; the id is in the path and may not be in the body."""
     record = _record_body(request)
+    # Refused even when both ids agree.
     for key in record:
         if key.lower() == "id":
             raise SalesforceError(
@@ -246,9 +255,10 @@ def upsert(org: Org, request: Request) -> Reply:
     """Create or change the record with this value of an external id."""
     field, value = request.args["field"], request.args["value"]
     record = _record_body(request)
+    # By Id an upsert never creates: it is an update under another path.
     if field.lower() == "id":
         return _save_one(org, request, "update", {"Id": value, **record}, _no_content)
-    return _save_one(org, request, "upsert", {**record, field: value}, _created, field)
+    return _save_one(org, request, "upsert", {**record, field: value}, _upsert_reply, field)
 
 
 def delete_by_external_id(org: Org, request: Request) -> Reply:
@@ -275,6 +285,7 @@ def _span(org: Org, request: Request) -> tuple[datetime, datetime]:
         raise SalesforceError(400, "MISSING_ARGUMENT", f"{error.args[0]} is required") from error
     except ValueError as error:
         raise SalesforceError(400, "INVALID_REPLICATION_DATE", str(error)) from error
+
     if start < org.clock.now() - timedelta(days=REPLICATION_DAYS):
         raise SalesforceError(
             400, "INVALID_REPLICATION_DATE", "startDate cannot be more than 30 days ago"
@@ -283,10 +294,11 @@ def _span(org: Org, request: Request) -> tuple[datetime, datetime]:
         raise SalesforceError(
             400, "INVALID_REPLICATION_DATE", "endDate must be at least one minute after startDate"
         )
+
     return start, end
 
 
-def _covered(org: Org, end: datetime) -> str:
+def _date_covered(org: Org, end: datetime) -> str:
     return format_json(min(end, org.clock.now().replace(second=0, microsecond=0)))
 
 
@@ -296,7 +308,7 @@ def updated(org: Org, request: Request) -> Reply:
     ids = org.store.updated_ids(request.args["object"], start, end, request.user_id)
     if len(ids) > REPLICATION_IDS_MAX:
         raise SalesforceError(400, "EXCEEDED_ID_LIMIT", "too many ids: choose a shorter span")
-    return Reply(200, {"ids": ids, "latestDateCovered": _covered(org, end)})
+    return Reply(200, {"ids": ids, "latestDateCovered": _date_covered(org, end)})
 
 
 def deleted(org: Org, request: Request) -> Reply:
@@ -305,11 +317,12 @@ def deleted(org: Org, request: Request) -> Reply:
     rows = org.store.deleted_ids(request.args["object"], start, end, request.user_id)
     if len(rows) > REPLICATION_IDS_MAX:
         raise SalesforceError(400, "EXCEEDED_ID_LIMIT", "too many ids: choose a shorter span")
+
     oldest = org.clock.now() - timedelta(days=REPLICATION_DAYS)
     body = {
         "deletedRecords": [{"id": record_id, "deletedDate": when} for record_id, when in rows],
         "earliestDateAvailable": format_json(oldest),
-        "latestDateCovered": _covered(org, end),
+        "latestDateCovered": _date_covered(org, end),
     }
     return Reply(200, body)
 
@@ -325,15 +338,15 @@ def limits(org: Org, request: Request) -> Reply:
     batches = sum(job.batches for job in org.jobs.created_since("ingest", day_ago))
     queries = len(org.jobs.created_since("query", day_ago))
 
-    def left(most: int, used: int) -> dict[str, int]:
+    def allocation(most: int, used: int) -> dict[str, int]:
         return {"Max": most, "Remaining": max(0, most - used)}
 
     body = {
-        "DailyApiRequests": left(options.api_calls_max, org.usage.used()),
-        "DailyBulkApiBatches": left(options.batches_max, batches),
-        "DailyBulkV2QueryJobs": left(options.query_jobs_max, queries),
-        "DailyBulkV2QueryFileStorageMB": left(976_562, 0),
-        "DataStorageMB": left(1_073_741, 0),
-        "FileStorageMB": left(1_073_741, 0),
+        "DailyApiRequests": allocation(options.api_calls_max, org.usage.used()),
+        "DailyBulkApiBatches": allocation(options.batches_max, batches),
+        "DailyBulkV2QueryJobs": allocation(options.query_jobs_max, queries),
+        "DailyBulkV2QueryFileStorageMB": allocation(976_562, 0),
+        "DataStorageMB": allocation(1_073_741, 0),
+        "FileStorageMB": allocation(1_073_741, 0),
     }
     return Reply(200, body)

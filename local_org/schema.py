@@ -41,6 +41,7 @@ _SOAP = {
     "datetime": "xsd:dateTime",
     "address": "urn:address",
 }
+# Text otherwise. Date-times too: their text sorts as time does.
 _SQL_TYPE = {
     "boolean": "INTEGER",
     "int": "INTEGER",
@@ -108,7 +109,7 @@ class Field:
     description: str | None = None
     extra_type: str | None = None
     sql: str | None = None
-    """SQL over ``{t}``, the table's alias, for a standard field that is computed (Name, Address)."""
+    """SQL over ``{t}``, the table's alias, for a standard field that is computed (Name)."""
     when: str | None = None
     """Name of the option that makes the field exist, for instance ``person_accounts``."""
     field_id: str | None = None
@@ -221,7 +222,8 @@ class Field:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Field:
-        """Read back what ``to_json`` gave; facts of later versions that are missing get defaults."""
+        """Read back what ``to_json`` gave; facts that are not there get their defaults."""
+        # A data file may come from another version of this program.
         known = {entry.name for entry in fields(cls)}
         kept = {name: value for name, value in facts.items() if name in known}
         kept["choices"] = tuple(Choice(**choice) for choice in kept.get("choices", ()))
@@ -279,6 +281,7 @@ class Schema:
     def __init__(self, objects: list[SObject]) -> None:
         """Take the objects, in the order of global describe."""
         self._objects = {entry.name.lower(): entry for entry in objects}
+        # An id's first three characters name its object, as in Salesforce.
         self._prefixes = {entry.key_prefix: entry for entry in objects}
         self.relate()
 
@@ -316,6 +319,6 @@ class Schema:
         return sorted(self._objects.values(), key=lambda entry: entry.name)
 
 
-def changed(entry: Field, **facts: Any) -> Field:
+def with_facts(entry: Field, **facts: Any) -> Field:
     """Give the field with some facts replaced."""
     return replace(entry, **facts)

@@ -34,15 +34,20 @@ from local_org.wire import VERSION_PREFIX, Reply, Request, Spool
 log = logging.getLogger("local_org")
 T = TypeVar("T")
 
+# Uploads of rows go to a file and may be larger.
 BODY_BYTES_MAX = 64 * 1024 * 1024
+# Below this, packing costs more than it saves.
 GZIP_BYTES_MIN = 1024
+# Indenting is slow in Python: larger answers go out without it.
 PRETTY_BYTES_MAX = 64 * 1024
+# The path alone decides what costs a call, and what an option can make free.
 UPLOAD_PATH = re.compile(r"/services/data/v[\d.]+/jobs/ingest/[^/]+/batches/?", re.IGNORECASE)
 POLL_PATH = re.compile(r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/?", re.IGNORECASE)
 RESULT_PATH = re.compile(
     r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/(?:\w*results|unprocessedrecords|resultpages)/?",
     re.IGNORECASE,
 )
+# The handlers of later pages play this one: its refusal is an answer, not a wire fault.
 WIRE_KINDS = REQUEST_KINDS - {"expire_locator"}
 ORG: web.AppKey[Org] = web.AppKey("org", Org)
 POOL: web.AppKey[ThreadPoolExecutor] = web.AppKey("pool", ThreadPoolExecutor)
@@ -74,6 +79,7 @@ def build_app(org: Org) -> web.Application:
     """Make the application around an org that is open."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app[ORG] = org
+    # More threads than a client has connections, so that a slow save never stops a poll.
     app[POOL] = ThreadPoolExecutor(max_workers=16, thread_name_prefix="request")
     app.router.add_route("*", "/{path:.*}", _answer)
     app.cleanup_ctx.append(_lifetime)
@@ -81,9 +87,10 @@ def build_app(org: Org) -> web.Application:
 
 
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
-    """Set unfinished jobs going, write the counts down now and then, close at the end."""
+    """Start unfinished jobs again, save the counts every two seconds, close at the end."""
     org = app[ORG]
     org.jobs.resume()
+    # A killed process loses the counts of the last two seconds at most.
     saver = asyncio.create_task(_save_now_and_then(org))
     yield
     saver.cancel()
@@ -105,10 +112,13 @@ async def _answer(http: web.Request) -> web.StreamResponse:
     path = http.rel_url.raw_path
     if path.startswith("/_control"):
         return await _control(http)
+
     request = Request(http.method, path, dict(http.query), http.headers, b"", "")
     exchange = Exchange(http, request)
+    # Asked before anything else happens: a fault may have to stop the request untouched.
     exchange.fault = org.faults.on_request(http.method, http.path_qs, WIRE_KINDS)
     response = await _play(exchange)
+
     org.usage.record(
         Call(
             at=org.clock.now().isoformat(timespec="milliseconds"),
@@ -140,6 +150,7 @@ def _kind(path: str) -> str:
         return "sign-in"
     match = VERSION_PREFIX.match(path)
     parts = [part for part in path[match.end() :].lower().split("/") if part] if match else []
+
     if not parts:
         return "discovery" if match else "other"
     if parts[0] == "jobs" and len(parts) > 1:
@@ -159,6 +170,7 @@ async def _play(exchange: Exchange) -> web.StreamResponse:
     fault = exchange.fault
     if fault is None:
         return await _send(exchange, await _reply(exchange))
+
     org = exchange.http.app[ORG]
     if fault.kind == "drop_before":
         return _drop(exchange)
@@ -169,10 +181,10 @@ async def _play(exchange: Exchange) -> web.StreamResponse:
         org.sessions.revoke(auth.bearer(exchange.http.headers))
     if fault.kind == "slow":
         await asyncio.sleep(float(fault.params["seconds"]))
-    return await _send_spoiled(exchange, fault, await _reply(exchange))
+    return await _send_with_fault(exchange, fault, await _reply(exchange))
 
 
-async def _send_spoiled(exchange: Exchange, fault: Fault, reply: Reply) -> web.StreamResponse:
+async def _send_with_fault(exchange: Exchange, fault: Fault, reply: Reply) -> web.StreamResponse:
     """Send a reply whose work is done in the way that the fault wants."""
     if fault.kind == "drop_after":
         return _drop(exchange)
@@ -190,12 +202,14 @@ def _failure(org: Org, kind: str, params: Any) -> Reply:
             return Reply(503, _HTML_503, headers, "text/html; charset=UTF-8")
         error = SalesforceError(503, "SERVER_UNAVAILABLE", "Server temporarily unavailable")
         return Reply(503, error.body(), headers)
+
     if kind == "http_500":
         message = "An unexpected error occurred. Please include this ErrorId if you contact support"
         number = uuid.uuid4().int % 10**10
         return error_reply(
             SalesforceError(500, "UNKNOWN_EXCEPTION", f"{message}: {number}-12345 (-87654321)")
         )
+
     if params["limit"] == "concurrent":
         message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded."
     else:
@@ -205,6 +219,7 @@ def _failure(org: Org, kind: str, params: Any) -> Reply:
 
 def _drop(exchange: Exchange) -> web.StreamResponse:
     """Cut the connection without a byte of an answer."""
+    # abort, not close: close would send what is buffered first.
     transport = exchange.http.transport
     if transport is not None:
         transport.abort()
@@ -218,17 +233,20 @@ async def _whole(exchange: Exchange, reply: Reply) -> tuple[bytes, dict[str, str
         spool = reply.body
         blocks = await _in_thread(exchange.http, lambda: list(spool.blocks()))
         return b"".join(blocks), headers
-    return _encoded(exchange, reply), headers
+    return _encode(exchange, reply), headers
 
 
 async def _truncate(exchange: Exchange, reply: Reply, cut: int) -> web.StreamResponse:
     """Promise the whole body and send its first part only (0 bytes: half of it)."""
     body, headers = await _whole(exchange, reply)
+
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.content_length = len(body)
+    # The client must not wait for the rest on a connection that is kept open.
     response.force_close()
     await response.prepare(exchange.http)
     await response.write(body[: cut or len(body) // 2])
+
     transport = exchange.http.transport
     if transport is not None:
         transport.close()
@@ -242,6 +260,7 @@ async def _trickle(exchange: Exchange, reply: Reply, fault: Fault) -> web.Stream
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.content_length = len(body)
     await response.prepare(exchange.http)
+
     for start in range(0, len(body), size):
         await asyncio.sleep(float(fault.params["chunk_seconds"]))
         await response.write(body[start : start + size])
@@ -256,6 +275,7 @@ async def _reply(exchange: Exchange) -> Reply:
     """Work out the reply; errors of Salesforce's kind are replies too."""
     http, request = exchange.http, exchange.request
     org = http.app[ORG]
+
     try:
         if len(http.path_qs) > org.options.soql_url_characters:
             return error_reply(SalesforceError(414, "URI_TOO_LONG", "The request URI is too long"))
@@ -277,6 +297,8 @@ async def _api(exchange: Exchange) -> Reply:
     org = http.app[ORG]
     session = _session(org, request)
     exchange.counted = _cost(org, request.path)
+
+    # A refused call costs nothing, so the count stays at the limit instead of growing past it.
     if org.options.enforce_api_limit and exchange.counted:
         if org.usage.used() >= org.options.api_calls_max:
             exchange.counted = 0
@@ -285,7 +307,9 @@ async def _api(exchange: Exchange) -> Reply:
         org.usage.charge(exchange.counted)
     elif exchange.counted:
         org.usage.charge(exchange.counted)
+
     request.user_id = session
+    # The body is read last: a call that is refused need not wait for its upload.
     await _read_body(exchange)
     return await _in_thread(http, lambda: org.dispatch(request))
 
@@ -334,10 +358,12 @@ async def _to_file(http: web.Request) -> Path:
     folder = org.state.folder / "incoming"
     folder.mkdir(exist_ok=True)
     path = folder / uuid.uuid4().hex
+
     try:
         with path.open("wb") as target:
             async for block in http.content.iter_chunked(1 << 20):
                 target.write(block)
+    # Cancellation too: a client that hangs up must leave no half file.
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -356,12 +382,14 @@ async def _elsewhere(exchange: Exchange) -> Reply:
     org = http.app[ORG]
     request.body = await http.read()
     path = request.path.rstrip("/")
+
     handler = TOKEN_PATHS.get(path)
     if handler is not None:
         if org.options.count_token_calls and path.endswith("/token"):
             exchange.counted = 1
             org.usage.charge(1)
         return await _in_thread(http, lambda: handler(org, request))
+
     if path.startswith("/id/"):
         return await _in_thread(http, lambda: auth.userinfo(org, request))
     if re.match(r"/services/Soap/[uc]/", path) and request.method == "POST":
@@ -374,19 +402,20 @@ async def _elsewhere(exchange: Exchange) -> Reply:
 def versions(org: Org) -> list[dict[str, str]]:
     """List the API versions that this org speaks (no session is needed for it)."""
     seasons = ("Winter", "Spring", "Summer")
-    listed = []
+    versions_known = []
+
     for number in range(int(org.options.version_min), int(org.options.version_max) + 1):
         # 31.0 was Summer '14; three releases a year; Winter is named after the year to come.
         year, season = divmod(number - 31 + 2, 3)
         text = f"{number}.0"
-        listed.append(
+        versions_known.append(
             {
                 "label": f"{seasons[season]} '{14 + year:02d}",
                 "url": f"/services/data/v{text}",
                 "version": text,
             }
         )
-    return listed
+    return versions_known
 
 
 async def _control(http: web.Request) -> web.StreamResponse:
@@ -394,6 +423,7 @@ async def _control(http: web.Request) -> web.StreamResponse:
     org = http.app[ORG]
     body_file = None
     request = Request(http.method, http.path, dict(http.query), http.headers, b"", "")
+
     try:
         if http.path.rstrip("/") == "/_control/load":
             body_file = await _to_file(http)
@@ -404,6 +434,7 @@ async def _control(http: web.Request) -> web.StreamResponse:
     finally:
         if body_file is not None:
             body_file.unlink(missing_ok=True)
+
     return await _send(Exchange(http, request), reply)
 
 
@@ -417,8 +448,10 @@ def _headers(exchange: Exchange, reply: Reply) -> dict[str, str]:
         "Vary": "Accept-Encoding",
         **reply.headers,
     }
+
     if reply.body is not None:
         headers["Content-Type"] = reply.content_type
+
     path = exchange.request.path
     if path.startswith("/services/data/") and path.rstrip("/") != "/services/data":
         used = max(0, org.usage.used() - org.options.limit_info_lag)
@@ -429,7 +462,7 @@ def _headers(exchange: Exchange, reply: Reply) -> dict[str, str]:
     return headers
 
 
-def _encoded(exchange: Exchange, reply: Reply) -> bytes:
+def _encode(exchange: Exchange, reply: Reply) -> bytes:
     """Write the body out as bytes."""
     body = reply.body
     if body is None:
@@ -438,6 +471,7 @@ def _encoded(exchange: Exchange, reply: Reply) -> bytes:
         return body
     if isinstance(body, str):
         return body.encode()
+
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     # Indenting is slow in Python, so only small answers are; parsers do not care (API notes 2.2).
     if exchange.request.headers.get("X-PrettyPrint") == "1" and len(text) < PRETTY_BYTES_MAX:
@@ -455,8 +489,9 @@ async def _send(exchange: Exchange, reply: Reply) -> web.StreamResponse:
     """Send the reply, compressed where the client accepts it."""
     if isinstance(reply.body, Spool):
         return await _send_spool(exchange, reply)
-    body = await _in_thread(exchange.http, lambda: _encoded(exchange, reply))
+    body = await _in_thread(exchange.http, lambda: _encode(exchange, reply))
     headers = _headers(exchange, reply)
+
     if len(body) >= GZIP_BYTES_MIN and _may_gzip(exchange):
         body = await _in_thread(exchange.http, lambda: gzip.compress(body, compresslevel=1))
         headers["Content-Encoding"] = "gzip"
@@ -469,18 +504,21 @@ async def _send_spool(exchange: Exchange, reply: Reply) -> web.StreamResponse:
     packer = None
     if _may_gzip(exchange):
         headers["Content-Encoding"] = "gzip"
+        # 16 asks zlib for a gzip header; level 1, as the time of tests matters more than bytes.
         packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.enable_chunked_encoding()
     await response.prepare(exchange.http)
-    blocks = _packed(cast("Spool", reply.body).blocks(), packer)
+
+    blocks = _compress(cast("Spool", reply.body).blocks(), packer)
     while (block := await _in_thread(exchange.http, lambda: next(blocks, None))) is not None:
         await response.write(block)
     await response.write_eof()
     return response
 
 
-def _packed(blocks: Iterator[bytes], packer: Any) -> Iterator[bytes]:
+def _compress(blocks: Iterator[bytes], packer: Any) -> Iterator[bytes]:
     """Compress the blocks (none of them is empty when it comes out)."""
     for block in blocks:
         packed = packer.compress(block) if packer else block

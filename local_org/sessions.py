@@ -17,8 +17,10 @@ from typing import Any
 import jwt
 
 from local_org.state import StateFile
-from local_org.store import Store, User
+from local_org.store import Store
+from local_org.users import User
 
+# Consecutive wrong passwords, life of a code, how far ahead an assertion may expire.
 LOGIN_FAILURES_MAX = 10
 CODE_SECONDS = 600
 JWT_AHEAD_SECONDS = 300
@@ -83,17 +85,19 @@ class Sessions:
         shared: Callable[[], bool],
         rotate: Callable[[], bool],
     ) -> None:
-        """Take up what an earlier process left; options are asked for anew at each use."""
+        """Read what an earlier process kept; options are read again at each use."""
         self._state = state
         self._store = store
         self._now: Callable[[], datetime] = store.clock.now
         self._timeout_seconds = timeout_seconds
         self._shared = shared
         self._rotate = rotate
+
         self.apps = {key: App(**body) for key, body in state.all("app").items()}
         self._failures: dict[str, int] = state.all("failures")
         self._sessions = {key: Session(**body) for key, body in state.all("session").items()}
         self._refresh = state.all("refresh")
+        # Codes live ten minutes and die with the process.
         self._codes: dict[str, _Code] = {}
 
     # Apps and logins
@@ -122,6 +126,7 @@ class Sessions:
         if client_secret is None and not secret_required:
             return app
         given = (client_secret or "").encode()
+        # Compared in constant time, as a real server does; the secrets here guard nothing.
         if not secrets.compare_digest(app.client_secret.encode(), given):
             raise SignInError("invalid_client", "invalid client credentials")
         return app
@@ -155,17 +160,21 @@ class Sessions:
         """Give app and user of a signed JWT.
 
         Raises:
-            SignInError: a fault in the token, worded as Salesforce words it.
+            SignInError: a fault in the token, in Salesforce's words.
         """
+        # Not verified yet: only the claims say whose key to verify with.
         try:
             claims = jwt.decode(assertion, options={"verify_signature": False})
         except jwt.InvalidTokenError as error:
             raise SignInError("invalid_grant", "invalid assertion") from error
+
         app = self.apps.get(str(claims.get("iss", "")))
         if app is None:
             raise SignInError("invalid_client_id", "client identifier invalid")
+
         self._verify_signature(assertion, app)
         self._check_claims(claims, audiences)
+
         user = self.login(str(claims.get("sub", "")))
         if app.approved_users is not None and user.username not in app.approved_users:
             raise SignInError("invalid_grant", "user hasn't approved this consumer")
@@ -175,6 +184,7 @@ class Sessions:
     def _verify_signature(assertion: str, app: App) -> None:
         if app.public_key is None:
             raise SignInError("invalid_grant", "invalid assertion")
+
         try:
             # The expiry is compared with the org's own clock below, not with the system's.
             jwt.decode(
@@ -188,13 +198,16 @@ class Sessions:
 
     def _check_claims(self, claims: dict[str, Any], audiences: list[str]) -> None:
         audience = claims.get("aud")
+        # The standard allows one audience or a list of them.
         named = audience if isinstance(audience, list) else [audience]
         if not any(str(one).rstrip("/") in audiences for one in named):
             raise SignInError("invalid_grant", "audience is invalid")
+
         try:
             expires = float(claims["exp"])
         except (KeyError, TypeError, ValueError) as error:
             raise SignInError("invalid_grant", "invalid assertion") from error
+
         now = self._now().timestamp()
         if expires <= now:
             raise SignInError("invalid_grant", "expired authorization code")
@@ -222,9 +235,11 @@ class Sessions:
         Raises:
             SignInError: unknown, used, expired, of another app, or the PKCE verifier does not fit.
         """
+        # Taken out before it is checked: a code is good for one attempt.
         known = self._codes.pop(code, None)
         if known is None or known.client_id != app.client_id:
             raise SignInError("invalid_grant", "invalid authorization code")
+
         if known.expires_at <= self._now().timestamp():
             raise SignInError("invalid_grant", "expired authorization code")
         if known.redirect_uri != redirect_uri:
@@ -233,6 +248,7 @@ class Sessions:
             digest = hashlib.sha256((verifier or "").encode()).digest()
             if urlsafe_b64encode(digest).rstrip(b"=").decode() != known.challenge:
                 raise SignInError("invalid_grant", "invalid code verifier")
+
         return self.login(known.username), known.scope
 
     def issue_refresh_token(self, app: App, user: User, scope: str) -> str:
@@ -255,6 +271,7 @@ class Sessions:
         known = self._refresh.get(token)
         if known is None or known["client_id"] != app.client_id:
             raise SignInError("invalid_grant", "expired access/refresh token")
+        # A refresh token is no way in for a user who was locked since.
         user = self.login(known["username"])
         if not (app.rotate_refresh_tokens or self._rotate()):
             return user, known["scope"], None
@@ -269,11 +286,13 @@ class Sessions:
         if self._shared():
             for session in list(self._sessions.values()):
                 same = session.client_id == app_id and session.user_id == user.id
-                if same and not self._expired(session, now):
+                if same and not self._is_expired(session, now):
                     return session
+
         for session in list(self._sessions.values()):
-            if self._expired(session, now):
+            if self._is_expired(session, now):
                 self.revoke(session.token)
+
         token = f"{self._store.org_id[:15]}!{secrets.token_urlsafe(72)}"
         session = Session(token, user.id, user.username, app_id, scope, now)
         self._sessions[token] = session
@@ -286,6 +305,7 @@ class Sessions:
         if session is None:
             return None
         now = self._now().timestamp()
+        # As Salesforce does, use is noted only after half of the time-out (API notes 1.5).
         if abs(now - session.used_at) > self._timeout_seconds() / 2:
             session.used_at = now
             self._state.put("session", token, asdict(session))
@@ -294,11 +314,11 @@ class Sessions:
     def peek(self, token: str) -> Session | None:
         """Give the live session of a token without noting a use."""
         session = self._sessions.get(token)
-        if session is None or self._expired(session, self._now().timestamp()):
+        if session is None or self._is_expired(session, self._now().timestamp()):
             return None
         return session
 
-    def _expired(self, session: Session, now: float) -> bool:
+    def _is_expired(self, session: Session, now: float) -> bool:
         return now - session.used_at > self._timeout_seconds()
 
     def revoke(self, token: str) -> bool:

@@ -20,7 +20,7 @@ from local_org.wire import Reply, Request
 
 HOME = "/lightning/setup/AsyncApiJobStatus/home"
 ADDRESSED = "/lightning/setup/AsyncApiJobStatus/page"
-ROWS_SHOWN = 200
+ROWS_MAX = 200
 _JOB = re.compile(re.escape("/lightning/setup/AsyncApiJobStatus/") + r"(750\w{12}(?:\w{3})?)")
 _RESULTS = re.compile(_JOB.pattern + r"/results/(successful|failed|unprocessed)")
 _FILES = {
@@ -36,7 +36,7 @@ th,td{border-bottom:1px solid #ddd;padding:.35rem .6rem;text-align:left;vertical
 th{background:#f3f3f3}.n{text-align:right;font-variant-numeric:tabular-nums}
 .Failed,.Aborted{color:#ba0517}.JobComplete{color:#2e844a}a{color:#0b5cab}
 """
-_SHOWN_STATES = {
+_STATE_LABELS = {
     "Open": "Open",
     "UploadComplete": "Queued",
     "InProgress": "In Progress",
@@ -77,6 +77,7 @@ def home(org: Org, request: Request) -> Reply:
 def _job_table(org: Org, jobs: Sequence[Job], none: str, name: str) -> str:
     if not jobs:
         return f"<p>{escape(none)}</p>"
+
     header = (
         "Job ID",
         "Object",
@@ -92,6 +93,7 @@ def _job_table(org: Org, jobs: Sequence[Job], none: str, name: str) -> str:
         "API Version",
         "Job Type",
     )
+
     rows = [
         [
             f'<a href="/lightning/setup/AsyncApiJobStatus/{job.id}">{job.id}</a>',
@@ -120,7 +122,7 @@ def _operation(job: Job) -> str:
 
 
 def _status(job: Job) -> str:
-    return f'<span class="{job.state}">{_SHOWN_STATES[job.state]}</span>'
+    return f'<span class="{job.state}">{_STATE_LABELS[job.state]}</span>'
 
 
 def _table(header: Iterable[str], rows: Iterable[Sequence[str]], attributes: str = "") -> str:
@@ -169,9 +171,11 @@ def _one_job(org: Org, job_id: str) -> Reply:
         ("Total Processing Time (ms)", str(job.processing_ms)),
         ("Error Message", escape(job.error_message or "")),
     ]
+
     if job.query:
         facts.append(("Query", f"<code>{escape(job.query)}</code>"))
     content = _table(("Field", "Value"), facts)
+
     if job.kind == "ingest" and job.ended:
         base = f"/lightning/setup/AsyncApiJobStatus/{job.id}/results"
         links = "".join(
@@ -187,14 +191,18 @@ def results_page(org: Org, request: Request) -> Reply:
     if match is None:
         raise SalesforceError(404, "NOT_FOUND", "The requested resource does not exist")
     job, name = _job(org, match[1]), match[2]
+
     path = org.jobs.folder(job) / _FILES[name]
     if not path.exists():
         return _page(f"Results of {job.id}: {name}", "<p>There are no rows.</p>")
+
     with path.open(encoding="utf-8", newline="") as source:
+        # Only the first rows are read: a result may have millions.
         reader = csv.reader(source, delimiter=DELIMITERS[job.delimiter])
         header = [escape(column) for column in next(reader, [])]
-        rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_SHOWN)]
-    note = f"<p>The first {ROWS_SHOWN} rows are shown at most.</p>"
+        rows = [[escape(cell) for cell in row] for row in islice(reader, ROWS_MAX)]
+
+    note = f"<p>This page shows at most {ROWS_MAX} rows.</p>"
     back = f'<p><a href="/lightning/setup/AsyncApiJobStatus/{job.id}">Back to the job</a></p>'
     return _page(f"Results of {job.id}: {name}", back + _table(header, rows) + note)
 

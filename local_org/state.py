@@ -21,10 +21,12 @@ class StateFile:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = threading.Lock()
+
         self._connection = sqlite3.connect(
             folder / "state.sqlite3", check_same_thread=False, isolation_level=None
         )
         self._connection.execute("PRAGMA journal_mode = WAL")
+        # Durable against a kill of the process, which tests do; not against a power cut.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS document"

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 WINDOW_SECONDS = 24 * 3600
+# Older calls leave the log; the counts keep them.
 LOG_ENTRIES_MAX = 200_000
 
 
@@ -39,6 +40,7 @@ class Usage:
         """Start empty; ``now`` is the org's own clock."""
         self._now = now
         self._lock = threading.Lock()
+        # One entry a second, not one a call: a day of calls stays small.
         self._seconds: deque[list[int]] = deque()
         self._log: deque[Call] = deque(maxlen=LOG_ENTRIES_MAX)
         self.by_kind: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class Usage:
         """Give the calls of the last 24 hours."""
         oldest = self._now().timestamp() - WINDOW_SECONDS
         with self._lock:
+            # What has left the window never comes back, unless the clock is set back.
             while self._seconds and self._seconds[0][0] <= oldest:
                 self._seconds.popleft()
             return sum(calls for _, calls in self._seconds)
@@ -94,7 +97,7 @@ class Usage:
             }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Take up the counts of an earlier process."""
+        """Continue the counts of an earlier process."""
         self._seconds = deque(saved["seconds"])
         self.total = saved["total"]
         self.by_kind = Counter(saved["by_kind"])

@@ -30,13 +30,16 @@ CLEAR: Final = "#N/A"
 """Ingest CSV text that sets a field to null."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# The form that Salesforce takes, which is narrower than the standard's.
 _EMAIL = re.compile(
     r"[A-Za-z0-9!#$%&'*/=?^_+\-`{|}~]+(?:\.[A-Za-z0-9!#$%&'*/=?^_+\-`{|}~]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}"
 )
 _LENIENT_BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 _STRICT_BOOLEANS = {"true": 1, "false": 0}
+# Salesforce takes no date outside of these years.
 _YEARS = range(1700, 4001)
+# Between these Java writes a double without an exponent.
 _JAVA_PLAIN_MAX = 1e7
 _JAVA_PLAIN_MIN = 1e-3
 
@@ -70,16 +73,16 @@ def _text(entry: Field, options: Options) -> Converter:
         if crlf:
             value = value.replace("\r\n", "\n").replace("\n", "\r\n")
         if len(value) > length:
-            shown = value if len(value) <= _SHOWN else value[:_SHOWN]
+            excerpt = value if len(value) <= _EXCERPT_MAX else value[:_EXCERPT_MAX]
             raise _refuse(
-                entry, "STRING_TOO_LONG", f"data value too large: {shown} (max length={length})"
+                entry, "STRING_TOO_LONG", f"data value too large: {excerpt} (max length={length})"
             )
         return value or None
 
     return convert
 
 
-_SHOWN = 1000
+_EXCERPT_MAX = 1000
 
 
 def _email(entry: Field, options: Options) -> Converter:
@@ -105,6 +108,7 @@ def _picklist(entry: Field, options: Options) -> Converter:
         value = plain(raw)
         if value is None:
             return None
+
         parts = str(value).split(";") if several else [str(value)]
         for part in parts:
             if part not in active:
@@ -139,6 +143,8 @@ def _double(entry: Field, options: Options) -> Converter:
         if _NUMBER.fullmatch(raw) is None:
             raise WrongType(raw)
         value = float(raw)
+
+        # Rounded as decimals: in binary, halves are not exact.
         if scale or value % 1:
             exact = Decimal(raw)
             rounded = exact.quantize(step, ROUND_HALF_UP) if abs(value) < limit else exact
@@ -147,6 +153,7 @@ def _double(entry: Field, options: Options) -> Converter:
                     entry, "NUMBER_OUTSIDE_VALID_RANGE", f"more than {scale} decimals: {raw}"
                 )
             value = float(rounded)
+
         if not -limit < value < limit:
             raise _refuse(
                 entry,
@@ -166,9 +173,11 @@ def _int(entry: Field, options: Options) -> Converter:
         raw = raw.strip(BLANKS)
         if _NUMBER.fullmatch(raw) is None:
             raise WrongType(raw)
+
         exact = Decimal(raw)
         if exact != exact.to_integral_value() or (not whole and "." in raw):
             raise WrongType(raw)
+
         value = int(exact)
         if not -limit < value < limit:
             raise _refuse(
@@ -181,6 +190,7 @@ def _int(entry: Field, options: Options) -> Converter:
     return convert
 
 
+# The rows of a file share their dates: each is read once.
 @lru_cache(maxsize=65536)
 def _read_date(raw: str) -> str:
     if _DATE.fullmatch(raw) is None:
@@ -197,12 +207,12 @@ def _read_date(raw: str) -> str:
 @lru_cache(maxsize=65536)
 def _read_datetime(raw: str) -> str:
     try:
-        moment = parse_datetime(raw)
+        value = parse_datetime(raw)
     except (ValueError, OverflowError):
         raise WrongType(raw) from None
-    if moment.year not in _YEARS:
+    if value.year not in _YEARS:
         raise WrongType(raw)
-    return format_csv(moment)
+    return format_csv(value)
 
 
 def read_datetime(raw: str) -> Stored:
@@ -215,6 +225,7 @@ def _date(raw: str) -> Stored:
 
 
 def _reference(entry: Field) -> Converter:
+    # The same parents and owners come again and again in a file.
     @lru_cache(maxsize=16384)
     def convert(raw: str) -> Stored:
         try:
@@ -253,7 +264,7 @@ _WITH_OPTIONS: Final[dict[str, Callable[[Field, Options], Converter]]] = {
 
 
 def deserialize_error(entry: Field, raw: str, column: int) -> RowError:
-    """Word a wrong type as Bulk does (API notes 3.2)."""
+    """Build the error of a wrong type, as Bulk does (API notes 3.2)."""
     return RowError(
         "INVALID_FIELD",
         f"Failed to deserialize field at col {column}. Due to, '{raw}' is not a valid value "
@@ -270,6 +281,7 @@ def json_text(entry: Field, value: Json) -> str:
     """
     if isinstance(value, str):
         return value
+    # Asked before int: in Python True is one.
     if isinstance(value, bool):
         if entry.type == "boolean":
             return "true" if value else "false"
@@ -299,7 +311,7 @@ def _token(value: Json) -> str:
 
 
 def parser_message(entry: Field, value: Json) -> str:
-    """Word a JSON value of the wrong type as REST does: JSON_PARSER_ERROR."""
+    """Give the message for a JSON value of the wrong type: JSON_PARSER_ERROR."""
     kind = "double" if entry.type in NUMBER_TYPES else _JSON_KIND.get(entry.type, "string")
     return (
         f"Cannot deserialize instance of {kind} from {_token(value)} or request may be missing "

@@ -11,13 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from local_org.errors import SalesforceError, not_found
-
-if TYPE_CHECKING:
-    from local_org.org import Org
 
 JSON_TYPE = "application/json;charset=UTF-8"
 VERSION_PREFIX = re.compile(r"/services/data/v(\d{2}\.\d)(?=/|$)")
@@ -70,7 +67,7 @@ class Request:
 
 @dataclass
 class Spool:
-    """A body that is read from the disk in blocks instead of being held in memory."""
+    """A body that is read from the disk in blocks and never whole in memory."""
 
     blocks: Callable[[], Iterator[bytes]]
 
@@ -85,7 +82,9 @@ class Reply:
     content_type: str = JSON_TYPE
 
 
-Handler = Callable[["Org", Request], Reply]
+OrgT = TypeVar("OrgT")
+Handler: TypeAlias = Callable[[OrgT, Request], Reply]
+"""Answers a request with what the org has; this module need not know what an org is."""
 
 
 def parser_error(body: bytes, error: Exception) -> SalesforceError:
@@ -93,6 +92,7 @@ def parser_error(body: bytes, error: Exception) -> SalesforceError:
     position = getattr(error, "pos", len(body))
     line = getattr(error, "lineno", 1)
     column = getattr(error, "colno", 1)
+    # Jackson's words, which Salesforce passes on.
     what = "Unexpected end-of-input" if position >= len(body) else "Unexpected character"
     return SalesforceError(400, "JSON_PARSER_ERROR", f"{what} at [line:{line}, column:{column}]")
 
@@ -106,18 +106,18 @@ def refuse_unknown(value: Mapping[str, Any], allowed: Iterable[str]) -> None:
             )
 
 
-Route = tuple[Handler, frozenset[str]]
+Route: TypeAlias = tuple[Handler[OrgT], frozenset[str]]
 
 
-class Router:
+class Router(Generic[OrgT]):
     """Paths below ``/services/data/vXX.0`` and their handlers."""
 
     def __init__(self) -> None:
         """Start with an empty table."""
-        self._routes: list[tuple[re.Pattern[str], dict[str, Route]]] = []
-        self._by_template: dict[str, dict[str, Route]] = {}
+        self._routes: list[tuple[re.Pattern[str], dict[str, Route[OrgT]]]] = []
+        self._by_template: dict[str, dict[str, Route[OrgT]]] = {}
 
-    def add(self, method: str, template: str, handler: Handler, *params: str) -> None:
+    def add(self, method: str, template: str, handler: Handler[OrgT], *params: str) -> None:
         """Add a handler, with the query parameters that it knows.
 
         ``{name}`` in the template stands for one part of the path.
@@ -125,11 +125,12 @@ class Router:
         known = self._by_template.get(template)
         if known is None:
             known = self._by_template[template] = {}
+            # A part of the path never has a slash; what is escaped is decoded after the match.
             pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
             self._routes.append((re.compile(pattern, re.IGNORECASE), known))
         known[method] = (handler, frozenset(params))
 
-    def find(self, method: str, rest: str) -> tuple[Route, dict[str, str]]:
+    def find(self, method: str, rest: str) -> tuple[Route[OrgT], dict[str, str]]:
         """Give the route of a path (what follows the version) and the path's parts.
 
         Raises:
@@ -141,10 +142,12 @@ class Router:
             match = pattern.fullmatch(path)
             if match is None:
                 continue
+            # HEAD is answered as GET; the server leaves the body out.
             route = methods.get("GET" if method == "HEAD" else method)
             if route is not None:
                 return route, {k: unquote(v) for k, v in match.groupdict().items()}
             allowed += methods
+
         if allowed:
             names = ", ".join(f"{name}" for name in sorted(set(allowed)))
             raise SalesforceError(

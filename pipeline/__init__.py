@@ -1,1 +1,1 @@
-"""The pipeline: rules (`core`), flows (`steps`) and what Dagster runs. Importing it wires nothing."""
+"""Rules (`core`), flows (`steps`) and what Dagster runs. Importing it wires nothing."""

@@ -1,24 +1,39 @@
-"""The alert sensor: tells a chat of what somebody should know, once (R29). Off until a webhook is named."""
+"""The alert sensor: posts to a chat what somebody should know, once (R29).
+
+It is off until a webhook is named.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import dagster as dg
 
-from assets.clients import TICK, ClientsResource
+from assets.clients_resource import TICK, ClientsResource
 from assets.completeness import COMPLETE
 from pipeline.core.errors import InsightsError
 from pipeline.steps.asking.alerts import Alert, remembered_backlog, situations, waiting_total
 from resources.webhook import post
 
+_End: TypeAlias = Literal[
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+]
+
 SENSOR: Final = "alerts"
 WEBHOOK: Final = "INSIGHTS_ALERT_WEBHOOK"
 UI: Final = "INSIGHTS_UI_URL"
+FAILED: Final[tuple[_End, ...]] = (dg.DagsterEventType.RUN_FAILURE,)
+ENDED: Final[tuple[_End, ...]] = (
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+)
 EVENTS_MAX: Final = 500
 TOLD_MAX: Final = 500
 HEADLINE: Final = "Predictive Insights for Salesforce"
@@ -26,7 +41,10 @@ HEADLINE: Final = "Predictive Insights for Salesforce"
 
 @dataclass
 class _Memory:
-    """What the sensor has told and read: alerts that stand, the newest events, the backlog day by day."""
+    """What the sensor has told and read: alerts that stand, two runs' ends, the backlog day by day.
+
+    `runs` is the event up to which failed runs were told, `checks` that up to which runs' checks were.
+    """
 
     told: list[str] = field(default_factory=list)
     runs: int = -1
@@ -41,8 +59,8 @@ class _Memory:
         except (TypeError, ValueError):
             return None
 
-    def written(self) -> str:
-        """Return the cursor."""
+    def to_cursor(self) -> str:
+        """Return the cursor that the next tick reads."""
         return json.dumps(self.__dict__)
 
 
@@ -68,27 +86,30 @@ def alerts_sensor() -> dg.SensorDefinition:
         url = os.environ.get(WEBHOOK)
         if not url:
             return dg.SkipReason(f"{WEBHOOK} is not set: nobody can be told.")
+
         memory = _Memory.read(context.cursor)
         if memory is None:
             memory = _Memory(
-                runs=_newest_run(context.instance), checks=_newest_check(context.instance)
+                runs=_newest(context.instance, FAILED), checks=_newest(context.instance, ENDED)
             )
+
         try:
             opened = clients.get(f"{TICK}-{SENSOR}")
-            row_statuses = situations(opened, memory.backlog)
+            current = situations(opened, memory.backlog)
             memory.backlog = remembered_backlog(memory.backlog, opened.today, waiting_total(opened))
-            found = [*_failed_runs(context.instance, memory), *row_statuses]
+            found = [*_failed_runs(context.instance, memory), *current]
             found += _failing_checks(context.instance, memory, opened.today.isoformat())
             fresh = [alert for alert in found if alert.key not in memory.told]
             if fresh:
                 post(url, _message(fresh))
         except InsightsError as error:
             return dg.SkipReason(f"{error} What is to be told is told at a later tick.")
+
         # What no longer stands is forgotten, so that it is told again should it come back.
-        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in row_statuses]
+        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in current]
         memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
         told = f"told of {len(fresh)}" if fresh else "nothing to tell"
-        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.written())
+        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.to_cursor())
 
     return sensor
 
@@ -103,37 +124,37 @@ def _message(alerts: list[Alert]) -> str:
     return "\n".join([*lines, *(f"• {alert.text}" for alert in alerts)])
 
 
-def _newest_run(instance: dg.DagsterInstance) -> int:
-    return max((r.storage_id for r in _run_failures(instance, None, limit=1)), default=-1)
+def _newest(instance: dg.DagsterInstance, ends: Sequence[_End]) -> int:
+    return max((r.storage_id for r in _ended(instance, ends, None, limit=1)), default=-1)
 
 
-def _newest_check(instance: dg.DagsterInstance) -> int:
-    return max((r.storage_id for r in _checks(instance, None, limit=1)), default=-1)
-
-
-def _run_failures(
-    instance: dg.DagsterInstance, after: int | None, limit: int
+def _ended(
+    instance: dg.DagsterInstance,
+    ends: Sequence[_End],
+    after: int | None,
+    limit: int = EVENTS_MAX,
 ) -> list[dg.EventLogRecord]:
-    wanted = dg.RunStatusChangeRecordsFilter(
-        event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
-    )
-    found = instance.fetch_run_status_changes(wanted, limit=limit, ascending=after is not None)
-    return list(found.records)
+    """Return the first events of those kinds after one of them, oldest first; without it, the newest of each kind.
 
-
-def _checks(instance: dg.DagsterInstance, after: int | None, limit: int) -> list[dg.EventLogRecord]:
-    wanted = dg.EventRecordsFilter(
-        event_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=after
-    )
-    storage = instance.event_log_storage
-    return list(storage.get_event_records(wanted, limit=limit, ascending=after is not None))
+    Only these events have one order over all runs on every storage: SQLite keeps the others run by run.
+    """
+    found: list[dg.EventLogRecord] = []
+    for end in ends:
+        wanted = dg.RunStatusChangeRecordsFilter(event_type=end, after_storage_id=after)
+        changes = instance.fetch_run_status_changes(
+            wanted, limit=limit, ascending=after is not None
+        )
+        found += changes.records
+    found.sort(key=lambda record: record.storage_id)
+    return found if after is None else found[:limit]
 
 
 def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
     found = []
-    for record in _run_failures(instance, memory.runs, EVENTS_MAX):
-        memory.runs = max(memory.runs, record.storage_id)
+    for record in _ended(instance, FAILED, memory.runs):
+        memory.runs = record.storage_id
         run_id = record.event_log_entry.run_id
+
         run = instance.get_run_by_id(run_id)
         name = f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip() if run else "a run"
         why = _why_it_failed(instance, run_id)
@@ -144,7 +165,7 @@ def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
 
 
 def _why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Return the failure's own words where a step ended with a message for people; else only its kind."""
+    """Return the failure's message where it is meant for people; else only its kind."""
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for entry in failures:
         data = entry.dagster_event.step_failure_data if entry.dagster_event else None
@@ -162,22 +183,31 @@ def _link(run_id: str) -> str:
 
 
 def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -> list[Alert]:
-    """Return the checks that failed since the last tick, each once a day; how they ended last counts."""
+    """Return the checks that failed in runs that ended since the last tick, each once a day; how they ended last counts."""
     newest: dict[str, tuple[bool, str]] = {}
-    for record in _checks(instance, memory.checks, EVENTS_MAX):
-        memory.checks = max(memory.checks, record.storage_id)
-        event = record.event_log_entry.dagster_event
-        if event is None:
+    for record in _ended(instance, ENDED, memory.checks):
+        memory.checks = record.storage_id
+        newest |= _checks_of(instance, record.event_log_entry.run_id)
+    failing: Mapping[str, str] = {n: words for n, (passed, words) in newest.items() if not passed}
+    return [Alert(f"check {today} {name}", words) for name, words in failing.items()]
+
+
+def _checks_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, tuple[bool, str]]:
+    """Return how each check of a run ended, and the words to tell it with.
+
+    `complete` is left out: waiting is told of as the limit's, and as a backlog that grows.
+    """
+    found = {}
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        if entry.dagster_event is None:
             continue
-        data: Any = event.asset_check_evaluation_data
-        if (
-            data.check_name == COMPLETE
-        ):  # waiting is told of as the limit's, and as a backlog that grows
+        data: Any = entry.dagster_event.asset_check_evaluation_data
+        if data.check_name == COMPLETE:
             continue
+
         where = f" of {data.partition}" if data.partition else ""
         name = f"{data.asset_key.to_user_string()}: {data.check_name}{where}"
         severity = "failed" if data.severity is dg.AssetCheckSeverity.ERROR else "warns"
         words = f"Check {name} {severity}: {data.description or 'see its page'}"
-        newest[name] = (bool(data.passed), words)
-    failing: Mapping[str, str] = {n: words for n, (passed, words) in newest.items() if not passed}
-    return [Alert(f"check {today} {name}", words) for name, words in failing.items()]
+        found[name] = (bool(data.passed), words)
+    return found

@@ -13,15 +13,15 @@ CONFIG: Final = Path(__file__).parent.parent / "config"
 ON_SQLITE: Final = CONFIG / "dagster" / "dagster.yaml"
 ON_POSTGRES: Final = CONFIG / "dagster-postgres" / "dagster.yaml"
 POSTGRES_URL: Final = "DAGSTER_POSTGRES_URL"
-"""The variable that puts Dagster's storage into PostgreSQL; without it, SQLite below DAGSTER_HOME."""
+"""Puts Dagster's storage into PostgreSQL; without it, it is SQLite below DAGSTER_HOME."""
 
 
 def prepare_dagster_home() -> Path:
-    """Return DAGSTER_HOME: the variable where it is set, else `dagster` below the home folder, made if need be.
+    """Return DAGSTER_HOME: the variable, else `dagster` below the home folder, made if need be.
 
     Our dagster.yaml is copied only into the folder that is ours.
     """
-    from resources.configurable import home_folder
+    from resources.environment import home_folder
 
     name_the_driver()
     given = os.environ.get("DAGSTER_HOME")
@@ -34,7 +34,9 @@ def prepare_dagster_home() -> Path:
 
 
 def write_dagster_yaml(folder: Path) -> None:
-    """Put the project's settings into `folder`: with storage in PostgreSQL where the environment names one.
+    """Put the project's settings for Dagster into `folder`.
+
+    Storage is in PostgreSQL where the environment names one.
 
     Raises ConfigurationError where nothing can be written there.
     """
@@ -49,7 +51,7 @@ def write_dagster_yaml(folder: Path) -> None:
 
 
 def name_the_driver() -> None:
-    """Let the address in the environment name the driver that is installed: without it another one is meant."""
+    """Let the address in the environment name the driver that is installed."""
     from resources.ledger.database import normalised_url
 
     url = os.environ.get(POSTGRES_URL)

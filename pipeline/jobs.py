@@ -1,5 +1,6 @@
 """The jobs: what each run includes and what it leaves out."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import dagster as dg
@@ -7,7 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from assets.clients import WORK_TAG
+from assets.step_runs import WORK_TAG
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
 
 PRIORITY_TAG: Final = "dagster/priority"
@@ -28,12 +29,15 @@ JOBS: Final = {
 }
 
 
-def jobs(prefix: list[str]) -> list[UnresolvedAssetJobDefinition]:
-    """Return the jobs; their runs are work runs, and go before backfills in the queue."""
+def jobs(keys: Mapping[str, dg.AssetKey]) -> list[UnresolvedAssetJobDefinition]:
+    """Return the jobs of the assets, which are mounted at `keys`.
+
+    Their runs are work runs, and go before backfills in the queue.
+    """
     return [
         dg.define_asset_job(
             name,
-            selection=dg.AssetSelection.assets(*(dg.AssetKey([*prefix, a]) for a in assets)),
+            selection=dg.AssetSelection.assets(*(keys[asset] for asset in assets)),
             description=description,
             tags={WORK_TAG: "true", PRIORITY_TAG: "10"},
         )

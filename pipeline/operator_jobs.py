@@ -1,11 +1,12 @@
-"""Jobs for what else an operator does from the UI: pause, resume, retry, rescore, dry run, first N, explain (R29).
+"""The jobs of an operator: pause, resume, retry, rescore, dry run, first N, explain (R29).
 
 Each asks the same step as the command of the same name. What it did stands in the run's events.
 """
 
-# Without postponed annotations: Dagster reads the config classes, which are made from the configuration.
+# Without postponed annotations: Dagster reads the config classes, which are made here from the
+# configuration.
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -15,9 +16,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 from pydantic import Field
 
-from assets.clients import WORK_TAG, ClientsResource, stopping_for_people
+from assets.clients_resource import ClientsResource
 from assets.options import run_config
 from assets.reports import history_page
+from assets.step_runs import WORK_TAG, stopping_for_people
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import PRIORITY_TAG
@@ -28,29 +30,36 @@ from pipeline.steps.pause import pause, resume
 from pipeline.steps.rescore import rescore
 
 FIRST_DEFAULT: Final = 100
+SAID: Final = "said"
+"""Among a step's figures: what it did, in a sentence."""
+
 Job = dg.JobDefinition | UnresolvedAssetJobDefinition
+Figures = dict[str, Any]
 
 
-def operator_jobs(prefix: list[str], configuration: Configuration) -> list[Job]:
-    """Return the jobs; what can be chosen in the launchpad is what the configuration has."""
+def operator_jobs(keys: Mapping[str, dg.AssetKey], configuration: Configuration) -> list[Job]:
+    """Return the jobs; what can be chosen in the launchpad is what the configuration has.
+
+    `keys` are the keys that the assets are mounted at.
+    """
     market = _choice("Market", sorted({i.market for i in configuration.integrations if i.enabled}))
     return [
         *_pausing(market),
         _retrying(),
         _rescoring(market),
         _explaining(),
-        _dry_run(prefix),
-        _first(prefix),
+        _dry_run(keys),
+        _first(keys),
     ]
 
 
 def _choice(name: str, values: Sequence[str]) -> Any:
     """Return a type whose values the launchpad offers; any text where there is none to choose from.
 
-    Its name tells its values: Dagster keeps the types of a process by name.
+    Its name carries a checksum of its values: Dagster keeps the types of a process by name.
     """
-    told = zlib.crc32(" ".join(values).encode())
-    return Enum(f"{name}_{told:08x}", {value: value for value in values}) if values else str
+    checksum = zlib.crc32(" ".join(values).encode())
+    return Enum(f"{name}_{checksum:08x}", {value: value for value in values}) if values else str
 
 
 _Object = Enum("_Object", {name: name for name in OBJECTS})  # type: ignore[misc]
@@ -60,15 +69,34 @@ def _text(choice: Any) -> str:
     return str(choice.value if isinstance(choice, Enum) else choice)
 
 
-def _do(
-    context: dg.OpExecutionContext,
-    clients: ClientsResource,
-    step: Callable[[Clients], dict[str, Any]],
-) -> dg.Output[None]:
-    """Do the step with a run's clients, tell it in the log, keep its figures with the run."""
-    figures = stopping_for_people(lambda: step(clients.get(context.run.run_id)))
-    context.log.info(str(figures.get("said", figures)))
-    return dg.Output(None, metadata=figures)
+def _operator_job(
+    name: str,
+    options: type[dg.Config],
+    step: Callable[[Clients, Any], Figures],
+    *,
+    does: str,
+    description: str,
+) -> dg.JobDefinition:
+    """Return a job that does `step` with a run's clients and what was chosen in the launchpad.
+
+    What the step did goes to the log, and its figures stay with the run. `does` describes the op.
+    """
+
+    @dg.op(name=f"{name}_op", description=does)
+    def operator_op(
+        context: dg.OpExecutionContext,
+        config: options,  # type: ignore[valid-type]
+        clients: ClientsResource,
+    ) -> dg.Output[None]:
+        figures = stopping_for_people(lambda: step(clients.get(context.run.run_id), config))
+        context.log.info(str(figures[SAID]))
+        return dg.Output(None, metadata=figures)
+
+    @dg.job(name=name, description=description)
+    def operator_job() -> None:
+        operator_op()
+
+    return operator_job
 
 
 def _pausing(choice: Any) -> list[dg.JobDefinition]:
@@ -76,41 +104,38 @@ def _pausing(choice: Any) -> list[dg.JobDefinition]:
         object: _Object = Field(description="The integration's object.")
         market: choice = Field(description="The integration's market.")
 
-    @dg.op(description="Lets an integration rest; its digests stay, other markets go on.")
-    def pause_integration_op(
-        context: dg.OpExecutionContext, config: PauseOptions, clients: ClientsResource
-    ) -> dg.Output[None]:
-        name = f"{_text(config.object)}.{_text(config.market)}"
+        @property
+        def integration(self) -> str:
+            return f"{_text(self.object)}.{_text(self.market)}"
 
-        def step(opened: Clients) -> dict[str, Any]:
-            pause(opened, name)
-            return {"said": f"{name} is paused; the job resume_integration lets it go on."}
+    def pause_chosen(clients: Clients, chosen: PauseOptions) -> Figures:
+        name = chosen.integration
+        pause(clients, name)
+        return {SAID: f"{name} is paused; the job resume_integration lets it go on."}
 
-        return _do(context, clients, step)
+    def resume_chosen(clients: Clients, chosen: PauseOptions) -> Figures:
+        name = chosen.integration
+        since = resume(clients, name)
+        return {
+            SAID: f"{name} goes on; what changed since {since:%Y-%m-%d %H:%M} UTC is read again."
+        }
 
-    @dg.op(description="Lets a paused integration go on; what changed meanwhile is read again.")
-    def resume_integration_op(
-        context: dg.OpExecutionContext, config: PauseOptions, clients: ClientsResource
-    ) -> dg.Output[None]:
-        name = f"{_text(config.object)}.{_text(config.market)}"
-
-        def step(opened: Clients) -> dict[str, Any]:
-            since = resume(opened, name)
-            return {
-                "said": f"{name} goes on; what changed since {since:%Y-%m-%d %H:%M} UTC is read again."
-            }
-
-        return _do(context, clients, step)
-
-    @dg.job(description="Pause an integration: nothing that changes meanwhile is lost.")
-    def pause_integration() -> None:
-        pause_integration_op()
-
-    @dg.job(description="Let a paused integration go on.")
-    def resume_integration() -> None:
-        resume_integration_op()
-
-    return [pause_integration, resume_integration]
+    return [
+        _operator_job(
+            "pause_integration",
+            PauseOptions,
+            pause_chosen,
+            does="Lets an integration rest; its digests stay, other markets go on.",
+            description="Pause an integration: nothing that changes meanwhile is lost.",
+        ),
+        _operator_job(
+            "resume_integration",
+            PauseOptions,
+            resume_chosen,
+            does="Lets a paused integration go on; what changed meanwhile is read again.",
+            description="Let a paused integration go on.",
+        ),
+    ]
 
 
 def _retrying() -> dg.JobDefinition:
@@ -119,25 +144,21 @@ def _retrying() -> dg.JobDefinition:
         codes: list[str] = Field(default=[], description="Only these error codes; empty for all.")
         ids: list[str] = Field(default=[], description="Only these records; empty for all.")
 
-    @dg.op(description="Lets failing records be tried by the next run, within the day's limit.")
-    def retry_failures_op(
-        context: dg.OpExecutionContext, config: RetryOptions, clients: ClientsResource
-    ) -> dg.Output[None]:
-        def step(opened: Clients) -> dict[str, Any]:
-            names = [_text(name) for name in config.objects]
-            records = retry(opened, names, config.codes, config.ids)
-            return {
-                "said": f"{records} failing records are tried by the next run; the sensor asks for it.",
-                "records": records,
-            }
+    def retry_chosen(clients: Clients, chosen: RetryOptions) -> Figures:
+        objects = [_text(name) for name in chosen.objects]
+        records = retry(clients, objects, chosen.codes, chosen.ids)
+        return {
+            SAID: f"{records} failing records are tried by the next run; the sensor asks for it.",
+            "records": records,
+        }
 
-        return _do(context, clients, step)
-
-    @dg.job(description="Try records that failed again now, instead of after their wait.")
-    def retry_failures() -> None:
-        retry_failures_op()
-
-    return retry_failures
+    return _operator_job(
+        "retry_failures",
+        RetryOptions,
+        retry_chosen,
+        does="Lets failing records be tried by the next run, within the day's limit.",
+        description="Try records that failed again now, instead of after their wait.",
+    )
 
 
 def _rescoring(choice: Any) -> dg.JobDefinition:
@@ -149,75 +170,63 @@ def _rescoring(choice: Any) -> dg.JobDefinition:
             default=[], description="These markets, on all their objects."
         )
 
-    @dg.op(description="Makes all records of an object or a market due again, at the limit's pace.")
-    def rescore_op(
-        context: dg.OpExecutionContext, config: RescoreOptions, clients: ClientsResource
-    ) -> dg.Output[None]:
-        def step(opened: Clients) -> dict[str, Any]:
-            names = [_text(name) for name in config.objects]
-            asked = rescore(opened, names, [_text(market) for market in config.markets])
-            return {
-                "said": f"{', '.join(asked.integrations)}: {asked.total} records will be scored again.",
-                "records": asked.total,
-                "done_on": str(asked.done_on or "nothing to do"),
-            }
+    def rescore_chosen(clients: Clients, chosen: RescoreOptions) -> Figures:
+        objects = [_text(name) for name in chosen.objects]
+        asked = rescore(clients, objects, [_text(market) for market in chosen.markets])
+        return {
+            SAID: f"{', '.join(asked.integrations)}: {asked.total} records will be scored again.",
+            "records": asked.total,
+            "done_on": str(asked.done_on or "nothing to do"),
+        }
 
-        return _do(context, clients, step)
-
-    @dg.job(
-        name="rescore",
+    return _operator_job(
+        "rescore",
+        RescoreOptions,
+        rescore_chosen,
+        does="Makes all records of an object or a market due again, at the limit's pace.",
         description="Score a whole object or market again, over as many days as the limit takes. For single days, "
         "launch a backfill over their partitions instead.",
     )
-    def rescore_job() -> None:
-        rescore_op()
-
-    return rescore_job
 
 
 def _explaining() -> dg.JobDefinition:
     class ExplainOptions(dg.Config):
         record_id: str = Field(description="A record's id, of 15 or 18 characters.")
 
-    @dg.op(
-        description="Tells every scoring of one record. Its values are shown by `insights explain` only."
+    def explain_chosen(clients: Clients, chosen: ExplainOptions) -> Figures:
+        found = explain(clients, chosen.record_id)
+        scorings = sum(len(one.scorings) for one in found)
+        return {
+            SAID: f"{scorings} scorings of {chosen.record_id} are known.",
+            "history": dg.MetadataValue.md(history_page(found)),
+        }
+
+    return _operator_job(
+        "explain_record",
+        ExplainOptions,
+        explain_chosen,
+        does="Tells every scoring of one record. Its values are shown by `insights explain` only.",
+        description="One record's history: every scoring, why, by which models, and how its push ended.",
     )
-    def explain_record_op(
-        context: dg.OpExecutionContext, config: ExplainOptions, clients: ClientsResource
-    ) -> dg.Output[None]:
-        def step(opened: Clients) -> dict[str, Any]:
-            found = explain(opened, config.record_id)
-            said = f"{sum(len(one.scorings) for one in found)} scorings of {config.record_id} are known."
-            return {"said": said, "history": dg.MetadataValue.md(history_page(found))}
-
-        return _do(context, clients, step)
-
-    @dg.job(
-        description="One record's history: every scoring, why, by which models, and how its push ended."
-    )
-    def explain_record() -> None:
-        explain_record_op()
-
-    return explain_record
 
 
-def _dry_run(prefix: list[str]) -> UnresolvedAssetJobDefinition:
-    key = dg.AssetKey([*prefix, CHANGED_RECORDS])
-    options = {"config": {"dry_run": True, "first": FIRST_DEFAULT}}
+def _dry_run(keys: Mapping[str, dg.AssetKey]) -> UnresolvedAssetJobDefinition:
+    key = keys[CHANGED_RECORDS]
     return dg.define_asset_job(
         "dry_run",
         selection=dg.AssetSelection.assets(key),
-        config={"ops": {key.to_python_identifier(): options}},
+        config=run_config([key], dry_run=True, first=FIRST_DEFAULT),
         description="Show what a pull of one object would push, beside what stands in the org. Writes nothing.",
     )
 
 
-def _first(prefix: list[str]) -> UnresolvedAssetJobDefinition:
-    keys = [dg.AssetKey([*prefix, name]) for name in (CHANGED_RECORDS, SCORED, PUSHED)]
+def _first(keys: Mapping[str, dg.AssetKey]) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         "push_first",
-        selection=dg.AssetSelection.assets(*keys),
-        config=run_config(None, prefix, dry_run=False, first=FIRST_DEFAULT),
+        selection=dg.AssetSelection.assets(
+            *(keys[name] for name in (CHANGED_RECORDS, SCORED, PUSHED))
+        ),
+        config=run_config([keys[SCORED]], first=FIRST_DEFAULT),
         tags={WORK_TAG: "true", PRIORITY_TAG: "10"},
         description="Pull one object and push no more than the first records; the others wait.",
     )

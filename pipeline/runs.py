@@ -9,14 +9,14 @@ from typing import Any, Final
 import dagster as dg
 import sqlalchemy as sa
 
-from assets.clients import EXIT_CODE, ClientsResource
+from assets.clients_resource import ClientsResource
 from assets.options import run_config
 from assets.partitions import partition_key
 from assets.plots import is_plot
+from assets.step_runs import EXIT_CODE
 from pipeline.core.errors import CannotProceedNow, ConfigurationError
 from pipeline.definitions import defs
-from pipeline.jobs import JOBS, OBJECT_TAG
-from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS
+from pipeline.jobs import OBJECT_TAG
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The run's events stand in the instance; the terminal gets its figures."""
@@ -30,16 +30,17 @@ def run_now(
     definitions: dg.Definitions = defs,
     instance: dg.DagsterInstance | None = None,
 ) -> list[dict[str, Any]]:
-    """Run `job` for each of `objects` (none: all that have an integration) and return their figures.
+    """Run `job` for each of `objects` (none: all with an integration) and return their figures.
 
     The runs stand in the instance like those that sensor and schedule launch.
     """
     clients = (definitions.resources or {})["clients"]
     if not isinstance(clients, ClientsResource):
-        raise TypeError("the definitions' resource `work` is of another kind")
+        raise TypeError("the definitions' resource `clients` is of another kind")
     opened = clients.get("cli")
     configured, today = opened.configuration.objects, opened.today
     clients.close()
+
     unknown = [name for name in objects if name not in configured]
     if unknown:
         raise ConfigurationError(
@@ -48,17 +49,20 @@ def run_now(
             ]
         )
     chosen = [name for name in configured if name in objects] if objects else list(configured)
+    resolved = definitions.resolve_job_def(job)
+    selected = resolved.asset_layer.selected_asset_keys
+
     with nullcontext(instance) if instance else _shared_instance() as shared:
         results = []
         for name in chosen:
-            result = definitions.resolve_job_def(job).execute_in_process(
+            result = resolved.execute_in_process(
                 instance=shared,
                 partition_key=partition_key(today, name),
                 tags={OBJECT_TAG: name},
-                run_config=_config(job, **(options or {})) | QUIET,
+                run_config=run_config(selected, **(options or {})) | QUIET,
                 raise_on_error=False,
             )
-            results.append(_told(name, result))
+            results.append(_run_result(name, result))
         return results
 
 
@@ -66,7 +70,8 @@ def run_now(
 def _shared_instance() -> Iterator[dg.DagsterInstance]:
     """Give the Dagster instance of DAGSTER_HOME.
 
-    Raises CannotProceedNow where its storage does not answer; what the ledger holds goes on with the next run.
+    Raises CannotProceedNow where its storage does not answer; what the ledger holds goes on with
+    the next run.
     """
     from dagster_postgres.utils import DagsterPostgresException
 
@@ -82,13 +87,8 @@ def _shared_instance() -> Iterator[dg.DagsterInstance]:
         ) from None
 
 
-def _config(job: str, *, dry_run: bool = False, first: int = 0) -> dict[str, Any]:
-    pulls = [asset for asset in JOBS[job][0] if asset in (CHANGED_RECORDS, STALE_RECORDS)]
-    return run_config(dg.AssetKey(pulls) if pulls else None, [], dry_run=dry_run, first=first)
-
-
-def _told(name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    """Return a run's figures, or why it failed."""
+def _run_result(object_name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """Return a run's figures, or why it failed, as `--json` shows them."""
     figures: dict[str, Any] = {}
     for event in result.get_asset_materialization_events():
         metadata = event.materialization.metadata
@@ -96,9 +96,10 @@ def _told(name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     for event in result.get_asset_observation_events():
         metadata = event.asset_observation_data.asset_observation.metadata
         figures |= {key: _plain(value) for key, value in metadata.items()}
+
     error, exit_code = (None, 0) if result.success else _failure(result)
     return {
-        "object": name,
+        "object": object_name,
         "run_id": result.run_id,
         "figures": figures,
         "note": "another run works on it" if result.success else "failed",

@@ -10,7 +10,10 @@ from pipeline.jobs import OBJECT_TAG
 
 
 def daily_pull_schedule(configuration: Configuration, *, running: bool) -> dg.ScheduleDefinition:
-    """Return the schedule. A time inside a spring gap fires once, at the gap's end; in autumn once."""
+    """Return the schedule.
+
+    A time that a clock change skips fires once, when the gap ends; one that it repeats fires once.
+    """
     settings = configuration.settings
     at = settings.daily_pull_time
 

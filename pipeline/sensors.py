@@ -1,4 +1,4 @@
-"""The sensor: asks every few minutes whether there is anything to do, and says why not (R14, D7)."""
+"""The sensor: asks every few minutes what there is to do, or says why nothing is (R14, D7)."""
 
 import json
 import time
@@ -12,8 +12,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from assets.clients import TICK, ClientsResource
-from assets.completeness import tell_changed
+from assets.clients_resource import TICK, ClientsResource
+from assets.completeness import report_changed
 from assets.figures import standing_figures
 from assets.freshness import is_to_be_reported
 from assets.partitions import partition_key
@@ -21,7 +21,7 @@ from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.clients import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Clients
-from pipeline.steps.watch import Ask, watch
+from pipeline.steps.watch import WantedRun, watch
 
 SENSOR: Final = "salesforce_changes"
 NOTHING_NEW: Final = "nothing new"
@@ -52,13 +52,14 @@ def salesforce_changes_sensor(
     launched: Sequence[UnresolvedAssetJobDefinition],
     *,
     running: bool,
-    prefix: Sequence[str] = (),
+    keys: Mapping[str, dg.AssetKey],
 ) -> dg.SensorDefinition:
-    """Return the sensor. One tick is one API call for all objects; a tick moves no watermark."""
+    """Return the sensor. One tick is one API call for all objects; a tick moves no watermark.
+
+    `keys` are the keys that the assets are mounted at: a tick reports on some of them.
+    """
     settings = configuration.settings
     interval = timedelta(minutes=settings.pull_interval_minutes)
-    key = dg.AssetKey([*prefix, CHANGED_RECORDS])
-    pushed = dg.AssetKey([*prefix, PUSHED])
 
     @dg.sensor(
         name=SENSOR,
@@ -81,35 +82,58 @@ def salesforce_changes_sensor(
             _end_dead_runs(context.instance, opened)
             watched = watch(opened)
             for name in set(opened.configuration.objects) - busy.keys():
-                tell_changed(context.instance, pushed, opened, name)
+                report_changed(context.instance, keys[PUSHED], opened, name)
         except InsightsError as error:
             return dg.SkipReason(str(error))
-        skips = dict(watched.skips)
+
         cursor = _read_cursor(context.cursor)
-        requests: dict[str, dg.RunRequest] = {}
-        for ask in watched.asks:
-            if ask.object in requests:
-                continue
-            if ask.object in busy:
-                skips[ask.object] = f"{ask.why}, and run {busy[ask.object][:8]} is on its way"
-                continue
-            remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
-            attempt = _attempt(cursor.get(remembered), ask, opened.now(), interval)
-            if attempt is None:
-                skips[ask.object] = f"{ask.why}, tried lately; tried again after a pause"
-                continue
-            cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, opened.now())
-            requests[ask.object] = _request(ask, attempt, opened.now(), opened.today)
-        quiet = _nothing_new(key, watched.unchanged, cursor, opened, settings.pull_interval_minutes)
-        why_not = "; ".join(f"{name}: {why}" for name, why in skips.items())
+        requests, skips = _requests(watched.wanted, busy, cursor, opened, interval)
+        why_not = "; ".join(f"{name}: {why}" for name, why in {**watched.skips, **skips}.items())
+
+        quiet = _nothing_new(
+            keys[CHANGED_RECORDS], watched.unchanged, cursor, opened, settings.pull_interval_minutes
+        )
+
         return dg.SensorResult(
-            run_requests=list(requests.values()),
+            run_requests=requests,
             skip_reason=None if requests else why_not,
-            cursor=_written(cursor),
+            cursor=_cursor_text(cursor),
             asset_events=quiet,
         )
 
     return sensor
+
+
+def _requests(
+    wanted: Sequence[WantedRun],
+    busy: Mapping[str, str],
+    cursor: dict[str, _Asked],
+    clients: Clients,
+    interval: timedelta,
+) -> tuple[list[dg.RunRequest], dict[str, str]]:
+    """Return the runs to launch, one an object, and by object why there is none.
+
+    What is asked for is remembered in `cursor`.
+    """
+    requests: dict[str, dg.RunRequest] = {}
+    skips: dict[str, str] = {}
+    for run in wanted:
+        if run.object in requests:
+            continue
+
+        if run.object in busy:
+            skips[run.object] = f"{run.why}, and run {busy[run.object][:8]} is on its way"
+            continue
+
+        remembered = f"{run.object} {run.job} {run.topic}".rstrip()
+        attempt = _attempt(cursor.get(remembered), run, clients.now(), interval)
+        if attempt is None:
+            skips[run.object] = f"{run.why}, tried lately; tried again after a pause"
+            continue
+
+        cursor[remembered] = _Asked(f"{run.job} {run.situation}", attempt, clients.now())
+        requests[run.object] = _request(run, attempt, clients.now(), clients.today)
+    return list(requests.values()), skips
 
 
 def _nothing_new(
@@ -119,12 +143,13 @@ def _nothing_new(
     clients: Clients,
     interval_minutes: int,
 ) -> list[dg.AssetMaterialization]:
-    """Report now and then that the org was asked and has nothing new: the asset is as fresh as can be."""
+    """Report now and then that the org has nothing new: the asset is as fresh as can be."""
     last, now = cursor.get(NOTHING_NEW), clients.now()
     if not unchanged or not is_to_be_reported(
         last.at.timestamp() if last else None, now.timestamp(), interval_minutes
     ):
         return []
+
     cursor[NOTHING_NEW] = _Asked(NOTHING_NEW, 1, now)
     return [
         dg.AssetMaterialization(
@@ -143,12 +168,12 @@ def _nothing_new(
     ]
 
 
-def _request(ask: Ask, attempt: int, now: datetime, day: date) -> dg.RunRequest:
+def _request(run: WantedRun, attempt: int, now: datetime, day: date) -> dg.RunRequest:
     return dg.RunRequest(
-        job_name=ask.job,
-        run_key=f"{ask.object} {ask.job} {ask.situation} #{attempt} {now.isoformat()}",
-        partition_key=partition_key(day, ask.object),
-        tags={OBJECT_TAG: ask.object, "insights/why": ask.why},
+        job_name=run.job,
+        run_key=f"{run.object} {run.job} {run.situation} #{attempt} {now.isoformat()}",
+        partition_key=partition_key(day, run.object),
+        tags={OBJECT_TAG: run.object, "insights/why": run.why},
     )
 
 
@@ -159,10 +184,13 @@ def _objects_in_progress(instance: dg.DagsterInstance) -> dict[str, str]:
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
-    """Report runs as failed whose process is gone: after a machine has died, or a command was killed, nobody else does.
+    """Report runs as failed whose process is gone.
 
-    Else they would be on their way for ever, and keep their object's place in the queue. A run that works holds its
-    object's lease (D3). Dagster starts the failed run again where it can; this tick asks for no other.
+    After a machine has died, or a command was killed, nobody else does.
+
+    Else they would be on their way for ever, and keep their object's place in the queue. A run that
+    works holds its object's lease (D3). Dagster starts the failed run again where it can; this tick
+    asks for no other.
     """
     statuses = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED]
     began_before = time.time() - DEAD_AFTER.total_seconds()
@@ -171,17 +199,16 @@ def _end_dead_runs(instance: dg.DagsterInstance, clients: Clients) -> None:
         began = record.start_time or record.create_timestamp.timestamp()
         if name is None or began > began_before:
             continue
-        if clients.ledger.state.lease_holder(name, clients.now()) != (
-            run.root_run_id or run.run_id
-        ):
+
+        if clients.ledger.leases.holder(name, clients.now()) != (run.root_run_id or run.run_id):
             instance.report_run_failed(
                 run, f"The process of this run is gone: it has not held {name} for ten minutes."
             )
 
 
-def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) -> int | None:
-    """Return which attempt at the situation this is; None while its pause lasts, doubling each time."""
-    situation = f"{ask.job} {ask.situation}"
+def _attempt(last: _Asked | None, run: WantedRun, now: datetime, interval: timedelta) -> int | None:
+    """Return which attempt at the situation this is; None while its pause, which doubles, lasts."""
+    situation = f"{run.job} {run.situation}"
     if last is None or last.situation != situation:
         return 1
     pause = min(PAUSE_MAX, interval * 2 ** min(last.attempts - 1, 10))
@@ -189,7 +216,10 @@ def _attempt(last: _Asked | None, ask: Ask, now: datetime, interval: timedelta) 
 
 
 def _read_cursor(text: str | None) -> dict[str, _Asked]:
-    """Return what the last ticks asked for; of what another version or a person wrote, what can be read."""
+    """Return what the last ticks asked for.
+
+    Of what another version or a person wrote, it is what can be read.
+    """
     try:
         asked = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -207,7 +237,7 @@ def _read_asked(entry: Any) -> _Asked | None:
     return _Asked(situation, attempts, at) if attempts >= 1 and at.tzinfo else None
 
 
-def _written(cursor: Mapping[str, _Asked]) -> str:
+def _cursor_text(cursor: Mapping[str, _Asked]) -> str:
     return json.dumps(
         {
             name: {"situation": a.situation, "attempts": a.attempts, "at": a.at.isoformat()}

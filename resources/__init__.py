@@ -1,1 +1,1 @@
-"""Clients of what lives outside the process: the org, the ledger, the lake, models and files. They know no rules."""
+"""Clients of what is outside the process: org, ledger, lake, models, files. They know no rules."""

@@ -1,7 +1,8 @@
-"""Reads the configuration's YAML files from a folder and has `core.config` check them.
+"""Reads the configuration's YAML files from a folder and has `core.configuration` check them.
 
-Of YAML only what settings need is read: keys and values, lists, text, numbers, true and false. Anchors, aliases,
-tags and keys given twice are refused, so that a file means what it looks like, whoever reads it.
+Of YAML only what settings need is read: keys and values, lists, text, numbers, true and false.
+Anchors, aliases, tags and keys given twice are refused, so that a file means what it looks like,
+whoever reads it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.core.configuration.configuration import Configuration, Document, configuration
-from pipeline.core.configuration.mistakes import MODEL_PATTERN, KeyPath, Mistake, choice, shown
+from pipeline.core.configuration.configuration import Configuration, Document, check_configuration
+from pipeline.core.configuration.mistakes import (
+    MODEL_PATTERN,
+    KeyPath,
+    Mistake,
+    display,
+    list_choices,
+)
 
 FILE_BYTES_MAX: Final = 1_000_000
 DEPTH_MAX: Final = 20
@@ -28,13 +35,15 @@ _YAML_ENDINGS: Final = (".yaml", ".yml")
 def read_configuration(folder: Path) -> Configuration:
     """Read `settings.yaml`, `markets/*/market.yaml` and `integrations/*.yaml` of `folder`.
 
-    Raises ConfigurationError with every problem found, each with its file and, where it stands in one, its line.
+    Raises ConfigurationError with every mistake found, each with its file and, if it has one, its
+    line.
     """
     path = folder / "settings.yaml"
     settings = _document(path)
     if not path.is_file():
         missing = "settings.yaml does not exist. Set INSIGHTS_CONFIG to the folder that holds it."
         settings = _unread(path, f"{missing}{_other_ending(path)}")
+
     markets = [
         _market(path / "market.yaml")
         for path in sorted(folder.glob("markets/*/"))
@@ -45,11 +54,12 @@ def read_configuration(folder: Path) -> Configuration:
         for path in sorted(folder.glob("integrations/*"))
         if path.suffix.lower() in _YAML_ENDINGS and not path.name.startswith(".")
     ]
-    return configuration(settings, markets, integrations)
+
+    return check_configuration(settings, markets, integrations)
 
 
 def _unread(path: Path, message: str, line: int | None = None) -> Document:
-    return Document(str(path), None, problems=(Mistake((), message, line=line),), is_read=False)
+    return Document(str(path), None, mistakes=(Mistake((), message, line=line),), is_read=False)
 
 
 def _other_ending(path: Path) -> str:
@@ -64,19 +74,21 @@ def _market(path: Path) -> Document:
     if not path.exists():
         message = "the market's folder has no market.yaml: add it, or remove the folder."
         document = _unread(path, f"{message}{_other_ending(path)}")
+
     if document.is_read and not isinstance(document.content, dict):
-        document = _unread(path, f"expected keys and values, found {shown(document.content)}.", 1)
+        document = _unread(path, f"expected keys and values, found {display(document.content)}.", 1)
     if not document.is_read:
         return replace(document, content=name)
-    found = list(document.problems)
+
+    found = list(document.mistakes)
     if "name" in document.content:
         message = f"remove this key: a market is named by its folder, {path.parent.name!r}."
         found.append(Mistake(("name",), message))
-    found += _model_problems(path.parent, document.content.get("model"))
-    return replace(document, content={**document.content, **name}, problems=tuple(found))
+    found += _model_mistakes(path.parent, document.content.get("model"))
+    return replace(document, content={**document.content, **name}, mistakes=tuple(found))
 
 
-def _model_problems(folder: Path, model: Any) -> list[Mistake]:
+def _model_mistakes(folder: Path, model: Any) -> list[Mistake]:
     if not isinstance(model, str) or not re.match(MODEL_PATTERN, model):
         return []
     file = model.split(":")[0]
@@ -86,13 +98,16 @@ def _model_problems(folder: Path, model: Any) -> list[Mistake]:
         is_there = False
     if is_there:
         return []
+
     others = sorted(path.name for path in folder.glob("*.py"))
-    message = f"there is no file {file!r} in {folder}; {choice(file, others, lead='there are')}"
+    message = (
+        f"there is no file {file!r} in {folder}; {list_choices(file, others, lead='there are')}"
+    )
     return [Mistake(("model",), message)]
 
 
 def _document(path: Path) -> Document:
-    """Read one file; what is wrong with it as YAML is in the document's problems."""
+    """Read one file; what is wrong with it as YAML is in the document's mistakes."""
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
@@ -100,6 +115,7 @@ def _document(path: Path) -> Document:
         return _unread(path, f"the file cannot be read: {error.strerror}.")
     if len(content) > FILE_BYTES_MAX:
         return _unread(path, f"the file is larger than {FILE_BYTES_MAX:,} bytes.")
+
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -121,13 +137,14 @@ def _parsed(path: Path, text: str) -> Document:
     except (ValueError, OverflowError):
         # PyYAML's own, from escapes and version numbers that no file needs.
         return _unread(path, "the file is not YAML: it holds an escape or a number out of bounds.")
+
     if loader.refused:
-        return Document(str(path), None, problems=tuple(loader.refused), is_read=False)
+        return Document(str(path), None, mistakes=tuple(loader.refused), is_read=False)
     if node is None:
         return Document(str(path), None, lines={(): 1})
     built = _Building(loader)
     content = built.value(node, ())
-    return Document(str(path), content, built.lines, tuple(built.problems))
+    return Document(str(path), content, built.lines, tuple(built.mistakes))
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
@@ -151,12 +168,13 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose the next node; an alias becomes an empty one, so that none stands inside itself."""
+        """Compose the next node; an alias becomes an empty one, so that none holds itself."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             self.get_event()  # type: ignore[no-untyped-call]
             self._refuse(event, "an alias (*name) is not read here: write the value itself")
             return yaml.ScalarNode(f"{_TAG}null", "")
+
         if event.anchor is not None:
             self._refuse(event, "an anchor (&name) is not read here: leave it out")
             event.anchor = None
@@ -165,6 +183,8 @@ class _Loader(yaml.SafeLoader):
             event.tag, event.implicit = None, (True, True)
         if isinstance(event, yaml.ScalarEvent) and not _is_text(event.value):
             self._refuse(event, "half a character (a lone surrogate) is not text: leave it out")
+
+        # Bounded: each level is a call of this function, and Python's stack is finite.
         if self._depth == DEPTH_MAX:
             problem = f"more than {DEPTH_MAX} levels stand inside each other"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
@@ -192,7 +212,7 @@ class _Building:
 
     loader: _Loader
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    problems: list[Mistake] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
 
     def value(self, node: yaml.Node, key: KeyPath) -> Any:
         """Return the value of `node`, which stands at `key`."""
@@ -210,13 +230,15 @@ class _Building:
         for key_node, node in pairs:
             if not isinstance(key_node, yaml.ScalarNode):
                 message = "a key is one word, not a list or keys and values."
-                self.problems.append(Mistake(above, message, line=_line(key_node)))
+                self.mistakes.append(Mistake(above, message, line=_line(key_node)))
                 continue
+
             key = (*above, str(key_node.value))
             if key[-1] in content:
                 message = f"this key is given twice, first in line {self.lines[key]}."
-                self.problems.append(Mistake(key, message, line=_line(key_node)))
+                self.mistakes.append(Mistake(key, message, line=_line(key_node)))
                 continue
+
             self.lines[key] = _line(key_node)
             content[str(key_node.value)] = self.value(node, key)
         return content
@@ -228,6 +250,8 @@ class _Building:
             return None
         if kind == "bool":
             return self.loader.construct_yaml_bool(node)
+
+        # Longer ones stay text, which no number takes: turning them takes time by their square.
         if kind in ("int", "float") and len(text) <= NUMBER_LENGTH_MAX:
             try:
                 return (

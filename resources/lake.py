@@ -38,7 +38,7 @@ NOT_WRITABLE: Final = {
 }
 """What keeps files from being written until somebody makes room or grants it."""
 
-_WORK: Final = "_work"
+_WORKING_FOLDER: Final = "_work"
 _UNREADABLE: Final = (pa.ArrowException, OSError, KeyError)
 """What reading a file raises that is not Parquet, is broken, or has other columns."""
 _ORG_FOLDER: Final = re.compile(r"00D\w{15}", re.ASCII)
@@ -62,71 +62,81 @@ class Lake:
         """Keep files below `root`; it is made when first written to."""
         self.root = root
 
-    def write(self, asset: str, day: date, name: str, file: str, table: pa.Table) -> Path:
+    def write(self, asset: str, day: date, object_name: str, file: str, table: pa.Table) -> Path:
         """Write `table` as `<asset>/day=…/object=…/<file>.parquet` and return its path."""
-        path = self._folder(asset, day, name) / f"{file}.parquet"
-        # Half-written files stand among the working files, where the object's next run finds and deletes them.
-        self._write(path, self._work(f".kept-{name.lower()}-{file}"), table)
+        path = self._folder(asset, day, object_name) / f"{file}.parquet"
+        # Half-written, it is among the working files: there the object's next run deletes it.
+        self._write(path, self._working_path(f".kept-{object_name.lower()}-{file}"), table)
         return path
 
-    def parts(self, asset: str, day: date, name: str, file: str) -> _Parts:
-        """Return what writes the file that `write` would, part by part: it is there once the block has ended well."""
-        path = self._folder(asset, day, name) / f"{file}.parquet"
-        return _Parts(self, path, self._work(f".kept-{name.lower()}-{file}"))
+    def parts(self, asset: str, day: date, object_name: str, file: str) -> _Parts:
+        """Return what writes the file that `write` would, part by part.
 
-    def files(self, asset: str, day: date, name: str) -> list[Path]:
+        The file is there once the block has ended without an error.
+        """
+        path = self._folder(asset, day, object_name) / f"{file}.parquet"
+        return _Parts(self, path, self._working_path(f".kept-{object_name.lower()}-{file}"))
+
+    def files(self, asset: str, day: date, object_name: str) -> list[Path]:
         """Return the files of one partition, by name."""
-        return sorted(self._folder(asset, day, name).glob("*.parquet"))
+        return sorted(self._folder(asset, day, object_name).glob("*.parquet"))
 
     def read(
-        self, asset: str, day: date, name: str, columns: list[str] | None = None
+        self, asset: str, day: date, object_name: str, columns: list[str] | None = None
     ) -> Iterator[pa.Table]:
         """Read one partition, a file at a time."""
-        for path in self.files(asset, day, name):
+        for path in self.files(asset, day, object_name):
             yield _read(path, columns)
 
     def read_file(
-        self, asset: str, day: date, name: str, file: str, columns: list[str] | None = None
+        self, asset: str, day: date, object_name: str, file: str, columns: list[str] | None = None
     ) -> pa.Table | None:
         """Read one file of a partition, or None where there is none."""
-        path = self._folder(asset, day, name) / f"{file}.parquet"
+        path = self._folder(asset, day, object_name) / f"{file}.parquet"
         return _read(path, columns) if path.exists() else None
 
-    def counted(self, asset: str, day: date, name: str, column: str) -> Counter[str]:
+    def count_by(self, asset: str, day: date, object_name: str, column: str) -> Counter[str]:
         """Count the rows of one partition by a text column."""
         counts: Counter[str] = Counter()
-        for table in self.read(asset, day, name, columns=[column]):
+        for table in self.read(asset, day, object_name, columns=[column]):
             for entry in table.column(column).value_counts().to_pylist():
                 counts[entry["values"]] += entry["counts"]
         return counts
 
     def find(
-        self, asset: str, name: str, column: str, value: str
+        self, asset: str, object_name: str, column: str, value: str
     ) -> Iterator[tuple[tuple[date, str], dict[str, Any]]]:
-        """Yield the rows of all days in which `column` is `value`, each with its day and its file's name.
+        """Yield the rows of all days in which `column` is `value`, with their day and file's name.
 
-        Files whose statistics tell that they cannot hold it are not read further.
+        Files whose statistics rule it out are not read further.
         """
-        for path in sorted((self.root / asset).glob(f"day=*/object={name}/*.parquet")):
+        for path in sorted((self.root / asset).glob(f"day=*/object={object_name}/*.parquet")):
             day = date.fromisoformat(path.parent.parent.name.removeprefix("day="))
             rows = pq.read_table(path, partitioning=None, filters=[(column, "=", value)])
             for row in rows.to_pylist():
                 yield (day, path.stem), row
 
-    def write_work(self, name: str, table: pa.Table) -> None:
+    def write_working_file(self, name: str, table: pa.Table) -> None:
         """Keep a working file for this and later steps."""
-        self._write(self._work(name), self._work(f".{name}"), table)
+        self._write(self._working_path(name), self._working_path(f".{name}"), table)
 
-    def work_parts(self, name: str) -> _Parts:
-        """Return what writes a working file part by part: it is there once the block has ended well."""
-        return _Parts(self, self._work(name), self._work(f".{name}"))
+    def working_file_parts(self, name: str) -> _Parts:
+        """Return what writes a working file part by part.
 
-    def work_rows(self, name: str, schema: pa.Schema, key: str, values: pa.Array) -> pa.Table:
+        The file is there once the block has ended without an error.
+        """
+        return _Parts(self, self._working_path(name), self._working_path(f".{name}"))
+
+    def working_file_rows(
+        self, name: str, schema: pa.Schema, key: str, values: pa.Array
+    ) -> pa.Table:
         """Return the rows of a working file whose text column `key` is one of `values`, whole.
 
-        None of them where the file is gone, broken, or not of `schema`. Parts that cannot hold any are not read.
+        None of them where the file is gone, broken, or not of `schema`. Parts that cannot hold any
+        are not read.
         """
-        path = self._work(name)
+        path = self._working_path(name)
+
         parts: list[pa.Table] = []
         try:
             if path.exists() and len(values):
@@ -134,50 +144,51 @@ class Lake:
         except _UNREADABLE as error:
             logger.warning("%s (%s)", LakeUnreadable(path), type(error).__name__)
             parts = []
+
         return pa.concat_tables([schema.empty_table(), *parts])
 
-    def read_work(self, name: str) -> pa.Table | None:
-        """Return a working file, or None where it is gone; one that is broken is as good as gone."""
-        path = self._work(name)
+    def read_working_file(self, name: str) -> pa.Table | None:
+        """Return a working file, or None where it is gone or broken."""
+        path = self._working_path(name)
         try:
             return _read(path) if path.exists() else None
         except LakeUnreadable as error:
             logger.warning("%s", error)
             return None
 
-    def delete_work(self, name: str) -> None:
+    def delete_working_file(self, name: str) -> None:
         """Delete a working file; one that is gone already is no error."""
-        with self.told_plainly():
-            self._work(name).unlink(missing_ok=True)
+        with self.explain_write_errors():
+            self._working_path(name).unlink(missing_ok=True)
 
-    def forget_work_of(self, name: str, *, but: Container[str]) -> None:
-        """Delete the working files of one object but those named in `but`, half-written ones as well.
+    def delete_working_files_of(self, object_name: str, *, but: Container[str]) -> None:
+        """Delete the working files of one object except `but`, half-written ones as well.
 
         Only for whoever has the object's lease: nobody else writes such files meanwhile.
         """
-        own = re.compile(rf"(\.?)((?:pulled|kept|\d{{8}})-{name.lower()}-[^.]+)\.parquet.*")
-        with self.told_plainly():
-            for path in self._work("").parent.glob("*"):
+        own = re.compile(rf"(\.?)((?:pulled|kept|\d{{8}})-{object_name.lower()}-[^.]+)\.parquet.*")
+        with self.explain_write_errors():
+            for path in self._working_path("").parent.glob("*"):
                 found = own.fullmatch(path.name)
                 if found and (found[1] or found[2] not in but):
                     path.unlink(missing_ok=True)
 
-    def note_job(self, name: str, job_id: str) -> None:
+    def note_job(self, object_name: str, job_id: str) -> None:
         """Note a push job of the object beside the ledger, which may come from a backup (D3)."""
-        note = self._job_note(name, job_id)
-        with self.told_plainly():
+        note = self._job_note(object_name, job_id)
+        with self.explain_write_errors():
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
 
-    def noted_jobs(self, name: str) -> list[str]:
+    def noted_jobs(self, object_name: str) -> list[str]:
         """Return the push jobs of the object that were noted and not forgotten."""
-        begin = self._job_note(name, "")
+        begin = self._job_note(object_name, "")
         return sorted(p.name.removeprefix(begin.name) for p in begin.parent.glob(f"{begin.name}*"))
 
-    def forget_job(self, name: str, job_id: str) -> None:
+    def forget_job(self, object_name: str, job_id: str) -> None:
         """Take a note away; one that is gone already is no error."""
-        with self.told_plainly():
-            self._job_note(name, job_id).unlink(missing_ok=True)
+        with self.explain_write_errors():
+            self._job_note(object_name, job_id).unlink(missing_ok=True)
 
     def set_aside(self, org_id: str) -> None:
         """Move all history to a folder named after the org that it is of (R1). Safe to repeat."""
@@ -192,9 +203,9 @@ class Lake:
                 _merge(entry, self.root / entry.name)
             aside.rmdir()
 
-    def forget_work(self) -> None:
+    def delete_working_files(self) -> None:
         """Delete all working files."""
-        shutil.rmtree(self.root / _WORK, ignore_errors=True)
+        shutil.rmtree(self.root / _WORKING_FOLDER, ignore_errors=True)
 
     def _entries(self) -> list[Path]:
         """Return what belongs to the connected org: neither working files nor what is set aside."""
@@ -203,27 +214,27 @@ class Lake:
         return sorted(
             entry
             for entry in self.root.iterdir()
-            if entry.name != _WORK and not _ORG_FOLDER.fullmatch(entry.name)
+            if entry.name != _WORKING_FOLDER and not _ORG_FOLDER.fullmatch(entry.name)
         )
 
-    def _folder(self, asset: str, day: date, name: str) -> Path:
-        return self.root / asset / f"day={day.isoformat()}" / f"object={name}"
+    def _folder(self, asset: str, day: date, object_name: str) -> Path:
+        return self.root / asset / f"day={day.isoformat()}" / f"object={object_name}"
 
-    def _job_note(self, name: str, job_id: str) -> Path:
-        return self.root / _WORK / f"job-{name.lower()}-{job_id}"
+    def _job_note(self, object_name: str, job_id: str) -> Path:
+        return self.root / _WORKING_FOLDER / f"job-{object_name.lower()}-{job_id}"
 
-    def _work(self, name: str) -> Path:
-        return self.root / _WORK / f"{name}.parquet"
+    def _working_path(self, name: str) -> Path:
+        return self.root / _WORKING_FOLDER / f"{name}.parquet"
 
     def _write(self, path: Path, temporary: Path, table: pa.Table) -> None:
-        """Write `table` as `temporary`, sync it, then rename it to `path`: a file is whole or not there."""
+        """Write `table` as `temporary`, sync it, rename it to `path`: it is whole or not there."""
         parts = _Parts(self, path, temporary)
         with parts:
             parts.add(table)
 
     @contextmanager
-    def told_plainly(self) -> Iterator[None]:
-        """Raise FolderNotWritable in place of the system's error where a person can make room or grant it."""
+    def explain_write_errors(self) -> Iterator[None]:
+        """Raise FolderNotWritable in place of a system's error that a person can do away with."""
         try:
             yield
         except OSError as error:
@@ -234,9 +245,10 @@ class Lake:
 
 
 class _Parts:
-    """Writes one file part by part, each a row group; renamed and there once the block has ended without an error.
+    """Writes one file part by part, each a row group.
 
-    A file without a part is not written.
+    The file is renamed, and so there, once the block has ended without an error. Without a part
+    no file is written.
     """
 
     def __init__(self, lake: Lake, path: Path, temporary: Path) -> None:
@@ -253,7 +265,7 @@ class _Parts:
 
     def add(self, table: pa.Table) -> None:
         """Write one part; all are of one schema."""
-        with self._lake.told_plainly():
+        with self._lake.explain_write_errors():
             if self._file is None:
                 for folder in {self._path.parent, self._temporary.parent}:
                     folder.mkdir(parents=True, exist_ok=True)
@@ -262,6 +274,7 @@ class _Parts:
                 self._writer = pq.ParquetWriter(
                     self._file, table.schema, compression="zstd", use_dictionary=False
                 )
+
             if self._writer is not None:
                 self._writer.write_table(table)
 
@@ -269,7 +282,8 @@ class _Parts:
         """Sync and rename the file where all went well; else leave nothing behind."""
         if self._file is None:
             return
-        with self._lake.told_plainly():
+
+        with self._lake.explain_write_errors():
             try:
                 with self._file as file:
                     self._end(file, is_well=kind is None)
@@ -279,7 +293,7 @@ class _Parts:
                 self._temporary.unlink(missing_ok=True)
 
     def _put(self) -> None:
-        """Rename the file; where it is gone, whoever took over the object has deleted it (`forget_work_of`)."""
+        """Rename the file. Where it is gone, whoever took over the object has deleted it."""
         try:
             self._temporary.replace(self._path)
         except FileNotFoundError:
@@ -289,7 +303,7 @@ class _Parts:
             ) from None
 
     def _end(self, file: IO[bytes], *, is_well: bool) -> None:
-        """Write what stands at a file's end, without which it is none; after an error it goes anyway."""
+        """Write the file's footer and sync it; after an error the file is deleted anyway."""
         if self._writer is None:
             return
         if is_well:
@@ -302,22 +316,29 @@ class _Parts:
 
 
 def _rows_among(path: Path, schema: pa.Schema, key: str, values: pa.Array) -> Iterator[pa.Table]:
-    """Yield the rows whose `key` is one of `values`: of each row group the key first, the rest where it is there."""
+    """Yield the rows whose `key` is one of `values`.
+
+    Of each row group the key is read first, and the other columns only where a value is there.
+    """
     bounds = pc.min_max(values).as_py()
+
     with pq.ParquetFile(path) as file:
         if not file.schema_arrow.equals(schema):
             return
+
         column = file.schema_arrow.get_field_index(key)
         for group in range(file.num_row_groups):
             known = file.metadata.row_group(group).column(column).statistics
-            told = known is not None and known.has_min_max
-            if told and (known.max < bounds["min"] or known.min > bounds["max"]):
+            has_bounds = known is not None and known.has_min_max
+            if has_bounds and (known.max < bounds["min"] or known.min > bounds["max"]):
                 continue
+
             near = values
-            if told:  # looking a value up costs the more, the more there are
+            if has_bounds:  # looking a value up costs the more, the more there are
                 least, most = pa.scalar(known.min, values.type), pa.scalar(known.max, values.type)
                 within = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))
                 near = values.filter(within)
+
             mask = pc.is_in(file.read_row_group(group, columns=[key]).column(key), near)
             if pc.any(mask).as_py():
                 rows = file.read_row_group(group)

@@ -1,8 +1,8 @@
-"""Calls to markets' models in a process of their own (`resources.market_process`): started, timed, ended.
+"""Calls to markets' models in a process of their own (`market_process`): started, timed, ended.
 
-One process is kept warm and serves all markets of this process, one call after another. A market is judged by
-what it does in a new process only: where a call fails in one that has served before, it is made once more in a
-new one, so that no market suffers from what another has left behind.
+One process is kept warm and serves all markets of this process, one call after another. A market
+is judged by what it does in a new process only. Where a call fails in one that has served before,
+it is made once more in a new one: no market suffers from what another has left behind.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ OUTPUT_BYTES_MAX: Final = 1024 * 1024
 _TAIL_BYTES: Final = 64 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
-_LOOK_SECONDS: Final = 0.25
-"""How often a silent process is looked at: its end may go unseen where a child of its own holds the pipes."""
+_POLL_SECONDS: Final = 0.25
+"""How often a silent process is checked: its end goes unseen while a child holds the pipes."""
 
 _START_SECONDS: Final = 60.0
 _STACK_SECONDS: Final = 0.5
@@ -43,7 +43,7 @@ _END_SECONDS: Final = 5.0
 _HEADER_BYTES_MAX: Final = 1024 * 1024
 
 NOT_HANDED_ON: Final = ("SALESFORCE_", "INSIGHTS_LEDGER_URL", "DAGSTER_POSTGRES")
-"""Variables that begin so are not in the process's environment: a model needs no org and no database."""
+"""Variables that begin so are kept from the process: a model needs no org and no database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Answer:
 
 
 class CallFailed(Exception):
-    """A call gave no answer; the message says what happened, in words that go on from "the model"."""
+    """A call gave no answer; the message says why, in words that go on from "the model"."""
 
 
 class TimedOut(CallFailed):
@@ -69,6 +69,7 @@ class _Process:
         """Start it; it gets ready while the caller goes on."""
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(NOT_HANDED_ON)}
+
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "resources.market_process"],
             stdin=subprocess.PIPE,
@@ -78,6 +79,7 @@ class _Process:
             start_new_session=True,
             env=kept | {"PYTHONPATH": path},
         )
+
         self.has_served, self._is_ready = False, False
         self._requests, self._answers, self._output = (
             stream.fileno() if stream else -1
@@ -92,33 +94,41 @@ class _Process:
         return self._process.poll() is None
 
     def call(self, header: Mapping[str, Any], body: Any, seconds: float) -> Answer:
-        """Send one frame and return the answer; raise CallFailed, after which the process is of no more use.
+        """Send one frame and return the answer within `seconds`, its own start not counted.
 
-        The process's own start does not count.
+        Raises CallFailed, after which the process is of no more use.
         """
         if not self._is_ready:
             self._exchange(deque(), time.monotonic() + _START_SECONDS, Path())
             self._is_ready = True
         self.has_served = True
-        written = json.dumps({**header, "seconds": seconds}).encode()
-        start = FRAME.pack(MAGIC, len(written), len(body))
-        unsent = deque(memoryview(part).cast("B") for part in (start, written, body) if len(part))
+
+        header_bytes = json.dumps({**header, "seconds": seconds}).encode()
+        start = FRAME.pack(MAGIC, len(header_bytes), len(body))
+        parts = (start, header_bytes, body)
+        unsent = deque(memoryview(part).cast("B") for part in parts if len(part))
         return self._exchange(unsent, time.monotonic() + seconds, Path(header["folder"]))
 
     def _exchange(self, unsent: deque[memoryview], deadline: float, folder: Path) -> Answer:
-        """Send what is unsent and return the frame that comes."""
-        output, answer = _Passed(), _Incoming()
+        """Send what is unsent and return the frame that comes.
+
+        All three pipes are served at once: waiting at one while another is full never ends.
+        """
+        output, answer = _PrintedOutput(), _IncomingAnswer()
         with selectors.DefaultSelector() as selector:
             if unsent:
                 selector.register(self._requests, selectors.EVENT_WRITE)
             selector.register(self._answers, selectors.EVENT_READ)
             selector.register(self._output, selectors.EVENT_READ)
+
             while not answer.is_whole:
-                left = deadline - time.monotonic()
-                if left <= 0:
+                remaining_seconds = deadline - time.monotonic()
+                if remaining_seconds <= 0:
                     self._ask_where(output)
                     raise TimedOut(_at(output, folder))
-                ready = {key.fd for key, _ in selector.select(min(left, _LOOK_SECONDS))}
+                wait_seconds = min(remaining_seconds, _POLL_SECONDS)
+                ready = {key.fd for key, _ in selector.select(wait_seconds)}
+
                 if self._requests in ready and not self._write(unsent):
                     selector.unregister(self._requests)
                 if self._output in ready and not self._pass_on(output):
@@ -126,7 +136,8 @@ class _Process:
                 closed = self._answers in ready and not answer.take(self._answers)
                 if closed or (not ready and not self.is_alive):
                     self._pass_on(output)
-                    raise CallFailed(self._end_in_words() + _at(output, folder))
+                    raise CallFailed(self._describe_end() + _at(output, folder))
+
         self._pass_on(output)
         return answer.answer()
 
@@ -144,7 +155,7 @@ class _Process:
             return False
         return False
 
-    def _pass_on(self, output: _Passed) -> bool:
+    def _pass_on(self, output: _PrintedOutput) -> bool:
         """Pass on what was printed so far; return whether more can come."""
         try:
             while data := os.read(self._output, _READ_BYTES):
@@ -153,22 +164,23 @@ class _Process:
             return True
         return False
 
-    def _ask_where(self, output: _Passed) -> None:
+    def _ask_where(self, output: _PrintedOutput) -> None:
         """Have the stack printed, even while the model keeps the interpreter to itself."""
         with suppress(ProcessLookupError):
             self._process.send_signal(WHERE_SIGNAL)
         until = time.monotonic() + _STACK_SECONDS
         while time.monotonic() < until and self._pass_on(output) and not output.has_stack:
             time.sleep(0.01)
-        time.sleep(0.02)
+        time.sleep(0.02)  # the rest of a stack whose first line is there
         self._pass_on(output)
 
-    def _end_in_words(self) -> str:
+    def _describe_end(self) -> str:
         """Say how the process ended; one that closed its end only is ended."""
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             return "broke the way that its answer takes"
+
         if code >= 0:
             return f"ended its process with exit code {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
@@ -188,22 +200,22 @@ class _Process:
             self._process.wait(_END_SECONDS)
 
 
-class _Passed:
-    """What a model prints in one call: passed on to this process's own standard error, within bounds."""
+class _PrintedOutput:
+    """What a model prints in one call: passed on to our own standard error, within bounds."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._left = OUTPUT_BYTES_MAX
+        self._remaining = OUTPUT_BYTES_MAX
         self._tail = b""
 
     def add(self, data: bytes) -> None:
         """Pass `data` on, as far as the bounds go; keep its end to find a stack in."""
         self._tail = (self._tail + data)[-_TAIL_BYTES:]
-        told, self._left = data[: self._left], max(0, self._left - len(data))
-        if told and sys.stderr is not None:
-            sys.stderr.write(self._decoder.decode(told))
-            if not self._left:
+        kept, self._remaining = data[: self._remaining], max(0, self._remaining - len(data))
+        if kept and sys.stderr is not None:
+            sys.stderr.write(self._decoder.decode(kept))
+            if not self._remaining:
                 sys.stderr.write("\n(the model prints more, which is dropped)\n")
             sys.stderr.flush()
 
@@ -212,7 +224,7 @@ class _Passed:
         return b"  File " in self._tail
 
     def place_in(self, folder: Path) -> str:
-        """Return file and line of the innermost frame below `folder` of the last stack that was printed."""
+        """Return file and line of the innermost frame below `folder`, of the last printed stack."""
         for path, line in re.findall(rb'^  File "(.+)", line (\d+) in ', self._tail, re.MULTILINE):
             found = Path(os.fsdecode(path))
             if found.is_relative_to(folder) and found.is_file():
@@ -220,12 +232,12 @@ class _Passed:
         return ""
 
 
-def _at(output: _Passed, folder: Path) -> str:
+def _at(output: _PrintedOutput, folder: Path) -> str:
     place = output.place_in(folder)
     return f", at {place}" if place else ""
 
 
-class _Incoming:
+class _IncomingAnswer:
     """An answer while it comes in."""
 
     def __init__(self) -> None:
@@ -244,11 +256,13 @@ class _Incoming:
         try:
             while not self.is_whole:
                 view = memoryview(self._parts[-1])[self._filled :]
+
                 if len(view):
                     count = os.readv(descriptor, [view])
                     if count == 0:
                         return False
                     self._filled += count
+
                 if self._filled == len(self._parts[-1]) and not self._begin_next():
                     return False
         except BlockingIOError:
@@ -280,7 +294,7 @@ def _widen(descriptor: int) -> None:
 
 
 class _Idle:
-    """The warm process between calls; threads that call at once have one each, and one of them is kept."""
+    """The warm process between calls. Threads that call at once have one each; one is kept."""
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -341,12 +355,15 @@ def call(header: Mapping[str, Any], body: Any, seconds: float, fails: Sequence[s
     began = time.monotonic()
     process = _idle.take()
     again = process.has_served
-    outcome = _outcome(process, header, body, seconds, fails)
-    left = began + seconds - time.monotonic()
-    is_late = isinstance(outcome, TimedOut) or left <= 0
+    outcome = _try_call(process, header, body, seconds, fails)
+
+    remaining_seconds = began + seconds - time.monotonic()
+    is_late = isinstance(outcome, TimedOut) or remaining_seconds <= 0
     if again and _is_failure(outcome, fails) and not is_late:
-        second = _outcome(_idle.take(new=True), header, body, left, fails)
+        second = _try_call(_idle.take(new=True), header, body, remaining_seconds, fails)
+        # The second had less time than the market is promised: being late it proves nothing.
         outcome = outcome if isinstance(second, TimedOut) else second
+
     if isinstance(outcome, CallFailed):
         raise outcome
     return outcome
@@ -356,15 +373,19 @@ def _is_failure(outcome: Answer | CallFailed, fails: Sequence[str]) -> bool:
     return isinstance(outcome, CallFailed) or outcome.header["result"] in fails
 
 
-def _outcome(
+def _try_call(
     process: _Process,
     header: Mapping[str, Any],
     body: Any,
     seconds: float,
     fails: Sequence[str],
 ) -> Answer | CallFailed:
-    """Make one call; a process that failed, or was interrupted by Ctrl-C, is ended: the next call gets a new one."""
+    """Make one call and return its answer or failure.
+
+    A process that failed, or was interrupted by Ctrl-C, is ended: the next call gets a new one.
+    """
     outcome: Answer | CallFailed | None = None
+
     try:
         outcome = process.call(header, body, seconds)
     except CallFailed as failed:

@@ -1,11 +1,12 @@
-"""The process that markets' models are loaded and scored in: `python -P -m resources.market_process`.
+"""The process that loads and runs markets' models: `python -P -m resources.market_process`.
 
-A model is foreign code. What it does to its process (crash, hang, memory, exit, output) it does to this one;
-`resources.models` starts it, ends it when a call takes too long, and starts another one.
+A model is foreign code. What it does to its process (crash, hang, memory, exit, output) it does to
+this one. `resources.models` starts it, ends it when a call takes too long, and starts another one.
 
-On standard input and output go frames: a JSON header, and behind it a table as an Arrow IPC stream where there is
-one. On standard error goes what the models print. The model sees neither: while it works, its standard input is
-empty, and its output goes to standard error, or nowhere where the header says `silent` (R24).
+On standard input and output go frames: a JSON header, and behind it a table as an Arrow IPC stream
+where there is one. On standard error goes what the models print. The model sees neither: while it
+works, its standard input is empty, and its output goes to standard error, or nowhere if the header
+says `silent` (R24).
 
 Beside the standard library its start needs pyarrow alone: it is part of a run's time.
 """
@@ -36,7 +37,7 @@ FRAME: Final = struct.Struct("<IIQ")
 """Magic number, length of the header in bytes, length of the body in bytes."""
 
 WHERE_SIGNAL: Final = signal.SIGUSR2
-"""Asks where the model is: the stack goes to standard error, files and lines alone, even of a model in C."""
+"""Asks where the model is: its stack goes to standard error, files and lines, even of C code."""
 
 ORPHAN_GRACE_SECONDS: Final = 10
 """How long after its time-out a call that nobody ended ends by itself: its parent may be gone."""
@@ -46,7 +47,7 @@ _OOM_SCORE: Final = "1000"
 
 
 class CannotBeLoaded(Exception):
-    """The market's file gives no model; the message says why, and is told to people."""
+    """The market's file gives no model; the message says why, for people to read."""
 
 
 class _Output:
@@ -64,8 +65,8 @@ class _Output:
         os.dup2(descriptor, 2)
 
     @contextlib.contextmanager
-    def heard(self, *, silent: bool) -> Iterator[None]:
-        """Let what is printed be seen, unless it is to be `silent`; nothing of it is left over afterwards."""
+    def let_through(self, *, silent: bool) -> Iterator[None]:
+        """Pass on what is printed, unless `silent`; nothing is left over for the next call."""
         if not silent:
             self._point_to(self._aside)
         try:
@@ -99,20 +100,23 @@ class _Loaded:
 
 
 def load(market: str, folder: Path, file: str, function: str) -> Any:
-    """Return what `function` of the market's `file` gives for its `folder`; raise CannotBeLoaded."""
+    """Return what `function` of the market's `file` returns; raise CannotBeLoaded if no model."""
     path = folder / file
     name = f"insights_market_{market}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CannotBeLoaded(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
+    # As an import does: dataclasses, for one, look their module up by its name while it runs.
     sys.modules[name] = module
+
     try:
         spec.loader.exec_module(module)
         found = getattr(module, function, None)
         model = found(folder) if callable(found) else None
     except BaseException as error:  # foreign code: whatever it raises is the market's fault
         raise CannotBeLoaded(f"{type(error).__name__}: {error}.") from error
+
     if not callable(found):
         raise CannotBeLoaded(f"{path} has no function {function!r}.")
     if model is None or not callable(getattr(model, "score", None)):
@@ -121,7 +125,7 @@ def load(market: str, folder: Path, file: str, function: str) -> Any:
 
 
 def place_of(error: BaseException, folder: Path) -> str:
-    """Return file and line of the model's own frame that raised; empty where it is in none of its files."""
+    """Return file and line of the model's own frame that raised; "" where none of its files did."""
     place = ""
     trace = error.__traceback__
     while trace is not None:
@@ -143,6 +147,7 @@ def _answer(
         return {"result": "not_loaded", "message": str(error)}, b""
     if header["do"] == "load":
         return {"result": "loaded"}, b""
+
     try:
         scored = model.score(pa.ipc.open_stream(pa.py_buffer(body)).read_all())
         if not isinstance(scored, pa.Table):
@@ -156,7 +161,7 @@ def _answer(
 def _wanted(scored: pa.Table, outputs: list[str]) -> pa.Table:
     """Return the columns that the market declares: what else there is, is not asked for.
 
-    A table without columns has no rows either, so where none is left the count of rows is kept by a nameless one.
+    A table without columns has no rows either: where none is left, a nameless one keeps the count.
     """
     kept = [at for at, name in enumerate(scored.column_names) if name in outputs]
     return scored.select(kept) if kept else pa.table({"": pa.nulls(scored.num_rows)})
@@ -191,8 +196,8 @@ def _read(requests: Any, length: int) -> bytearray | None:
 
 
 def _send(answers: int, header: Mapping[str, Any], body: Any) -> None:
-    written = json.dumps(header).encode()
-    for part in (FRAME.pack(MAGIC, len(written), len(body)), written, body):
+    header_bytes = json.dumps(header).encode()
+    for part in (FRAME.pack(MAGIC, len(header_bytes), len(body)), header_bytes, body):
         rest = memoryview(part).cast("B") if len(part) else memoryview(b"")
         while rest:
             rest = rest[os.write(answers, rest) :]
@@ -211,7 +216,7 @@ def _offer_to_the_oom_killer() -> None:
 
 
 def _end_with_parent(requests: int) -> None:
-    """End this process, and what a model started, once the other side is gone, whatever the model does."""
+    """End this process, and what a model started, once the other side is gone."""
 
     def watch() -> None:
         gone = select.poll()
@@ -225,7 +230,7 @@ def _end_with_parent(requests: int) -> None:
 
 
 def _import_ahead() -> None:
-    """Import what `pyarrow.array` imports at its first call, while the caller reads the records (0.4 s)."""
+    """Import what `pyarrow.array` will need (0.4 s), while the caller reads the records."""
     with contextlib.suppress(ImportError):
         importlib.import_module("pandas")
 
@@ -235,21 +240,24 @@ def main() -> None:
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers, aside = os.dup(1), os.dup(2)
     output, loaded = _Output(aside), _Loaded()
+
     _offer_to_the_oom_killer()
     faulthandler.enable(aside)
     faulthandler.register(WHERE_SIGNAL, file=aside, all_threads=True)
     _end_with_parent(requests.fileno())
     _send(answers, {"result": "ready"}, b"")
+
     while (frame := _receive(requests)) is not None:
         header, body = frame
         _limit_memory(header["memory_mb"])
         faulthandler.dump_traceback_later(
             header["seconds"] + ORPHAN_GRACE_SECONDS, exit=True, file=aside
         )
-        with output.heard(silent=header["silent"]):
+        with output.let_through(silent=header["silent"]):
             answer, table = _answer(loaded, header, body)
+
         faulthandler.cancel_dump_traceback_later()
-        del frame, body
+        del frame, body  # frees the records' memory while the answer is sent
         _send(answers, answer, table)
         if header["do"] == "load":
             _import_ahead()

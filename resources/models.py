@@ -1,4 +1,4 @@
-"""The markets' models: Python files of the company's own, loaded and scored in a process of their own (R23)."""
+"""The markets' models: the company's own Python files, run in a process of their own (R23)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.core.configuration.configuration import MARKET_MEMORY_MB, MARKET_TIMEOUT_SECONDS
 from pipeline.core.configuration.market import Market
+from pipeline.core.configuration.settings import MARKET_MEMORY_MB, MARKET_TIMEOUT_SECONDS
 from pipeline.core.errors import ConfigurationError, ModelFailed
 from resources import market_calls
 from resources.market_calls import Answer, CallFailed, TimedOut
 
 LOAD_SECONDS_MAX: Final = 60
-"""How long a model may take to load: a check loads all of them, one after another, within an object's lease."""
+"""How long a model may take to load: a check loads all, one after another, within one lease."""
 
 
 class RemoteModel:
@@ -24,10 +24,11 @@ class RemoteModel:
     def __init__(
         self, market: Market, folder: Path, generation: str, limits: tuple[int, int]
     ) -> None:
-        """Speak for the model of `market` in `folder`; `limits` are seconds a call and megabytes."""
+        """Speak for the model of `market` in `folder`; `limits` are seconds a call and MiB."""
         file, function = market.model.split(":")
         self._seconds, self._memory_mb = limits
         self._where = f"market {market.name}: model: {market.model}"
+
         self._header: dict[str, Any] = {
             "market": market.name,
             "version": market.version,
@@ -49,13 +50,15 @@ class RemoteModel:
             raise ConfigurationError([f"{self._where}: {says}."]) from late
         except CallFailed as failed:
             raise ConfigurationError([f"{self._where}: while it loads, it {failed}."]) from failed
+
         self._require_loaded(answer)
 
     def score(self, inputs: pa.Table, *, silent: bool = False) -> pa.Table:
         """Score `inputs`; with `silent` what the model prints is dropped (R24).
 
         Raises:
-            ModelFailed: it raised, took too long, ended its process, or gave no table; the message names no value.
+            ModelFailed: it raised, took too long, ended its process, or gave no table. The message
+                names no value.
             ConfigurationError: its file cannot be loaded any more.
         """
         try:
@@ -66,6 +69,7 @@ class RemoteModel:
             ) from late
         except CallFailed as failed:
             raise ModelFailed(f"the model {failed}") from failed
+
         self._require_loaded(answer)
         return self._table(answer)
 
@@ -77,12 +81,13 @@ class RemoteModel:
             raise ConfigurationError([f"{self._where}: {answer.header['message']}"])
 
     def _table(self, answer: Answer) -> pa.Table:
-        """Return the table of an answer, proven whole: a broken one could bring this process down."""
+        """Return the table of an answer, validated: a broken one could bring this process down."""
         header = answer.header
         if header["result"] == "raised":
-            raise ModelFailed(self._raised(header["type"], header["place"]))
+            raise ModelFailed(self._describe_raised(header["type"], header["place"]))
         if header["result"] == "no_table":
-            raise ModelFailed(_no_table(header["type"]))
+            raise ModelFailed(_describe_no_table(header["type"]))
+
         try:
             table = pa.ipc.open_stream(pa.py_buffer(answer.body)).read_all()
             table.validate(full=True)
@@ -90,13 +95,13 @@ class RemoteModel:
             raise ModelFailed("the model gave a table that is broken inside") from error
         return table
 
-    def _raised(self, error: str, place: str) -> str:
+    def _describe_raised(self, error: str, place: str) -> str:
         at = f" at {place}" if place else ""
         memory = f" (market_memory_mb: {self._memory_mb})" if error == "MemoryError" else ""
         return f"the model raised {error}{at}{memory}"
 
 
-def _no_table(given: str) -> str:
+def _describe_no_table(given: str) -> str:
     remedy = (
         "; pyarrow.Table.from_pandas(frame, preserve_index=False) makes one"
         if given == "DataFrame"
@@ -113,7 +118,7 @@ def _stream(table: pa.Table) -> pa.Buffer:
 
 
 class Models:
-    """The models of all markets, each loaded when it is first asked for; another instance loads them anew."""
+    """The models of all markets, each loaded when first asked for; another instance loads anew."""
 
     def __init__(
         self,
@@ -121,24 +126,26 @@ class Models:
         timeout_seconds: int = MARKET_TIMEOUT_SECONDS,
         memory_mb: int = MARKET_MEMORY_MB,
     ) -> None:
-        """Look for markets below `folder` (`<folder>/<market>/model.py`); a call may take `timeout_seconds`."""
+        """Look for `<market>/model.py` below `folder`; a call may take `timeout_seconds`."""
         self._folder = folder.resolve()
         self._limits = (timeout_seconds, memory_mb)
         self._generation = os.urandom(8).hex()
         self._loaded: dict[tuple[str, str], RemoteModel | ConfigurationError] = {}
 
     def warm(self) -> None:
-        """Start what models are loaded in, if it does not run yet: it gets ready while the caller goes on."""
+        """Start the models' process, if none runs yet: it gets ready while the caller goes on."""
         market_calls.warm()
 
     def get(self, market: Market) -> RemoteModel:
-        """Return the market's model; raise ConfigurationError where its file cannot be loaded as it should.
+        """Return the market's model.
 
-        What cannot be loaded is not tried again by this instance.
+        Raises ConfigurationError where its file cannot be loaded as it should. What cannot be
+        loaded is not tried again by this instance.
         """
         key = (market.name, market.version)
         if key not in self._loaded:
             self._loaded[key] = self._load(market)
+
         found = self._loaded[key]
         if isinstance(found, ConfigurationError):
             raise ConfigurationError(found.problems)
@@ -150,6 +157,7 @@ class Models:
         if not path.is_file():
             where = f"market {market.name}: model: {market.model}"
             return ConfigurationError([f"{where}: {path} does not exist."])
+
         model = RemoteModel(market, folder, self._generation, self._limits)
         try:
             model.load()

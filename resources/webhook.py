@@ -1,4 +1,4 @@
-"""Posts a message to a chat's incoming webhook: `{"text": …}`, as Slack and those who speak like it take it."""
+"""Posts a message to a chat's incoming webhook, in the form of Slack and others: `{"text": …}`."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ class WebhookRefused(CannotProceedNow):
 
 
 def post(url: str, text: str) -> None:
-    """Send `text`; raise WebhookRefused where the other side does not take it, after a few tries."""
+    """Send `text`; raise WebhookRefused where it is not taken after a few tries."""
     host = urlsplit(url).hostname or "the address"
+
     try:
         caller = stamina.RetryingCaller(attempts=ATTEMPTS, wait_max=2.0, timeout=TIMEOUT_SECONDS)
         answer = caller(requests.RequestException, _post, url, text[:TEXT_LENGTH_MAX])
     except (requests.RequestException, ValueError) as error:
+        # The cause is left out: it holds the address, which is a secret.
         raise WebhookRefused(
             f"The webhook at {host} cannot be reached ({type(error).__name__}). Check INSIGHTS_ALERT_WEBHOOK."
         ) from None
+
     if answer.status_code >= HTTPStatus.BAD_REQUEST:
         raise WebhookRefused(
             f"The webhook at {host} answered {answer.status_code}. Check INSIGHTS_ALERT_WEBHOOK."
@@ -38,6 +41,7 @@ def post(url: str, text: str) -> None:
 
 
 def _post(url: str, text: str) -> requests.Response:
+    # No redirects: they would take the message, and the secret in the address, to another host.
     answer = requests.post(url, json={"text": text}, timeout=TIMEOUT_SECONDS, allow_redirects=False)
     if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise requests.HTTPError(f"{answer.status_code}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from tests.postgres import Postgres, postgres_server
 PLANT_VARIABLES = {"SALESFORCE_CLIENT_ID": CLIENT_ID, "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET}
 
 LEDGERS = ("sqlite", "postgres")
-ON_BOTH = {"test_records", "test_limit", "test_failures", "test_segments", "test_at_once"}
-"""The modules below end_to_end that always run on both: what the ledger decides stands there."""
 
 LONGEST = ("tests/simulation/", "tests/ui/", "tests/crash/", "tests/end_to_end/", "tests/fuzz/")
 """These begin first, so that none of them is what the other processes wait for in the end."""
@@ -38,8 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marks of this suite."""
-    config.addinivalue_line("markers", "both_ledgers: run on SQLite and on PostgreSQL")
+    """Set the order up in which processes take the tests."""
     config.option.loadscopereorder = False  # by number of tests; `LONGEST` knows better
 
 
@@ -69,22 +66,41 @@ class _ByFile(LoadFileScheduling):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on SQLite; where its module or it is marked `both_ledgers`, on PostgreSQL as well."""
-    if "ledger_kind" not in metafunc.fixturenames:
-        return
-    if any(words in metafunc.definition.name for words in OF_A_FILE):
-        return
-    chosen = metafunc.config.getoption("ledger")
-    if chosen in LEDGERS:
-        kinds: tuple[str, ...] = (chosen,)
-    else:
-        marked = any(metafunc.definition.iter_markers("both_ledgers")) or (
-            metafunc.definition.path.parent.name == "end_to_end"
-            and metafunc.definition.path.stem in ON_BOTH
-        )
-        kinds = LEDGERS if chosen == "both" or marked else LEDGERS[:1]
-    if kinds != LEDGERS[:1]:
-        metafunc.parametrize("ledger_kind", kinds, indirect=True)
+    """Run a test on SQLite; where its module or it is marked `both_ledgers`, on PostgreSQL as well.
+
+    What drives a plant end to end does without Dagster's engine unless it is marked `dagster_runs`; marked slow, each
+    such test runs once more through Dagster, on PostgreSQL.
+    """
+    names = ("ledger_kind", "through_dagster")
+    given = [name for name in names if name in metafunc.fixturenames]
+    variants = _variants(metafunc)
+    if given and variants != [(LEDGERS[0], True, False)]:
+        parameters = [_parameter(given, *variant) for variant in variants]
+        metafunc.parametrize(given, parameters, indirect=True)
+
+
+def _variants(metafunc: pytest.Metafunc) -> list[tuple[str, bool, bool]]:
+    """Return in which forms a test runs: the ledger, whether through Dagster, and whether marked slow."""
+    test, chosen = metafunc.definition, metafunc.config.getoption("ledger")
+    of_a_file = any(words in test.name for words in OF_A_FILE)
+    both = any(test.iter_markers("both_ledgers")) or chosen == "both"
+    end_to_end = test.path.parent.name == "end_to_end"
+    by_dagster = not end_to_end or any(test.iter_markers("dagster_runs"))
+
+    kinds = LEDGERS if both else (chosen or LEDGERS[0],)
+    variants = [(kind, by_dagster, False) for kind in (LEDGERS[:1] if of_a_file else kinds)]
+    of_a_file |= "ledger_kind" not in metafunc.fixturenames
+    thorough = LEDGERS[0] if of_a_file else LEDGERS[1]
+    if end_to_end and (thorough, True, False) not in variants:
+        variants.append((thorough, True, True))
+    return variants
+
+
+def _parameter(given: Sequence[str], ledger: str, by_dagster: bool, slow: bool) -> Any:
+    values = {"ledger_kind": ledger, "through_dagster": by_dagster}
+    name = ledger if by_dagster else f"{ledger}-without-dagster"
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(*(values[one] for one in given), marks=marks, id=name)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +123,12 @@ def ledger_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def through_dagster(request: pytest.FixtureRequest) -> bool:
+    """Say whether the plant's work runs go through Dagster's engine."""
+    return bool(getattr(request, "param", True))
+
+
+@pytest.fixture
 def plant_ledger(ledger_kind: str, request: pytest.FixtureRequest) -> Iterator[str | None]:
     """Give the address of a new ledger on PostgreSQL; None where the plant makes its own SQLite file."""
     if ledger_kind == "sqlite":
@@ -119,9 +141,15 @@ def plant_ledger(ledger_kind: str, request: pytest.FixtureRequest) -> Iterator[s
 
 @pytest.fixture
 def plant(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant_ledger: str | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plant_ledger: str | None,
+    through_dagster: bool,
 ) -> Iterator[Callable[..., Plant]]:
-    """Start an org with the test markets' fields and give what builds a plant on it."""
+    """Start an org with the test markets' fields and give what builds a plant on it.
+
+    Its start takes a second: only tests that change the org's fields or rights need one of their own.
+    """
     with start(tmp_path / "org.sqlite3") as org:
         org.add_fields(**FIELDS)
         monkeypatch.setenv("SALESFORCE_LOGIN_URL", org.base_url)
@@ -135,6 +163,7 @@ def plant(
                 settings=settings,
                 integrations=integrations,
                 in_memory=True,
+                through_dagster=through_dagster,
                 ledger=plant_ledger,
             )
 
@@ -155,6 +184,7 @@ def shared_plant(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     plant_ledger: str | None,
+    through_dagster: bool,
 ) -> Callable[..., Plant]:
     """Give what builds a plant on the shared org, cleaned, with Dagster's runs in memory."""
     clean(shared_org)
@@ -169,6 +199,7 @@ def shared_plant(
             settings=settings,
             integrations=integrations,
             in_memory=True,
+            through_dagster=through_dagster,
             ledger=plant_ledger,
         )
 

@@ -7,18 +7,22 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import requests
 import yaml
 
-from assets.clients import WORK_TAG, ClientsResource
+from assets.clients_resource import ClientsResource
 from assets.partitions import partition_key
+from assets.step_runs import EXIT_CODE, WORK_TAG
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, RunningOrg
 from pipeline.definitions import build_definitions
-from pipeline.jobs import OBJECT_TAG
+from pipeline.jobs import JOBS, OBJECT_TAG
 from resources.configurable import ClockResource
+from tests.asset_runs import AssetRun, run_assets
 
 LETTERS = Path(__file__).parent / "letters_market"
 MARKETS = ("fit", "other", "wide")
@@ -83,6 +87,8 @@ class Plant:
     """The pipeline under test; `now` is the pipeline's clock, and the org's clock follows it.
 
     With `in_memory` Dagster keeps its runs in memory: the same instance, and a run takes a quarter of the time.
+    Without `through_dagster` work runs do without Dagster's engine (`tests.asset_runs`); whatever else a person or
+    the daemon may launch goes through it all the same.
     `ledger` is its database's address, where it is not a file in the home folder. `last` is the last run's result.
     """
 
@@ -92,11 +98,12 @@ class Plant:
     integrations: Sequence[Mapping[str, Any]] = ()
     now: datetime = START
     in_memory: bool = False
+    through_dagster: bool = True
     ledger: str | None = None
     instance: dg.DagsterInstance = field(init=False)
     definitions: dg.Definitions = field(init=False)
     cursor: str | None = None
-    last: dg.ExecuteInProcessResult = field(init=False)
+    last: dg.ExecuteInProcessResult | AssetRun = field(init=False)
 
     def __post_init__(self) -> None:
         (self.folder / "dagster").mkdir()
@@ -174,6 +181,22 @@ class Plant:
         """Delete a record as a user would."""
         self._save("delete", name, [{"Id": record_id}])
 
+    def delete_job(self, job_id: str) -> None:
+        """Delete a bulk job as an admin would on the Bulk Data Load Jobs page."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
+        url = self.org.base_url
+        token = requests.post(f"{url}/services/oauth2/token", data=form, timeout=30).json()
+        answer = requests.delete(
+            f"{url}/services/data/v62.0/jobs/ingest/{job_id}",
+            headers={"Authorization": f"Bearer {token['access_token']}"},
+            timeout=30,
+        )
+        assert answer.status_code == HTTPStatus.NO_CONTENT, answer.text
+
     def _save(self, operation: str, name: str, records: Sequence[Mapping[str, Any]]) -> Any:
         body = {"object": name, "operation": operation, "records": [dict(r) for r in records]}
         answers = self.org.control("POST", "save", body)
@@ -200,9 +223,9 @@ class Plant:
 
     def turn_on(self) -> None:
         """Do what `insights check` does: hold the configuration against the org and begin."""
-        from pipeline.steps.preflight import check
+        from pipeline.steps.preflight import check_and_roll_out
 
-        found = self.with_clients(check)
+        found = self.with_clients(check_and_roll_out)
         assert not found.errors, [str(problem) for problem in found.errors]
         self.wait(seconds=5)
 
@@ -234,6 +257,28 @@ class Plant:
 
         With `resumed` None the run may take over as much as it says.
         """
+        is_work = (
+            job in JOBS and tags.get(WORK_TAG) == "true" and more.keys() <= {"asset_selection"}
+        )
+        if is_work and not self.through_dagster:
+            figures = self._run_assets(job, key, tags, more.get("asset_selection", ()))
+        else:
+            figures = self._run_in_process(job, key, tags, **more)
+        if figures["success"] and {"claimed", "pushed"} <= figures.keys():
+            taken_over = figures["resumed"] if resumed is None else resumed
+            adds_up(figures, taken_over)
+        return figures
+
+    def _run_assets(
+        self, job: str, key: str, tags: Mapping[str, str], selected: Sequence[dg.AssetKey]
+    ) -> dict[str, Any]:
+        ran = run_assets(self.definitions, self.instance, job, key, tags, selected)
+        self.last = ran
+        return {"success": ran.success, "run_id": ran.run_id, **ran.figures}
+
+    def _run_in_process(
+        self, job: str, key: str, tags: Mapping[str, str], **more: Any
+    ) -> dict[str, Any]:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=key,
@@ -245,9 +290,6 @@ class Plant:
         figures: dict[str, Any] = {"success": result.success, "run_id": result.run_id}
         for event in result.get_asset_materialization_events():
             figures |= {k: v.value for k, v in event.materialization.metadata.items()}
-        if result.success and {"claimed", "pushed"} <= figures.keys():
-            taken_over = figures["resumed"] if resumed is None else resumed
-            adds_up(figures, taken_over)
         return figures
 
     @property
@@ -285,7 +327,23 @@ class Plant:
 
     def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
         """Return the last run's asset checks by name."""
+        assert isinstance(self.last, dg.ExecuteInProcessResult), (
+            "checks are Dagster's: dagster_runs"
+        )
         return {e.check_name: e for e in self.last.get_asset_check_evaluations()}
+
+    def failure(self) -> tuple[str, int]:
+        """Return why the last run failed, and its exit code: a message and no traceback."""
+        if isinstance(self.last, AssetRun):
+            message, exit_code = self.last.failure
+        else:
+            (event,) = [e for e in self.last.all_events if e.is_step_failure]
+            data = event.step_failure_data.user_failure_data
+            assert data is not None
+            message, exit_code = str(data.description), int(str(data.metadata[EXIT_CODE].value))
+        assert message
+        assert "Traceback" not in message
+        return message, exit_code
 
     def pull(self, name: str) -> dict[str, Any]:
         """Run the pull of one object."""
@@ -297,7 +355,7 @@ class Plant:
 
     def waiting(self, name: str) -> int:
         """Return how many records of the object wait."""
-        count: int = self.with_clients(lambda clients: clients.ledger.waiting.ids_waiting(name))
+        count: int = self.with_clients(lambda clients: clients.ledger.waiting.count(name))
         return count
 
     def failures(self) -> list[Any]:

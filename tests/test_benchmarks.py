@@ -14,6 +14,7 @@ from benchmarks.memory import measure as measure_whole
 from benchmarks.report import Section
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured_and_the_page_has_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ SelectItem: TypeAlias = "Path | Aggregate | AllFields | Unsupported"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One key of ORDER BY; nulls come first unless told otherwise, also with DESC."""
+    """One key of ORDER BY; nulls come first by default, also with DESC."""
 
     path: Path
     descending: bool

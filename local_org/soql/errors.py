@@ -1,10 +1,12 @@
-"""SOQL errors in Salesforce's form: an excerpt, a caret, row and column, the text (API notes 2.5)."""
+"""SOQL errors in Salesforce's form: excerpt, caret, row and column, text (API notes 2.5)."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from local_org.errors import SalesforceError
+
+from .ast import Unsupported
 
 _EXCERPT: Final = 100
 """Lines longer than this are shown as an excerpt around the caret."""
@@ -17,14 +19,16 @@ def soql_error(text: str, position: int, code: str, message: str) -> SalesforceE
     row = text.count("\n", 0, position) + 1
     start = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)
+
     line = text[start : end if end >= 0 else len(text)]
     column = position - start
     shift = max(0, column - _BEFORE) if len(line) > _EXCERPT else 0
-    shown = line[shift : shift + _EXCERPT]
+    excerpt = line[shift : shift + _EXCERPT]
+
     return SalesforceError(
         400,
         code,
-        f"\n{shown}\n{' ' * (column - shift)}^\nERROR at Row:{row}:Column:{column + 1}\n{message}",
+        f"\n{excerpt}\n{' ' * (column - shift)}^\nERROR at Row:{row}:Column:{column + 1}\n{message}",
     )
 
 
@@ -67,3 +71,13 @@ def no_such_object(text: str, position: int, name: str) -> SalesforceError:
         "be sure to append the '__c' after the entity name. Please reference your WSDL or the "
         "describe call for the appropriate names.",
     )
+
+
+def unsupported(text: str, item: Unsupported) -> SalesforceError:
+    """Refuse a part of SOQL that Salesforce knows and the local org does not."""
+    what = {
+        "subquery": "Child subqueries are",
+        "typeof": "TYPEOF is",
+        "semi-join": "Semi-joins are",
+    }[item.what]
+    return malformed(text, item.position, f"{what} not supported by the local org")

@@ -16,6 +16,7 @@ from local_org.errors import SalesforceError
 from local_org.schema import NUMBER_TYPES, SObject
 
 _TEXT: Final = frozenset({"string", "TEXT"})
+# IS NOT instead of !=, so that a null is unequal to a value.
 _OPERATORS: Final = {"==": "=", "<>": "IS NOT", "!=": "IS NOT"}
 
 
@@ -59,6 +60,7 @@ def compile_formula(
         SalesforceError: 400 FIELD_INTEGRITY_EXCEPTION, where the formula is not understood.
     """
     sql = _Compiler(scope, owner, place).sql(_parse(text))
+    # A checkbox formula is never null.
     if kind == "boolean":
         return f"coalesce({sql}, 0)"
     if kind in NUMBER_TYPES:
@@ -77,13 +79,14 @@ class _Compiler:
             raise _error(f"unexpected {node}")
         name = str(node.data)
         children = node.children
+
         if name in {"start", "expression"}:
             return self.sql(children[0])
         if name in _BINARY:
             left, right = (self.sql(child) for child in children)
             return f"({_BINARY[name].format(left, right)})"
         if name == "compared":
-            return self._compared(children)
+            return self._comparison(children)
         if name in {"any", "all"}:
             word = " OR " if name == "any" else " AND "
             return "(" + word.join(self.sql(child) for child in children) + ")"
@@ -91,14 +94,16 @@ class _Compiler:
             return f"(-{self.sql(children[0])})"
         if name == "invert":
             return f"(NOT {self.sql(children[0])})"
+
         return self._leaf(name, children)
 
     def _leaf(self, name: str, children: list[Tree[Token] | Token]) -> str:
         token = cast("Token", children[0])
         if name == "number":
+            # As a float, so that 1 / 2 is not integer division in SQLite.
             return f"{token}.0" if "." not in token else str(token)
         if name == "string":
-            return _quoted(re.sub(r"\\(.)", r"\1", token[1:-1]))
+            return _text_literal(re.sub(r"\\(.)", r"\1", token[1:-1]))
         if name == "call":
             return self._call(token.upper(), [self.sql(child) for child in children[1:]])
         return self._path(token)
@@ -111,7 +116,7 @@ class _Compiler:
             return "NULL"
         return self._scope.formula_field(self._owner, self._place, tuple(token.split(".")))[0]
 
-    def _compared(self, children: list[Tree[Token] | Token]) -> str:
+    def _comparison(self, children: list[Tree[Token] | Token]) -> str:
         left, operator, right = children
         symbol = _OPERATORS.get(str(operator), str(operator))
         return f"({self.sql(left)} {symbol} {self.sql(right)})"
@@ -119,13 +124,15 @@ class _Compiler:
     def _call(self, name: str, given: list[str]) -> str:
         if name in {"TODAY", "NOW"} and not given:
             stamp = format_csv(self._scope.now)
-            return _quoted(stamp[:10] if name == "TODAY" else stamp)
+            return _text_literal(stamp[:10] if name == "TODAY" else stamp)
         if name in {"AND", "OR"} and given:
             return "(" + f" {name} ".join(given) + ")"
+        # CASE(expression, value, result, ..., else): an even number of arguments.
         if name == "CASE" and len(given) >= _CASE_LEAST and len(given) % 2 == 0:
             pairs = zip(given[1:-1:2], given[2:-1:2], strict=True)
             cases = " ".join(f"WHEN {value} THEN {result}" for value, result in pairs)
             return f"(CASE {given[0]} {cases} ELSE {given[-1]} END)"
+
         template = _FUNCTIONS.get((name, len(given)))
         if template is None:
             raise _error(f"Unknown function {name} with {len(given)} arguments")
@@ -166,7 +173,7 @@ _FUNCTIONS: Final = {
 """The functions known here, by name and number of arguments."""
 
 
-def _quoted(text: str) -> str:
+def _text_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 

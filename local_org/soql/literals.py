@@ -19,6 +19,7 @@ _SIMPLE: Final = {
     "\\": "\\",
 }
 _PIECE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\(.)|([^\\]+)", re.DOTALL)
+# Two escapes of four digits that together are one character beyond the first 65,536.
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -34,6 +35,7 @@ def _pieces(raw: str) -> Iterator[tuple[str, bool]]:
             yield plain, False
         elif code is not None:
             yield chr(int(code, 16)), False
+        # Only LIKE gives these a meaning, so it must know that they were escaped.
         elif escaped in "%_":
             yield escaped, True
         else:
@@ -43,7 +45,7 @@ def _pieces(raw: str) -> Iterator[tuple[str, bool]]:
             yield found, False
 
 
-def _joined(text: str) -> str:
+def _join_surrogates(text: str) -> str:
     return _SURROGATES.sub(
         lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), text
     )
@@ -55,7 +57,7 @@ def decode_string(raw: str) -> str:
     Raises:
         BadEscape: a backslash pair that SOQL does not know.
     """
-    return _joined("".join(text for text, _ in _pieces(raw)))
+    return _join_surrogates("".join(text for text, _ in _pieces(raw)))
 
 
 def like_pattern(raw: str) -> str:
@@ -67,7 +69,7 @@ def like_pattern(raw: str) -> str:
     parts = []
     for text, escaped in _pieces(raw):
         parts.append("\\" + text if escaped else text.replace("\\", "\\\\"))
-    return _joined("".join(parts))
+    return _join_surrogates("".join(parts))
 
 
 def _month(day: date, shift: int) -> date:
@@ -116,23 +118,26 @@ def date_range(word: str, now: datetime) -> tuple[date, date] | None:
     """
     name = word.upper()
     today = now.astimezone(UTC).date()
+
     if name in _FIXED:
         unit, shift = _FIXED[name]
         return _UNITS[unit](today, shift), _UNITS[unit](today, shift + 1)
     if match := _NAMED.fullmatch(name):
         start, shift = _UNITS[match[2]], _SHIFT[match[1]]
         return start(today, shift), start(today, shift + 1)
+
     if name in {"LAST_90_DAYS", "NEXT_90_DAYS"}:
         name = f"{name[:4]}_N_DAYS:90"
     if match := _COUNTED.fullmatch(name):
-        return _counted(match[1], match[2], min(int(match[3]), _COUNT_MAX), today)
+        return _counted_range(match[1], match[2], min(int(match[3]), _COUNT_MAX), today)
     if match := _AGO.fullmatch(name):
         start, count = _UNITS[match[1]], min(int(match[2]), _COUNT_MAX)
         return start(today, -count), start(today, 1 - count)
+
     return None
 
 
-def _counted(way: str, unit: str, count: int, today: date) -> tuple[date, date]:
+def _counted_range(way: str, unit: str, count: int, today: date) -> tuple[date, date]:
     start = _UNITS[unit]
     if way == "LAST":
         # LAST_N_DAYS runs through today; the longer units end with the last whole one.
@@ -141,7 +146,7 @@ def _counted(way: str, unit: str, count: int, today: date) -> tuple[date, date]:
 
 
 def day_start(day: date) -> datetime:
-    """Give the moment at which a day begins."""
+    """Give the time at which a day begins, in UTC."""
     return datetime.combine(day, time(), tzinfo=UTC)
 
 

@@ -59,11 +59,13 @@ def parse(text: str) -> Query:
             "MALFORMED_QUERY",
             f"SOQL statements cannot be longer than {STATEMENT_MAX} characters.",
         )
+
     try:
         tree = _lark().parse(text)
         return cast("Query", _Builder(text).transform(tree))
     except VisitError as error:
         raise error.orig_exc from None
+    # The end of the text is a token too, and Salesforce words it so.
     except UnexpectedToken as error:
         if error.token.type == "$END":
             raise malformed(text, len(text), "unexpected token: '<EOF>'") from None
@@ -122,6 +124,7 @@ class _Builder(Transformer[Token, object]):
     def query(self, children: list[object]) -> Query:
         parts = {child.name: child.value for child in children if isinstance(child, _Part)}
         name, alias = cast("tuple[Token, str | None]", parts["from"])
+
         return Query(
             self._text,
             cast("tuple[SelectItem, ...]", parts["select"]),

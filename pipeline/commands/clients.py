@@ -1,4 +1,4 @@
-"""Opens what a command works with, and closes it: the clients of a run, or an org without a configuration."""
+"""Opens what a command works with, and closes it. Nothing here loads Dagster: asking is quick."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import ConfigurationError
+from resources.environment import (
+    LAKE_FOLDER,
+    MARKETS_FOLDER,
+    config_folder,
+    home_folder,
+    ledger_url,
+    open_salesforce,
+)
 
 if TYPE_CHECKING:
     from pipeline.steps.clients import Clients
@@ -18,25 +26,38 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened_clients() -> Iterator[Clients]:
-    """Give the clients of a command, made as for a run from the configuration in INSIGHTS_CONFIG."""
-    from assets.clients import ClientsResource
-    from pipeline.definitions import build_definitions
+    """Give a command the clients that a run has, with the environment's configuration and state."""
+    from pipeline.steps.clients import open_clients
+    from resources.configuration import read_configuration
+    from resources.lake import Lake
+    from resources.ledger.ledger import Ledger
+    from resources.models import Models
 
-    resource = (build_definitions().resources or {})["clients"]
-    if not isinstance(resource, ClientsResource):
-        raise TypeError("the definitions' resource `work` is of another kind")
+    folder, home = config_folder(), home_folder()
+    configuration = read_configuration(folder)
+    settings = configuration.settings
+    clients = open_clients(
+        configuration,
+        Ledger(ledger_url()),
+        Lake(home / LAKE_FOLDER),
+        Models(folder / MARKETS_FOLDER, settings.market_timeout_seconds, settings.market_memory_mb),
+        open_org=open_salesforce,
+        now=_now,
+        run_id=f"cli-{_now():%Y%m%d%H%M%S%f}",
+    )
+
     try:
-        yield resource.get(f"cli-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
+        yield clients
     finally:
-        resource.close()
+        clients.close()
 
 
 @contextmanager
 def opened_ledger() -> Iterator[Ledger]:
     """Give the ledger where there may be no configuration yet."""
-    from resources.configurable import LedgerResource, ledger_url
+    from resources.ledger.ledger import Ledger
 
-    ledger = LedgerResource(url=ledger_url()).open()
+    ledger = Ledger(ledger_url())
     try:
         yield ledger
     finally:
@@ -45,13 +66,14 @@ def opened_ledger() -> Iterator[Ledger]:
 
 @contextmanager
 def opened_org(ledger: Ledger, zone: tzinfo) -> Iterator[Salesforce]:
-    """Give the one org where there may be no configuration yet; calls count in the days of `zone` (R21)."""
-    from resources.configurable import SalesforceResource
+    """Give the one org where there may be no configuration yet.
 
-    org = SalesforceResource().open(
+    Calls count in the days of `zone` (R21).
+    """
+    org = open_salesforce(
         lambda call: ledger.calls.count(datetime.now(zone).date(), call.kind),
-        lambda usage: ledger.calls.note_usage(usage.used, usage.allotted, datetime.now(UTC)),
-        ledger.state.check_org,
+        lambda usage: ledger.calls.note_usage(usage.used, usage.allotted, _now()),
+        ledger.org.check,
     )
     try:
         yield org
@@ -61,7 +83,7 @@ def opened_org(ledger: Ledger, zone: tzinfo) -> Iterator[Salesforce]:
 
 @contextmanager
 def opened_admin(clients: Clients) -> Iterator[Salesforce]:
-    """Give the connection that sets the org up: the admin's where one is described, else the same one."""
+    """Give the connection that sets the org up: the admin's where there is one."""
     from resources.salesforce.client import Salesforce
     from resources.salesforce.connection import admin_connection
 
@@ -69,10 +91,11 @@ def opened_admin(clients: Clients) -> Iterator[Salesforce]:
     if connection is None:
         yield clients.org
         return
+
     admin = Salesforce(
         connection,
         on_call=lambda call: clients.ledger.calls.count(clients.today, call.kind),
-        on_sign_in=clients.ledger.state.check_org,
+        on_sign_in=clients.ledger.org.check,
     )
     try:
         yield admin
@@ -82,10 +105,13 @@ def opened_admin(clients: Clients) -> Iterator[Salesforce]:
 
 def counting_zone() -> tzinfo:
     """Return whose days API calls count in: the settings' zone, UTC while there are no settings."""
-    from resources.configurable import config_folder
     from resources.configuration import read_configuration
 
     try:
         return read_configuration(config_folder()).settings.zone
     except ConfigurationError:
         return UTC
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

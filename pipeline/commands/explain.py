@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.clients import opened_clients
-from pipeline.commands.printing import JSON_OPTION, print_json
+from pipeline.commands.options import JSON_OPTION
+from pipeline.commands.terminal import print_json
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.explain import Explained, MarketScoring, Scoring
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 @click.argument("record_id", metavar="ID")
 @JSON_OPTION
 def explain(record_id: str, as_json: bool) -> None:
-    """Tell every scoring of a record: when, why, from what, by which models, and how its push ended. No API call."""
+    """Tell every scoring of a record: when, why, from what, by which models, and its push.
+
+    No API call.
+    """
     from pipeline.steps.asking.explain import explain as step
 
     with opened_clients() as clients:
@@ -26,15 +30,17 @@ def explain(record_id: str, as_json: bool) -> None:
     if as_json:
         print_json([asdict(one) for one in found])
         return
+
     if not found:
         click.echo(
             f"Nothing is kept of {record_id}: it was not scored from here, or the lake that told of it is gone."
         )
     for one in found:
-        _show(one)
+        _print(one)
 
 
-def _show(found: Explained) -> None:
+def _print(found: Explained) -> None:
+    """Print every scoring of one record, and why it waits where it does."""
     from pipeline.steps.asking.explain import WORDS
 
     click.echo(f"{found.object} {found.record_id}: {len(found.scorings)} scorings")
@@ -43,8 +49,9 @@ def _show(found: Explained) -> None:
             f"{scoring.scored_at:%Y-%m-%d %H:%M:%S} UTC, day {scoring.day}: {WORDS[scoring.reason]}"
         )
         for market in scoring.markets:
-            _show_market(market)
-        click.echo(f"  {_result(scoring)}")
+            _print_market(market)
+        click.echo(f"  {_result_text(scoring)}")
+
     if found.waiting:
         row = found.waiting
         why = f"; last failure {row.error_code}: {row.error_message}" if row.error_code else ""
@@ -54,19 +61,19 @@ def _show(found: Explained) -> None:
         )
 
 
-def _show_market(market: MarketScoring) -> None:
+def _print_market(market: MarketScoring) -> None:
     click.echo(f"  market {market.market}, version {market.version}")
     if market.changed:
         click.echo(f"    changed: {', '.join(market.changed)}")
     for label, values in (("inputs", market.inputs), ("outputs", market.outputs)):
-        told = (
+        words = (
             ", ".join(f"{name} = {value}" for name, value in values.items())
             if values
             else "not kept (persist was off)"
         )
-        click.echo(f"    {label}: {told}")
+        click.echo(f"    {label}: {words}")
 
 
-def _result(scoring: Scoring) -> str:
+def _result_text(scoring: Scoring) -> str:
     words = f"{scoring.result}, bulk job {scoring.job_id}" if scoring.job_id else scoring.result
     return f"{words}: {scoring.code} {scoring.message}" if scoring.code else words

@@ -1,4 +1,4 @@
-"""The command `failures`: records that failed, listed, grouped, exported and tried again (R23, R29)."""
+"""The command `failures`: records that failed, and trying them again (R23, R29)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pipeline.commands.clients import opened_clients
-from pipeline.commands.printing import JSON_OPTION, print_json, table
-from pipeline.core.configuration.integration import OBJECTS
+from pipeline.commands.options import JSON_OPTION, OBJECTS_OPTION
+from pipeline.commands.terminal import print_json, print_table
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.failures import Retry
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from resources.ledger.failures import Chosen
 
 MESSAGE_SHOWN: Final = 120
-"""Characters of a message that a line on the terminal has room for; --json and --export have all."""
+"""Characters of a message that a line has room for; --json and --export have all."""
 
 LISTED: Final = 20
 """How many records are listed where nothing else is said."""
@@ -32,16 +32,17 @@ NOTHING: Final = "No record is failing."
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-OBJECT = click.option(
-    "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
+CODES_OPTION = click.option(
+    "--code", "codes", multiple=True, help="Only failures with these codes."
 )
-CODE = click.option("--code", "codes", multiple=True, help="Only failures with these codes.")
-ID = click.option("--id", "ids", multiple=True, help="Only these records (15 or 18 characters).")
+IDS_OPTION = click.option(
+    "--id", "ids", multiple=True, help="Only these records (15 or 18 characters)."
+)
 
 
 @click.group(invoke_without_command=True)
-@OBJECT
-@CODE
+@OBJECTS_OPTION
+@CODES_OPTION
 @click.option("--since", help="Only what failed since then: 30m, 12h, 7d, 2w, or a date or time.")
 @click.option("--older", help="Only what has been failing for longer: 7d, or since before a date.")
 @click.option(
@@ -75,50 +76,62 @@ def failures(  # noqa: PLR0917  the command line's own options
     file: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the records that failed last time, with Salesforce's own code and message. No API call."""
+    """Show the records that failed last time, with Salesforce's own code and message.
+
+    No API call.
+    """
     if context.invoked_subcommand is not None:
         if any((objects, codes, since, older, by, file, as_json)):
             raise click.UsageError(
                 f"Give options after the command: insights failures {context.invoked_subcommand} …"
             )
         return
+
     with opened_clients() as clients:
         chosen = _chosen(clients, objects, codes, since=since, older=older)
         if file is not None:
             _export(clients, chosen, file, as_json)
         else:
-            _show(clients, chosen, by, limit, as_json)
+            _print(clients, chosen, by, limit, as_json)
 
 
 @failures.command()
-@OBJECT
-@CODE
-@ID
+@OBJECTS_OPTION
+@CODES_OPTION
+@IDS_OPTION
 @JSON_OPTION
 def retry(
     objects: tuple[str, ...], codes: tuple[str, ...], ids: tuple[str, ...], as_json: bool
 ) -> None:
-    """Try failing records again at the next run, within the day's limit; without options, all of them."""
+    """Try failing records again at the next run, within the day's limit.
+
+    Without options, all of them.
+    """
     from pipeline.steps.asking.failures import ask_again
 
     with opened_clients() as clients:
         asked = ask_again(clients, _chosen(clients, objects, codes, ids=ids))
         minutes = clients.configuration.settings.pull_interval_minutes
+
     if as_json:
         print_json(asdict(asked))
         return
-    for line in _said_of_retry(asked, minutes):
+    for line in _retry_lines(asked, minutes):
         click.echo(line)
 
 
-def moment_of(text: str, now: datetime) -> datetime:
-    """Return the moment that `text` names: so long before `now` (30m, 12h, 7d, 2w), or a date or time in ISO form.
+def parse_time(text: str, now: datetime) -> datetime:
+    """Return the time that `text` names: so long before `now`, or a date or time in ISO form.
 
-    A date or time without a zone is meant in the zone of `now`. Raises UsageError where it is neither.
+    So long before is 30m, 12h, 7d or 2w.
+
+    A date or time without a zone is meant in the zone of `now`. Raises UsageError where it is
+    neither.
     """
     span = _SPAN.fullmatch(text.strip())
     if span:
         return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -144,52 +157,55 @@ def _chosen(
         objects=objects,
         codes=codes,
         ids=record_ids(ids),
-        failed_since=moment_of(since, clients.local_now) if since else None,
-        failing_before=moment_of(older, clients.local_now) if older else None,
+        failed_since=parse_time(since, clients.local_now) if since else None,
+        failing_before=parse_time(older, clients.local_now) if older else None,
     )
 
 
 def _export(clients: Clients, chosen: Chosen, file: Path, as_json: bool) -> None:
     from pipeline.steps.asking.failures import export
 
-    written = export(clients, chosen, file)
+    count = export(clients, chosen, file)
     if as_json:
-        print_json({"records": written, "file": str(file)})
+        print_json({"records": count, "file": str(file)})
     else:
-        click.echo(f"{written} failing records are in {file}.")
+        click.echo(f"{count} failing records are in {file}.")
 
 
-def _show(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json: bool) -> None:
+def _print(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json: bool) -> None:
     """Show the groups, and under them, unless only groups were asked for, the newest records."""
     from pipeline.steps.asking.failures import groups, records
 
     total = clients.ledger.failures.count(chosen)
     grouped = [asdict(group) for group in groups(clients, by or "code", chosen)]
     listed = [] if by else records(clients, chosen, limit)
+
     if as_json:
         print_json({"total": total, "by": by or "code", "groups": grouped, "records": listed})
         return
     if not total:
         click.echo(NOTHING)
         return
-    table(
+
+    print_table(
         [{by or "code": group["group"], **group} for group in grouped],
         (by or "code", *GROUP_COLUMNS),
     )
     if not by:
         click.echo()
-        table([row | {"message": _one_line(row["message"])} for row in listed], COLUMNS)
+        print_table([row | {"message": _printable(row["message"])} for row in listed], COLUMNS)
         if total > len(listed):
             click.echo(f"{total - len(listed)} more: --limit {total}, or --export FILE.csv")
 
 
-def _one_line(message: str) -> str:
-    """Return a message as a line of the terminal can show it: foreign text, without control characters."""
-    shown = "".join(c if c.isprintable() else " " for c in message)
-    return shown if len(shown) <= MESSAGE_SHOWN else f"{shown[: MESSAGE_SHOWN - 1]}…"
+def _printable(message: str) -> str:
+    """Return a message as one line: it is foreign text, and may have control characters."""
+    line = "".join(c if c.isprintable() else " " for c in message)
+    return line if len(line) <= MESSAGE_SHOWN else f"{line[: MESSAGE_SHOWN - 1]}…"
 
 
-def _said_of_retry(asked: Retry, minutes: int) -> list[str]:
+def _retry_lines(asked: Retry, minutes: int) -> list[str]:
+    """Return what a person is told of a retry; `minutes` are those between two ticks."""
     if not asked.records:
         lines = ["No failing record was asked for."]
     else:
@@ -199,6 +215,7 @@ def _said_of_retry(asked: Retry, minutes: int) -> list[str]:
             f"{asked.left_today} of the day's records are left; if nothing more urgent comes, the last of them is "
             f"tried on {asked.done_on}.",
         ]
+
     lines += [f"Market {market} is tried with a few records first." for market in asked.markets]
     if asked.resting:
         lines.append(

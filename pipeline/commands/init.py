@@ -14,11 +14,8 @@ from pipeline.commands.clients import (
     opened_ledger,
     opened_org,
 )
-from pipeline.commands.printing import (
-    JSON_OPTION,
-    can_ask,
-    print_json,
-)
+from pipeline.commands.options import JSON_OPTION
+from pipeline.commands.terminal import can_ask, print_json
 from pipeline.core.configuration.integration import OBJECTS
 
 if TYPE_CHECKING:
@@ -60,27 +57,29 @@ def init(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a first configuration for the connected org: settings, and mappings to read and correct."""
+    """Write a first configuration for the connected org: settings, and mappings to correct."""
     from pipeline.steps.setting_up import init as step
 
-    environment = environment or _asked_environment()
+    environment = environment or _ask_environment()
     where = _config_folder(folder, environment)
+
     known = step.markets_to_choose(where / "markets", SAMPLES)
     answers = step.checked(
         step.Answers(
             environment=environment,
-            time_zone=time_zone or _asked_time_zone(),
-            objects=objects or _asked_list("Objects to score", OBJECTS),
-            markets=markets or _asked_markets(known),
+            time_zone=time_zone or _ask_time_zone(),
+            objects=objects or _ask_objects(),
+            markets=markets or _ask_markets(known),
             daily_pull_time=daily_pull_time,
         ),
         known,
     )
-    written, what = _write_starting_set(answers, known, where, force=force)
+    files, what = _write_starting_set(answers, known, where, force=force)
+
     if as_json:
-        print_json({"folder": str(where), "files": [str(path) for path in written]})
+        print_json({"folder": str(where), "files": [str(path) for path in files]})
         return
-    _say_starting_set(where, written, what)
+    _print_starting_set(where, files, what)
 
 
 def _write_starting_set(
@@ -98,16 +97,18 @@ def _write_starting_set(
     return step.write(where, what, force=force), what
 
 
-def _say_starting_set(where: Path, written: list[Path], what: StartingSet) -> None:
-    for path in written:
+def _print_starting_set(where: Path, files: list[Path], what: StartingSet) -> None:
+    for path in files:
         click.echo(f"wrote    {path}")
     for name in what.passed_over:
         click.echo(f"left out {name}")
+
     for suggestion in what.suggestions:
         for proposal in suggestion.inputs:
             if proposal.path is None and (proposal.used_by_model or proposal.required):
                 name = f"{suggestion.object}.{suggestion.market}"
                 click.echo(f"to map   {name}: no field fits {proposal.label}")
+
     click.echo(
         f"Next: read the mappings, then\n  export INSIGHTS_CONFIG={where}\n"
         "  insights provision --dry-run   # the fields that are missing\n"
@@ -120,28 +121,31 @@ def _config_folder(folder: Path | None, environment: str) -> Path:
     return (folder or Path(given or Path("config") / environment)).resolve()
 
 
-def _asked_environment() -> str:
+def _ask_environment() -> str:
     from pipeline.steps.setting_up.init import ENVIRONMENTS
 
     _require_terminal("--environment", ENVIRONMENTS)
     return str(click.prompt("Kind of org", type=click.Choice(ENVIRONMENTS)))
 
 
-def _asked_time_zone() -> str:
+def _ask_time_zone() -> str:
     _require_terminal("--time-zone", ("Europe/Berlin", "America/New_York", "UTC", "…"))
-    return str(click.prompt("Time zone whose days count", default=_time_zone_here()))
+    return str(click.prompt("Time zone whose days count", default=_machine_time_zone()))
 
 
-def _asked_list(question: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    _require_terminal("--object", allowed)
-    text = str(click.prompt(question, default=", ".join(allowed)))
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _ask_objects() -> tuple[str, ...]:
+    _require_terminal("--object", OBJECTS)
+    return _parts(click.prompt("Objects to score", default=", ".join(OBJECTS)))
 
 
-def _asked_markets(known: dict[str, MarketSource]) -> tuple[str, ...]:
+def _ask_markets(known: dict[str, MarketSource]) -> tuple[str, ...]:
     if not can_ask():
         return tuple(known)
-    text = str(click.prompt("Markets", default=", ".join(known)))
+    return _parts(click.prompt("Markets", default=", ".join(known)))
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Return what stands between commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -150,7 +154,7 @@ def _require_terminal(option: str, allowed: tuple[str, ...]) -> None:
         raise click.UsageError(f"{option} is missing: one of {', '.join(allowed)}.")
 
 
-def _time_zone_here() -> str:
+def _machine_time_zone() -> str:
     """Return this machine's time zone, UTC where it does not say."""
     link = Path("/etc/localtime")
     name = os.environ.get("TZ") or (

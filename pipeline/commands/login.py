@@ -22,11 +22,11 @@ from pipeline.commands.clients import (
 def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
     """Log in through the browser, once; all other commands then use that login.
 
-    SALESFORCE_LOGIN_URL names the org, SALESFORCE_CLIENT_ID the app (and SALESFORCE_CLIENT_SECRET where it
-    needs one). The app's callback URL is http://localhost:PORT/callback.
+    SALESFORCE_LOGIN_URL names the org, SALESFORCE_CLIENT_ID the app (and SALESFORCE_CLIENT_SECRET
+    where it needs one). The app's callback URL is http://localhost:PORT/callback.
     """
     from pipeline.steps.setting_up.login import forget_login, log_in
-    from resources.configurable import login_file
+    from resources.environment import login_file
     from resources.salesforce.connection import login_app
 
     file = login_file()
@@ -34,27 +34,30 @@ def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
         kept = forget_login(file)
         click.echo(f"Deleted {file}." if kept else "No login is kept.")
         return
+
     app = login_app(os.environ, file)
     file.parent.mkdir(parents=True, exist_ok=True)
     zone = counting_zone()
+
     with opened_ledger() as ledger:
         org_id = log_in(
             app,
-            show=lambda url: _show_login(url, opened=not no_browser),
+            show=lambda url: _open_address(url, opened=not no_browser),
             on_call=lambda call: ledger.calls.count(datetime.now(zone).date(), call.kind),
             port=port,
             seconds=seconds,
         )
-        remembered = ledger.state.org_id()
+        remembered = ledger.org.id()
+
     click.echo(f"Logged in to org {org_id or '(not told)'}. Kept in {file}, for your eyes only.")
     if remembered and org_id and remembered != org_id:
         click.echo(
             f"Everything so far belongs to org {remembered}: nothing runs until `insights org switch`."
         )
-    _warn_of_other_ways()
+    _warn_of_other_sign_ins()
 
 
-def _show_login(url: str, *, opened: bool) -> None:
+def _open_address(url: str, *, opened: bool) -> None:
     """Open the address; print it as well, for a browser that did not come up."""
     if opened and webbrowser.open(url):
         click.echo("Log in in the browser. If it did not open, go to:")
@@ -63,7 +66,7 @@ def _show_login(url: str, *, opened: bool) -> None:
     click.echo(url)
 
 
-def _warn_of_other_ways() -> None:
+def _warn_of_other_sign_ins() -> None:
     names = ("REFRESH_TOKEN", "PRIVATE_KEY", "PASSWORD")
     for name in (f"SALESFORCE_{n}{suffix}" for n in names for suffix in ("", "_FILE")):
         if os.environ.get(name, "").strip():

@@ -9,10 +9,8 @@ import click
 from pipeline.commands.clients import (
     opened_clients,
 )
-from pipeline.commands.printing import (
-    JSON_OPTION,
-    print_json,
-)
+from pipeline.commands.options import JSON_OPTION
+from pipeline.commands.terminal import print_json
 
 
 @click.group()
@@ -28,12 +26,13 @@ def mapping() -> None:
 def suggest(object_name: str, market: str, *, write: bool, as_json: bool) -> None:
     """Propose the mappings of MARKET on OBJECT from the org's fields, as YAML to read and save.
 
-    An asterisk marks inputs that the model was built on; `Account:` stands before fields of a contact's account.
+    An asterisk marks inputs that the model was built on; `Account:` stands before fields of a
+    contact's account.
     """
     from pipeline.core.org_fit.suggestions import as_yaml
     from pipeline.steps.setting_up.init import write_integration
     from pipeline.steps.setting_up.suggest import suggest_mapping
-    from resources.configurable import config_folder
+    from resources.environment import config_folder
 
     with opened_clients() as clients:
         found = suggest_mapping(clients, object_name, market)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.commands.clients import opened_clients
-from pipeline.commands.printing import JSON_OPTION, YES_OPTION, confirmed, print_json
+from pipeline.commands.options import JSON_OPTION, YES_OPTION
+from pipeline.commands.terminal import FAILED, confirmed, print_json
 
 if TYPE_CHECKING:
     from pipeline.steps.setting_up.org import OrgView
-    from resources.ledger.switch import Left
-
-FAILED: Final = 1
+    from resources.ledger.switch import Forgotten
 
 
 @click.group()
@@ -34,7 +33,7 @@ def show(*, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(seen), "same": seen.is_same})
     else:
-        _say(seen)
+        _print_orgs(seen)
     if not seen.is_same:
         sys.exit(FAILED)
 
@@ -43,9 +42,12 @@ def show(*, as_json: bool) -> None:
 @YES_OPTION
 @JSON_OPTION
 def switch(*, yes: bool, as_json: bool) -> None:
-    """Let everything belong to the org that answers now; what is the old org's is forgotten or set aside.
+    """Let everything belong to the org that answers now.
 
-    Every integration is off until it has passed preflight in the new org. The day's limits go on counting.
+    What is the old org's is forgotten or set aside.
+
+    Every integration is off until it has passed preflight in the new org. The day's limits go on
+    counting.
     """
     from pipeline.steps.setting_up.org import switch as step
     from pipeline.steps.setting_up.org import view, would_be_left
@@ -58,22 +60,25 @@ def switch(*, yes: bool, as_json: bool) -> None:
             else:
                 click.echo(f"Org {seen.connected.org_id} is connected already: nothing to switch.")
             return
+
         if not as_json:
-            _say(seen)
+            _print_orgs(seen)
             if not yes:
-                _say_left("To be forgotten", would_be_left(clients))
+                _print_left_behind("To be forgotten", would_be_left(clients))
         if not confirmed("Go over to the new org?", yes=yes):
             return
-        left = step(clients, seen)
+        would_be_forgotten = step(clients, seen)
+
     new = seen.connected.org_id
     if as_json:
-        print_json({"switched": True, "org_id": new, "left": asdict(left)})
+        print_json({"switched": True, "org_id": new, "left": asdict(would_be_forgotten)})
         return
-    _say_left("Forgotten", left)
+    _print_left_behind("Forgotten", would_be_forgotten)
     click.echo(f"Everything belongs to org {new} now. Next: insights check")
 
 
-def _say(seen: OrgView) -> None:
+def _print_orgs(seen: OrgView) -> None:
+    """Print the org that everything belongs to and the one that answers, one below the other."""
     now = seen.connected
     if seen.remembered_id is None:
         click.echo("Nothing belongs to an org yet: the first `insights check` remembers it.")
@@ -82,16 +87,19 @@ def _say(seen: OrgView) -> None:
             f"remembered  {seen.remembered_id}  {seen.remembered_environment}"
             f"  since {seen.remembered_since:%Y-%m-%d %H:%M} UTC"
         )
+
     kind = now.environment or "(kind not told)"
     click.echo(f"answers     {now.org_id}  {kind}  {now.name or ''}  {now.instance_url}")
     if not seen.is_same:
         click.echo("They are not the same: nothing runs until `insights org switch`.")
 
 
-def _say_left(word: str, left: Left) -> None:
+def _print_left_behind(word: str, would_be_forgotten: Forgotten) -> None:
     click.echo(
-        f"{word}: {left.waiting} waiting records, {left.segments} unfinished segments, all watermarks and "
+        f"{word}: {would_be_forgotten.waiting} waiting records, {would_be_forgotten.segments} unfinished segments, all watermarks and "
         "holds. Kept: the day's limits, and the history of the old org in a folder of its own."
     )
-    if left.job_ids:
-        click.echo(f"Bulk jobs left to themselves in the old org: {', '.join(left.job_ids)}")
+    if would_be_forgotten.job_ids:
+        click.echo(
+            f"Bulk jobs left to themselves in the old org: {', '.join(would_be_forgotten.job_ids)}"
+        )

@@ -1,4 +1,4 @@
-"""The commands `pause` and `resume`: an integration rests, and nothing that changes meanwhile is lost (R12, R29)."""
+"""The commands `pause` and `resume`: nothing that changes meanwhile is lost (R12, R29)."""
 
 from __future__ import annotations
 

@@ -12,27 +12,19 @@ from pipeline.commands.clients import (
     opened_admin,
     opened_clients,
 )
-from pipeline.commands.printing import (
-    JSON_OPTION,
-    YES_OPTION,
-    confirmed,
-    print_json,
-    problem_row,
-)
-from pipeline.core.configuration.integration import OBJECTS
+from pipeline.commands.options import JSON_OPTION, OBJECTS_OPTION, YES_OPTION
+from pipeline.commands.terminal import FAILED, confirmed, print_json, print_table, problem_json
 
 if TYPE_CHECKING:
-    from pipeline.core.org_fit.provisioning import Plan, WantedField
+    from pipeline.core.org_fit.provisioning import ProvisioningPlan, WantedField
     from pipeline.steps.setting_up.provision import Provisioned
 
-FAILED: Final = 1
+COLUMNS: Final = ("do", "field", "type", "label")
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
-@click.option(
-    "--object", "objects", type=click.Choice(OBJECTS), multiple=True, help="Only these objects."
-)
+@OBJECTS_OPTION
 @click.option(
     "--user", "users", multiple=True, help="Let this user (by user name) see the fields as well."
 )
@@ -41,38 +33,47 @@ FAILED: Final = 1
 def provision(
     objects: tuple[str, ...], users: tuple[str, ...], *, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Create the missing fields in the org and let the integration user use them, after showing them.
+    """Create the missing fields and let the integration user use them, after showing them.
 
-    Fields that are there are never changed. Needs an admin: by SALESFORCE_ADMIN_... variables for this command
-    alone, or where the integration user is one.
+    Fields that are there are never changed. Needs an admin: by SALESFORCE_ADMIN_... variables for
+    this command alone, or where the integration user is one.
     """
     from pipeline.steps.setting_up import provision as step
 
     with opened_clients() as clients:
         plan = step.plan(clients, objects)
         if not as_json:
-            _show_plan(plan)
+            _print_plan(plan)
         act = not plan.is_empty and not dry_run
         if act and confirmed("Create and grant these fields?", yes=yes):
             with opened_admin(clients) as admin:
-                done = step.provision(clients, plan, admin, users=users, names=objects)
+                done = step.provision(clients, plan, admin, users=users, object_names=objects)
         else:
             done = None
+
     if as_json:
         print_json(_plan_json(plan, done))
     elif done:
-        _show_done(done)
+        _print_done(done)
+
     if plan.wrong or (done and (done.refused or any(p.severity == "error" for p in done.problems))):
         sys.exit(FAILED)
 
 
-def _show_plan(plan: Plan) -> None:
-    for wanted in plan.create:
-        click.echo(f"create   {wanted.full_name:<60} {wanted.words:<16} {wanted.label}")
-    for wanted in plan.grant:
-        click.echo(f"grant    {wanted.full_name:<60} Edit")
+def _print_plan(plan: ProvisioningPlan) -> None:
+    rows = [
+        {"do": "create", "field": wanted.full_name, "type": wanted.words, "label": wanted.label}
+        for wanted in plan.create
+    ]
+    rows += [
+        {"do": "grant", "field": wanted.full_name, "type": "Edit", "label": ""}
+        for wanted in plan.grant
+    ]
+    if rows:
+        print_table(rows, COLUMNS)
     for line in plan.wrong:
         click.echo(f"wrong    {line}")
+
     if plan.is_empty:
         click.echo("Nothing to create or grant.")
     else:
@@ -83,7 +84,7 @@ def _show_plan(plan: Plan) -> None:
         )
 
 
-def _show_done(done: Provisioned) -> None:
+def _print_done(done: Provisioned) -> None:
     click.echo(
         f"{len(done.created)} created, {len(done.already_there)} there already but hidden, "
         f"{len(done.granted)} granted"
@@ -96,7 +97,7 @@ def _show_done(done: Provisioned) -> None:
         click.echo("Preflight finds nothing wrong. Next: insights check")
 
 
-def _plan_json(plan: Plan, done: Provisioned | None) -> dict[str, object]:
+def _plan_json(plan: ProvisioningPlan, done: Provisioned | None) -> dict[str, object]:
     def rows(fields: Sequence[WantedField]) -> list[dict[str, str]]:
         return [{"field": w.full_name, "label": w.label, "type": w.words} for w in fields]
 
@@ -111,6 +112,6 @@ def _plan_json(plan: Plan, done: Provisioned | None) -> dict[str, object]:
             "already_there": done.already_there,
             "granted": done.granted,
             "refused": done.refused,
-            "problems": [problem_row(problem) for problem in done.problems],
+            "problems": [problem_json(problem) for problem in done.problems],
         },
     }

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import click
 
 from pipeline.commands.clients import opened_clients
-from pipeline.commands.printing import JSON_OPTION, YES_OPTION, confirmed, print_json
+from pipeline.commands.options import JSON_OPTION, YES_OPTION
+from pipeline.commands.terminal import confirmed, print_json
 from pipeline.core.configuration.integration import OBJECTS
 
 
@@ -19,7 +20,7 @@ from pipeline.core.configuration.integration import OBJECTS
 @YES_OPTION
 @JSON_OPTION
 def rescore(objects: tuple[str, ...], markets: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Score all records of an object or a market again, at the limit's pace, over as many days as it takes."""
+    """Score all records of an object or a market again, over as many days as the limit takes."""
     from pipeline.steps.rescore import rescore as step
 
     if not objects and not markets:
@@ -27,8 +28,10 @@ def rescore(objects: tuple[str, ...], markets: tuple[str, ...], yes: bool, as_js
     what = " and ".join([*objects, *(f"market {market}" for market in markets)])
     if not confirmed(f"Score all records of {what} again?", yes=yes or as_json):
         return
+
     with opened_clients() as clients:
         asked = step(clients, objects, markets)
+
     if as_json:
         print_json({**asdict(asked), "total": asked.total})
         return

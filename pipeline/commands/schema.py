@@ -1,4 +1,4 @@
-"""`insights schema`: the JSON schemas that let editors complete and check the configuration's files."""
+"""`insights schema`: JSON schemas with which editors check the configuration's files."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def schema(name: str | None, folder: Path | None) -> None:
     """
     names = [known for known in EDITOR_SCHEMA_NAMES if name in (None, known)]
     texts = {known: json.dumps(editor_schema(known), indent=2) + "\n" for known in names}
+
     if folder is None and name is None:
         raise click.UsageError(
             f"Name one of {', '.join(names)}, or write all three with --write FOLDER."
@@ -32,6 +33,7 @@ def schema(name: str | None, folder: Path | None) -> None:
     if folder is None:
         click.echo("".join(texts.values()), nl=False)
         return
+
     folder.mkdir(parents=True, exist_ok=True)
     for known, text in texts.items():
         path = folder / f"{known}.schema.json"

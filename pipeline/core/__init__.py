@@ -1,1 +1,1 @@
-"""Rules without I/O: time, rows and text come in as arguments; nothing here knows Dagster, HTTP or SQL."""
+"""Rules without I/O: time, rows and text come in as arguments. No Dagster, HTTP or SQL here."""

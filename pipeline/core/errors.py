@@ -51,7 +51,10 @@ class LeaseLost(InsightsError):
 
 
 class ModelFailed(InsightsError):
-    """A market's model raised, took too long, ended its process or gave no table (R23): no message names a value."""
+    """A market's model raised, took too long, ended its process or gave no table (R23).
+
+    The message names no value.
+    """
 
 
 class CannotProceedNow(InsightsError):
@@ -73,7 +76,7 @@ class BudgetExhausted(CannotProceedNow):
 
 
 class FolderNotWritable(CannotProceedNow):
-    """A folder takes no files now: its disk is full or read-only, or this user may not write there."""
+    """A folder takes no files now: its disk is full or read-only, or forbidden to this user."""
 
     def __init__(self, what: str, folder: Path, why: str) -> None:
         """Name the folder: `what` it is, where, and `why` it takes nothing."""

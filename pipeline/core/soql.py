@@ -71,12 +71,13 @@ Condition = Compare | In | Contains | AllOf | AnyOf
 
 
 def literal(value: Value) -> str:
-    """Return `value` as a SOQL literal: text quoted and escaped, times unquoted in UTC (API notes 2.3).
+    """Return `value` as a SOQL literal: text quoted and escaped, times in UTC (API notes 2.3).
 
     Raises ValueError for a naive datetime, and for a number that SOQL cannot say (NaN, infinity).
     """
     if value is None:
         return "null"
+    # Before numbers and dates: to Python a bool is an int, and a datetime is a date.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -87,29 +88,39 @@ def literal(value: Value) -> str:
         return value.isoformat()
     if isinstance(value, str):
         return f"'{value.translate(_ESCAPES)}'"
+
     if not math.isfinite(value):
         raise ValueError(f"{value} is no number that a query can hold")
     return repr(value)
 
 
 def name(text: str) -> str:
-    """Return `text` if it is a field or object name, or an aggregate we use; raise ValueError if not."""
+    """Return `text` if it is a field or object name, or an aggregate we use.
+
+    Raises ValueError if not.
+    """
     if _NAME.fullmatch(text) or _AGGREGATE.fullmatch(text):
         return text
     raise ValueError(f"{text!r} is no name for a query")
 
 
 def condition(where: Condition) -> str:
-    """Return a condition as SOQL; groups stand in parentheses. An empty group or list is a ValueError."""
+    """Return a condition as SOQL; groups stand in parentheses.
+
+    Raises ValueError for an empty group or list.
+    """
     if isinstance(where, Compare):
         return f"{name(where.field)} {where.operator} {literal(where.value)}"
     if isinstance(where, In):
         if not where.values:
             raise ValueError("a list of no values")
         return f"{name(where.field)} IN ({', '.join(literal(v) for v in where.values)})"
+
     if isinstance(where, Contains):
+        # In a LIKE, % and _ stand for any text: escaped, they stand for themselves.
         quoted = literal(where.text)[1:-1].replace("%", "\\%").replace("_", "\\_")
         return f"{name(where.field)} LIKE '%{quoted}%'"
+
     if not where.conditions:
         raise ValueError("a group of no conditions")
     word = " AND " if isinstance(where, AllOf) else " OR "

@@ -1,4 +1,4 @@
-"""The API calls of a day: counted before they leave, and kept for pushes that have begun (R2, R21)."""
+"""The API calls of a day: counted before they leave, and kept for begun pushes (R2, R21)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
-from pipeline.core.configuration.configuration import Settings
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.windows import day_of, start_of_day
 from resources.ledger.calls import OrgUsage
@@ -15,7 +15,7 @@ from resources.ledger.ledger import Ledger
 from resources.salesforce.calls import ApiCall
 
 PULL_RESERVE_CALLS: Final = 60
-"""Calls kept back for pushes: pulling stops, and no push is begun, before fewer are left (R21)."""
+"""Calls kept back for pushes: pulling stops, and no push is begun, before fewer remain (R21)."""
 
 RESERVED: Final = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
 
@@ -31,12 +31,12 @@ class Budget:
         self._is_pulling = False
 
     def remaining(self) -> int:
-        """Return how many calls may still be made: of our day, and of what the org has left (R2)."""
+        """Return how many calls may still be made, by our day and by the org's (R2)."""
         own, of_org = self._remaining()
         return own if of_org is None else min(own, of_org)
 
     def exhausted(self) -> BudgetExhausted | None:
-        """Return why nothing is pulled now and when it resumes; None where enough is left (R21)."""
+        """Return why nothing is pulled now and when it resumes; None where enough remain (R21)."""
         own, of_org = self._remaining()
         if own <= PULL_RESERVE_CALLS:
             return self._day_exhausted(own)
@@ -48,7 +48,7 @@ class Budget:
         return None
 
     def require(self) -> None:
-        """Raise BudgetExhausted where too little is left for a pull (R21)."""
+        """Raise BudgetExhausted where too few calls remain for a pull (R21)."""
         exhausted = self.exhausted()
         if exhausted is not None:
             raise exhausted
@@ -67,7 +67,7 @@ class Budget:
             self._is_pulling = False
 
     def count(self, call: ApiCall) -> None:
-        """Count a call before it leaves; raise BudgetExhausted where it must not (see `pulling`)."""
+        """Count a call before it leaves; raise BudgetExhausted if it must not (see `pulling`)."""
         today = day_of(self._now(), self._settings.zone)
         if not self._is_pulling:
             self._ledger.calls.count(today, call.kind)
@@ -81,7 +81,7 @@ class Budget:
 
     @property
     def org_refuses(self) -> bool:
-        """Say whether the org lately refused a call for its own daily limit, or has nothing left."""
+        """Say whether the org refused a call for its own daily limit lately, or has none."""
         return self._ledger.calls.org_remaining(self._now()) == 0
 
     def note_org_limit(self) -> datetime:
@@ -90,14 +90,14 @@ class Budget:
         return resumes.astimezone(self._settings.zone)
 
     def _remaining(self) -> tuple[int, int | None]:
-        """Return what is left of our day, and our share of what the org has left if it said so lately."""
+        """Return what remains of our day, and our share of the org's calls if it said so lately."""
         today = day_of(self._now(), self._settings.zone)
         own = max(0, self._settings.daily_api_calls_limit - self._ledger.calls.total(today))
         usage = self._ledger.calls.org_usage(self._now())
         return own, None if usage is None else self._share_of(usage)
 
     def _share_of(self, usage: OrgUsage) -> int:
-        return usage.left * self._settings.org_api_share_percent // 100
+        return usage.remaining * self._settings.org_api_share_percent // 100
 
     def _day_exhausted(self, own: int) -> BudgetExhausted:
         settings = self._settings
@@ -106,7 +106,7 @@ class Budget:
         return BudgetExhausted(
             f"The daily API calls limit is nearly used up: {own} of "
             f"{settings.daily_api_calls_limit} left, and {RESERVED}. Pulling resumes at "
-            f"{self._local(resumes)}; a higher daily_api_calls_limit in settings.yaml would let it go on now.",
+            f"{self._local(resumes)}; a higher daily_api_calls_limit in settings.yaml would let it resume now.",
             resumes_at=resumes,
         )
 

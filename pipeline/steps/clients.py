@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.running import running_objects
@@ -16,13 +16,14 @@ from pipeline.core.limit.windows import day_of
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.steps.budget import Budget
 from resources.lake import Lake
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import Lease
 from resources.models import Models
-from resources.salesforce.client import Salesforce
 
 if TYPE_CHECKING:
     from pipeline.steps.preflight import Preflight
+    from resources.salesforce.calls import ApiCall, ApiUsage
+    from resources.salesforce.client import Salesforce
 
 LEASE_LASTS: Final = timedelta(minutes=10)
 """How long an object stays taken after the last progress; every single wait is shorter."""
@@ -92,7 +93,7 @@ class Clients:
 
     def awaited_daily_pulls(self) -> frozenset[str]:
         """Return the objects that run and whose daily pull of today is not in yet (R20)."""
-        states = self.ledger.state.objects()
+        states = self.ledger.objects.all()
         return frozenset(
             object_name
             for object_name in self.running_objects()
@@ -101,7 +102,7 @@ class Clients:
 
     def running_objects(self) -> frozenset[str]:
         """Return the configured objects that have an integration which runs now (D16)."""
-        known = self.ledger.state.integrations().values()
+        known = self.ledger.integrations.all().values()
         running = running_objects(known, self.ledger.holds.all(), self.now())
         return running & set(self.configuration.objects)
 
@@ -113,10 +114,66 @@ class Clients:
 
     def lease(self, object_name: str) -> Lease | None:
         """Take the object for this run, or None while another run works on it."""
-        return self.ledger.state.acquire_lease(
+        return self.ledger.leases.acquire(
             object_name, self.run_id, now=self.now(), lasts=LEASE_LASTS
         )
 
     def renew(self, lease: Lease) -> None:
         """Prolong the lease after progress."""
-        self.ledger.state.renew_lease(lease, now=self.now(), lasts=LEASE_LASTS)
+        self.ledger.leases.renew(lease, now=self.now(), lasts=LEASE_LASTS)
+
+
+class OpenOrg(Protocol):
+    """Opens a client of the org, as `resources.environment.open_salesforce` does."""
+
+    def __call__(
+        self,
+        on_call: Callable[[ApiCall], object],
+        on_usage: Callable[[ApiUsage], None],
+        on_sign_in: Callable[[str], None],
+        *,
+        keep_session: bool,
+        on_limit: Callable[[], datetime | None],
+    ) -> Salesforce:
+        """Return the client; its calls, usage and sign-ins are told to the callbacks."""
+        ...
+
+
+def open_clients(
+    configuration: Configuration,
+    ledger: Ledger,
+    lake: Lake,
+    models: Models,
+    *,
+    open_org: OpenOrg,
+    now: Callable[[], datetime],
+    run_id: str,
+    keep_session: bool = False,
+) -> Clients:
+    """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
+
+    The org is opened when it is first asked for. A sensor's tick keeps its session for the next one.
+    """
+
+    def note_usage(usage: ApiUsage) -> None:
+        ledger.calls.note_usage(usage.used, usage.allotted, now())
+
+    def open_counted_org() -> Salesforce:
+        return open_org(
+            clients.budget.count,
+            note_usage,
+            ledger.org.check,
+            keep_session=keep_session,
+            on_limit=clients.budget.note_org_limit,
+        )
+
+    clients = Clients(
+        configuration=configuration,
+        open_org=open_counted_org,
+        ledger=ledger,
+        lake=lake,
+        models=models,
+        now=now,
+        run_id=run_id,
+    )
+    return clients

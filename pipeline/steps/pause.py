@@ -1,38 +1,44 @@
-"""Pauses an integration and lets it go on (R12, R29)."""
+"""Pauses an integration and resumes it (R12, R29)."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from difflib import get_close_matches
 
 from pipeline.core.configuration.integration import Integration
+from pipeline.core.configuration.mistakes import near_or_all
 from pipeline.core.errors import ConfigurationError
 from pipeline.steps.clients import Clients
 
 
 def pause(clients: Clients, name: str) -> None:
-    """Let the integration `name` (`Object.market`) rest from now on.
+    """Pause the integration `name` (`Object.market`) from now on.
 
-    Its digests stay on the records; other markets go on. Raises ConfigurationError for a name that is not
-    there, is switched off or was never checked.
+    Its digests stay on the records. Other markets still run.
+
+    Raises ConfigurationError for an integration that does not exist, is switched off or was never
+    checked.
     """
     integration = _switched_on(clients, name)
-    clients.ledger.state.pause(integration.object, integration.market, clients.now())
+    clients.ledger.integrations.pause(integration.key, clients.now())
 
 
 def resume(clients: Clients, name: str) -> datetime:
-    """Let it go on and return since when changes are read again; safe to repeat."""
+    """Resume the integration and return since when changes are read again; safe to repeat.
+
+    Raises ConfigurationError as `pause` does.
+    """
     integration = _switched_on(clients, name)
-    return clients.ledger.state.resume(integration.object, integration.market, clients.now())
+    return clients.ledger.integrations.resume(integration.key, clients.now())
 
 
 def _switched_on(clients: Clients, name: str) -> Integration:
     known = {i.name: i for i in clients.configuration.integrations if i.enabled}
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."
+        hint = near_or_all(name, list(known))
         raise ConfigurationError([f"There is no integration {name!r} that is switched on; {hint}"])
+
     integration = known[name]
-    if (integration.object, integration.market) not in clients.ledger.state.integrations():
+    if integration.key not in clients.ledger.integrations.all():
         raise ConfigurationError([f"{name} has not been checked yet: run `insights check` first."])
+
     return integration

@@ -40,7 +40,7 @@ class Preflight:
         return next((problems for i, problems in self.found if i.name == integration.name), ())
 
     def why_not_ready(self, integration: Integration) -> str | None:
-        """Return what keeps the integration from running, a line a problem; None where nothing does."""
+        """Return what keeps the integration from running, a line a problem, or None."""
         return "\n".join(str(p) for p in self.of(integration) if p.severity == "error") or None
 
     @property
@@ -62,7 +62,7 @@ def check(clients: Clients, object_names: Sequence[str] | None = None) -> Prefli
     """
     settings = clients.configuration.settings
     clients.models.warm()
-    if clients.ledger.state.org_id() is None:
+    if clients.ledger.org.id() is None:
         check_environment(settings.environment, connected_org(clients.org))
 
     wanted = [
@@ -74,7 +74,7 @@ def check(clients: Clients, object_names: Sequence[str] | None = None) -> Prefli
 
 
 def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]:
-    """Hold one integration against the org's describes, and load its model."""
+    """Check one integration against the org's describes, and load its model."""
     market = clients.configuration.markets[integration.market]
     needed = {integration.object, *_parents(integration)}
     problems = org_problems(integration, market, {name: clients.describe(name) for name in needed})
@@ -82,7 +82,7 @@ def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]
     try:
         clients.models.get(market)
     except ConfigurationError as error:
-        remedy = "Mend the file; the other markets run."
+        remedy = "Correct the file; the other markets run."
         problems += [
             Problem("error", integration.name, problem, remedy) for problem in error.problems
         ]
@@ -98,11 +98,11 @@ def _parents(integration: Integration) -> set[str]:
 def roll_out(clients: Clients, preflight: Preflight) -> None:
     """Record what was checked: which integrations run from now on, and the org that they run on.
 
-    A new or changed one counts as turned on now (R17). Integrations that were not checked keep their
-    readiness. An object that runs for the first time begins its pulls now (R16).
+    A new or changed one counts as turned on now (R17). Integrations that were not checked keep
+    their readiness. An object that runs for the first time begins its pulls now (R16).
     """
-    state, now = clients.ledger.state, clients.now()
-    state.connect_org(
+    ledger, now = clients.ledger, clients.now()
+    ledger.org.connect(
         clients.org.org_id,
         clients.configuration.settings.environment,
         now,
@@ -114,7 +114,7 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
         integration.key: (_fingerprint(clients, integration), preflight.why_not_ready(integration))
         for integration, _ in preflight.found
     }
-    known = state.integrations()
+    known = ledger.integrations.all()
     wanted |= {
         i.key: (known[i.key].fingerprint, known[i.key].not_ready)
         for i in clients.configuration.integrations
@@ -123,20 +123,25 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
     outputs: dict[IntegrationKey, Sequence[str]] = {
         i.key: tuple(i.outputs.values()) for i in clients.configuration.integrations if i.enabled
     }
-    state.record_integrations(wanted, now, outputs)
+    ledger.integrations.roll_out(wanted, now, outputs)
 
-    begun = state.objects()
+    begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))
     if missing:
-        state.turn_on(missing, clients.org.org_now())
+        ledger.objects.turn_on(missing, clients.org.org_now())
 
 
-def check_and_roll_out(clients: Clients, object_name: str) -> Preflight:
-    """Check the object and roll out what is ready, once a run; return what was found."""
+def check_and_roll_out(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:
+    """Check the objects (default: all) and roll out what is ready; return what was found."""
+    found = check(clients, object_names)
+    roll_out(clients, found)
+    return found
+
+
+def check_once(clients: Clients, object_name: str) -> Preflight:
+    """Return what this run found of the object; it is checked and rolled out once a run."""
     if object_name not in clients.checked:
-        found = check(clients, [object_name])
-        roll_out(clients, found)
-        clients.checked[object_name] = found
+        clients.checked[object_name] = check_and_roll_out(clients, [object_name])
     return clients.checked[object_name]
 
 
@@ -147,7 +152,7 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
     rests until its trial is due (R23).
     """
     integrations = clients.configuration.of_object(object_name)
-    known = clients.ledger.state.integrations()
+    known = clients.ledger.integrations.all()
     states = {i.key: _as_checked(clients, i, known.get(i.key), preflight) for i in integrations}
     holds = clients.ledger.holds.all()
     answers = {
@@ -159,7 +164,7 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
     if not active and not retired:
         raise NotReady(_why_none_runs(object_name, integrations, answers))
 
-    begun = clients.ledger.state.objects().get(object_name)
+    begun = clients.ledger.objects.all().get(object_name)
     return ScoringScope(
         object=object_name,
         integrations=active,

@@ -1,4 +1,7 @@
-"""The two pulls: what changed (every few minutes) and what is old (daily). Both end in the waiting list."""
+"""The two pulls: what changed (every few minutes) and what is old (daily).
+
+Both put records on the waiting list.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from pipeline.core.configuration.integration import (
     PARENT_PREFIX,
     Integration,
 )
+from pipeline.core.errors import NotReady
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, slowed_until
 from pipeline.core.limit.windows import (
     OVERLAP,
@@ -36,10 +40,10 @@ from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import check_and_roll_out, scope_of
-from resources.ledger.state import Lease
+from pipeline.steps.preflight import check, check_once, scope_of
+from resources.ledger.leases import Lease
 from resources.ledger.waiting import ScoringRequests
-from resources.salesforce.query import parse_datetime
+from resources.salesforce.query_answers import parse_datetime
 
 Seen = tuple[int, datetime | None]
 """How many records changed lately, and the newest stamp."""
@@ -76,8 +80,8 @@ class PullSummary:
         return sum(self.due.values())
 
 
-def pulled_work_file(clients: Clients, object_name: str) -> str:
-    """Return the name of the working file that keeps this process's pulled rows until they are scored.
+def pulled_working_file(clients: Clients, object_name: str) -> str:
+    """Return the name of the working file with the rows that this process pulled.
 
     A run that is started again reads its records afresh: what its dead process read may be hours
     old (R25, R28).
@@ -86,26 +90,28 @@ def pulled_work_file(clients: Clients, object_name: str) -> str:
 
 
 def pull(clients: Clients, lease: Lease) -> PullSummary:
-    """Read what changed since the watermark, put what is due on the waiting list, move the watermark (R14).
+    """Read what changed since the watermark and put what is due on the waiting list (R14).
 
-    Raises BudgetExhausted, NotReady, and the client's errors; the watermark then stands where it stood.
+    Then the watermark moves. It does not where BudgetExhausted, NotReady or an error of the client
+    is raised.
     """
     with clients.budget.pulling():
         return _pull(clients, lease)
 
 
 def _pull(clients: Clients, lease: Lease) -> PullSummary:
-    scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
-    state = clients.ledger.state.objects()[lease.object]
+    scope = scope_of(clients, lease.object, check_once(clients, lease.object))
+    state = clients.ledger.objects.all()[lease.object]
     window = pull_window(
         watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
 
+    # The window is fixed before anything is read: what changes meanwhile is the next pull's.
     tables, seen_now = read_changed(clients, scope, window, lease)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
-        clients.lake.work_parts(pulled_work_file(clients, lease.object)) as kept,
+        clients.lake.working_file_parts(pulled_working_file(clients, lease.object)) as kept,
     ):
         for table in tables:
             # More than a day's limit cannot be scored by this run: those are read again by id.
@@ -147,6 +153,8 @@ def read_changed(
     )
     where = AllOf([inside, *scope.scorable])
 
+    # The sensor will ask from the next window's start on. Its answer of now is remembered, so that
+    # only another one starts a pull (D7).
     next_start = max(window.end - OVERLAP, scope.turned_on_at)
     questions = probes(scope.object, scope.account_changes, next_start, window.end)
     size = select(["COUNT(Id) n"], scope.object, where)
@@ -160,7 +168,7 @@ def read_changed(
 def probes(
     object_name: str, account_changes: bool, start: datetime, end: datetime | None = None
 ) -> dict[str, str]:
-    """Return the questions that ask what changed from `start` on: counts and newest stamps, by name."""
+    """Return the queries for counts and newest stamps of what changed from `start` on, by name."""
     bounds = [Compare("SystemModstamp", ">=", start)]
     if end is not None:
         bounds.append(Compare("SystemModstamp", "<", end))
@@ -173,6 +181,7 @@ def probes(
 def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
     """Read the answers to an object's `probes`: one count and one stamp of all of them."""
     prefix = f"{object_name} by "
+    # Without changes an aggregate has a row all the same: its count is 0 and its newest stamp null.
     own = [rows[0] for question, rows in answers.items() if question.startswith(prefix)]
     newest = [stamp for row in own if (stamp := parse_datetime(row["newest"]))]
     return sum(int(row["n"]) for row in own), max(newest, default=None)
@@ -181,9 +190,10 @@ def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -
 def _read(
     clients: Clients, soql: str, schema: pa.Schema, size: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
-    """Read by REST what is small, by a bulk job what is large; `size` is about how many rows there are.
+    """Read by REST what is small, and by a bulk job what is large.
 
-    A run's `lease` is renewed while the org works on a job: it would run out in a long one.
+    `size` is about how many rows there are. A run's `lease` is renewed while the org works on a
+    job: it would run out in a long one.
     """
     if size == 0:
         return
@@ -207,7 +217,7 @@ def _read(
 def _decide(
     clients: Clients, lease: Lease, scope: ScoringScope, table: pa.Table, summary: PullSummary
 ) -> tuple[pa.Table, pa.Table]:
-    """Decide which rows are due, put them on the list; return them whole, and as they are recorded."""
+    """Put the rows that are due on the list; return them whole, and as they are recorded."""
     status = row_statuses(scope, table)
     reasons = due_after_pull(scope, table, status)
     mask = pc.is_valid(reasons)
@@ -248,10 +258,11 @@ def _requests(
     now = clients.now()
     ids = due.column("Id").to_pylist()
     with clients.ledger.database.read() as connection:
-        scored = clients.ledger.waiting.scored_since(
+        scored = clients.ledger.scorings.scored_since(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
+    # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
         lately = scored.get(record_id)
@@ -283,7 +294,7 @@ def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 
 
 def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
-    scope = scope_of(clients, lease.object, check_and_roll_out(clients, lease.object))
+    scope = scope_of(clients, lease.object, check_once(clients, lease.object))
     summary = PullSummary(object=lease.object)
     now = clients.now()
     ids: list[str] = []
@@ -298,6 +309,7 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
             scored_at += _values(table.column("scored_at"))
             clients.renew(lease)
 
+    # A daily pull knows neither stamps nor hashes: it asks for ids and datetimes alone.
     nothing = [None] * len(ids)
     requests = ScoringRequests(ids, reasons, [now] * len(ids), nothing, nothing, scored_at)
     summary.read = len(requests)
@@ -312,9 +324,12 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 def stale_rows(
     clients: Clients, scope: ScoringScope, lease: Lease | None = None
 ) -> Iterator[pa.Table]:
-    """Read the records of a daily pull: `id`, `reason`, `scored_at`; never scored first, then oldest."""
+    """Read the records of a daily pull, those never scored first, then the oldest.
+
+    The columns are `id`, `reason` and `scored_at`.
+    """
     settings = clients.configuration.settings
-    waiting = clients.ledger.waiting.ids_waiting(scope.object)
+    waiting = clients.ledger.waiting.count(scope.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
     yield from _rows_to_clear(clients, scope, most, lease)
     if not scope.integrations:
@@ -333,8 +348,9 @@ def stale_rows(
 def _rows_to_clear(
     clients: Clients, scope: ScoringScope, most: int, lease: Lease | None
 ) -> Iterator[pa.Table]:
-    """Read the records that carry values of an integration that was switched off, to be cleared (R19)."""
+    """Read the records with values of a retired integration, which are to be cleared (R19)."""
     for integration in scope.retired:
+        # A dot begins each entry of the hash field, so the tag is not found inside a digest.
         marked = Contains(HASH_FIELD, f".{integration.tag}")
         where = AllOf([marked, *scope.scorable])
         soql = select(TRACKED.names, scope.object, where, order_by=("Id",), limit=most)
@@ -351,7 +367,7 @@ def _rows_to_clear(
 
 
 def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int) -> Condition:
-    """Return the condition that the records of a daily pull meet: candidates never scored or too old."""
+    """Return the condition on candidates that were never scored, or too long ago."""
     before = stale_before(now, refresh_period_days)
     per_market: list[Condition] = []
 
@@ -369,6 +385,21 @@ def stale_condition(scope: ScoringScope, now: datetime, refresh_period_days: int
         per_market.append(AllOf([*_candidate_conditions(scope, integration), age]))
 
     return AllOf([*scope.scorable, AnyOf(per_market)])
+
+
+def count_stale(clients: Clients, object_name: str) -> int:
+    """Count what daily pulls would list of the object now, had they no horizon.
+
+    0 where none of its integrations runs. One API call.
+    """
+    try:
+        scope = scope_of(clients, object_name, check(clients, [object_name]))
+    except NotReady:
+        return 0
+
+    settings = clients.configuration.settings
+    where = stale_condition(scope, clients.now(), settings.refresh_period_days)
+    return clients.org.count(select(["COUNT()"], object_name, where))
 
 
 def _next_second(at: datetime) -> datetime:

@@ -34,42 +34,49 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
-from resources.ledger.claims import Outcome, PushJob, RowFailure, Segment, SegmentState
-from resources.ledger.state import Lease
-from resources.salesforce.bulk import JobInfo
+from resources.ledger.leases import Lease
+from resources.ledger.push_jobs import JobState, PushJob
+from resources.ledger.segments import Segment, SegmentState
+from resources.ledger.settling import Outcome, RowFailure
 from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
+from resources.salesforce.jobs import JobInfo
 from resources.salesforce.update_csv import update_csv
 from resources.salesforce.wording import without_values
-
-JOB_DEADLINE_SECONDS: Final = 900
-"""How long a run waits for one job."""
 
 TRACKED: Final = pa.schema(
     [("Id", pa.string()), (DATETIME_FIELD, DATETIME), (HASH_FIELD, pa.string())]
 )
+
+JOB_DEADLINE_SECONDS: Final = 900
+"""How long a run waits for one job."""
+
 EARLIER_JOB_SECONDS: Final = 10
-"""How long a run looks at a job that an earlier one left at work: new rows must not wait for it."""
+"""How long a run waits for a job of an earlier run: new rows must not wait for it."""
 
 JOB_GIVEN_UP_AFTER: Final = timedelta(days=1)
-"""When a job that never ends is aborted and its rows go into another: what it wrote, its results and the records tell."""
+"""When a job that never ends is aborted and its rows go into another.
+
+Its results and the records themselves show what it wrote.
+"""
 
 PUSH_CALLS: Final = 15
-"""Calls that one segment's push may take: it is not begun with fewer left (R21)."""
+"""Calls that one segment's push may take: it is not begun with fewer remaining (R21)."""
 
 ROUNDS_MAX: Final = 3
-"""How many jobs a run makes of one segment: the first, and small ones for rows that failed in passing."""
+"""How many jobs a run makes of one segment: the first, and small ones for temporary failures."""
 
 
 @dataclass
 class PushSummary:
-    """What one run pushed of one object; counts are records, and `settled` = pushed + failed + gone.
+    """What one run pushed of one object. Counts are records; `settled` = pushed + failed + gone.
 
-    `in_flight` rows are in a job still at work; `released` ones wait again, since nothing could be learned of them.
+    The counts are those of the segments that ended. They include rows set aside before the push.
+    `in_flight` rows are in a job that has not ended. `released` ones wait again, since it could not
+    be learned how they ended.
 
-    The counts are those of the segments that ended, rows set aside before the push included. `jobs` maps
-    bulk job ids to their page in the org; `by_day` counts rows written by the day of their claim. `segments` are
-    those that ended, each with its day; `newest_change_seconds` is how old the newest change was when its score had
-    arrived, by the org's clock.
+    `jobs` maps bulk job ids to their page in the org. `by_day` counts rows written by the day of
+    their claim. `segments` are those that ended, each with its day. `newest_change_seconds` is how
+    old the newest change was when its score arrived, by the org's clock.
     """
 
     object: str
@@ -88,45 +95,60 @@ class PushSummary:
 
 
 def push(clients: Clients, lease: Lease) -> PushSummary:
-    """Push every scored segment of the object, and settle those that an earlier run began to push."""
+    """Push every scored segment of the object, and settle those that an earlier run began to push.
+
+    Raises the first CallRefused once all segments have had their turn.
+    """
     summary = PushSummary(object=lease.object)
     refused: CallRefused | None = None
-    _abort_forgotten_jobs(clients, lease.object)
-    for segment in clients.ledger.claims.unfinished(lease.object):
+    _abort_unrecorded_jobs(clients, lease.object)
+
+    for segment in clients.ledger.segments.unfinished(lease.object):
         if segment.state == SegmentState.SCORED:
             try:
                 _SegmentPush(clients, lease, segment, summary).run()
-            except CallRefused as error:  # the segments behind it are pushed all the same
+            except CallRefused as error:
+                # One segment that the org refuses must not hold up those behind it.
                 refused = refused or error
+
     if refused is not None:
         raise refused
     return summary
 
 
-def _abort_forgotten_jobs(clients: Clients, name: str) -> None:
-    """Abort the jobs that we once made and the ledger does not know: it was restored from a backup (D3).
+def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
+    """Abort the jobs that we once made and that the ledger does not know (D3).
 
-    One that is at work as well: it would go on writing what is pushed anew. What it wrote, its records tell.
+    Such a ledger was restored from a backup. A job in progress is aborted too: it would overwrite
+    what is pushed anew. The records themselves show what it wrote.
     """
-    known = clients.ledger.claims.job_states(clients.lake.noted_jobs(name))
-    for job_id in clients.lake.noted_jobs(name):
+    noted = clients.lake.noted_jobs(object_name)
+    known = clients.ledger.push_jobs.states(noted)
+
+    for job_id in noted:
         if job_id not in known:
             try:
                 if not clients.org.job(job_id).has_ended:
                     clients.org.abort_job(job_id)
             except JobRefused:
-                pass  # deleted meanwhile
+                pass  # the org has deleted it meanwhile
+
+        # A job that is open or closed still belongs to a segment, whose push settles it.
         if known.get(job_id) not in ("open", "closed"):
-            clients.lake.forget_job(name, job_id)
+            clients.lake.forget_job(object_name, job_id)
 
 
 def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
-    """Say which columns the user can no longer write: one of them fails the whole job. Empty where none does."""
+    """Return which columns the user can no longer write, with advice; "" where there are none.
+
+    One of them fails the whole job.
+    """
     names = [n.removeprefix(UPDATE) for n in update.column_names if n.startswith(UPDATE)]
     fields = describe.fields
     hidden = [n for n in names if n not in fields or not fields[n].updateable]
     if not hidden:
         return ""
+
     return (
         f"{describe.name}: {', '.join(hidden)} cannot be written any more. Grant the integration user Edit on it, "
         "or take it out of the mapping; the records are tried again by themselves."
@@ -134,10 +156,11 @@ def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
 
 
 @dataclass
-class _Tally:
-    """How a segment's rows ended, each in one of the two, by id: `pushed` holds the job.
+class _RowResults:
+    """How a segment's rows ended, by record id. Each row is in one of the two.
 
-    `others` were not written, or not by all their markets: status, failure and job.
+    `pushed` holds the job that wrote the row. `others` were not written, or not by all their
+    markets: status, failure and job.
     """
 
     pushed: dict[str, str] = field(default_factory=dict)
@@ -147,25 +170,30 @@ class _Tally:
         """Say whether it is known how the row ended."""
         return record_id in self.pushed or record_id in self.others
 
-    def failed(self, record_id: str, code: str, message: str, job_id: str) -> None:
+    def note_failed(self, record_id: str, code: str, message: str, job_id: str) -> None:
         """Note a row that was not written."""
         status = "gone" if fault_of(code) is RowFault.GONE else "failed"
-        self._other(status, RowFailure(record_id, code, message), job_id)
+        self._note_other(status, RowFailure(record_id, code, message), job_id)
 
-    def written(self, ids: Sequence[str], partial: Mapping[str, RowFailure], job_id: str) -> None:
+    def note_written(
+        self, ids: Sequence[str], partial: Mapping[str, RowFailure], job_id: str
+    ) -> None:
         """Note rows that were written, those of `partial` not by all their markets."""
         self.pushed.update(dict.fromkeys(ids, job_id))
+
+        # A row that failed in an earlier job and was written in this one has not failed.
         for record_id in self.others.keys() & ids if self.others else ():
             del self.others[record_id]
-        for record_id in partial.keys() & ids if partial else ():
-            self._other("partial", partial[record_id], job_id)
 
-    def _other(self, status: str, failure: RowFailure, job_id: str) -> None:
+        for record_id in partial.keys() & ids if partial else ():
+            self._note_other("partial", partial[record_id], job_id)
+
+    def _note_other(self, status: str, failure: RowFailure, job_id: str) -> None:
         self.pushed.pop(failure.record_id, None)
         self.others[failure.record_id] = (status, failure, job_id)
 
     def outcome(self) -> Outcome:
-        """Return the rows as the ledger takes them."""
+        """Return the rows in the form in which the ledger settles them."""
 
         def failures(status: str) -> list[RowFailure]:
             return [failure for of, failure, _ in self.others.values() if of == status]
@@ -177,21 +205,20 @@ class _Tally:
             partial=failures("partial"),
         )
 
-    def done(self) -> list[str]:
-        """Return the rows that need no further job: all but those that failed in passing."""
-        return [
-            *self.pushed,
-            *(
-                record_id
-                for record_id, (status, failure, _) in self.others.items()
-                if not (status == "failed" and failure.code in TRIED_AGAIN_AT_ONCE)
-            ),
+    def ended_ids(self) -> list[str]:
+        """Return the rows that need no further job: all but those worth another try at once."""
+        others = [
+            record_id
+            for record_id, (status, failure, _) in self.others.items()
+            if not (status == "failed" and failure.code in TRIED_AGAIN_AT_ONCE)
         ]
+        return [*self.pushed, *others]
 
     def table(self) -> pa.Table:
         """Return the rows as the lake keeps them: ids, results, codes and messages (R24)."""
         others = list(self.others.values())
         pushed = len(self.pushed)
+
         columns = {
             "id": [*self.pushed, *self.others],
             "status": ["pushed"] * pushed + [status for status, _, _ in others],
@@ -204,35 +231,41 @@ class _Tally:
 
 @dataclass
 class _SegmentPush:
-    """One segment on its way: its jobs so far, and how its rows have ended."""
+    """One segment on its way: its jobs so far, and how its rows have ended.
+
+    `is_unsure` says whether rows without a result may have been written by a job whose results are
+    not to be had. `outdated` rows carry this segment's stamp with earlier values: they wait again,
+    for a scoring of their own.
+    """
 
     clients: Clients
     lease: Lease
     segment: Segment
     summary: PushSummary
-    tally: _Tally = field(default_factory=_Tally)
+    row_results: _RowResults = field(default_factory=_RowResults)
     is_unsure: bool = False
-    """Whether rows without a result may have been written by a job that tells no more."""
-
     outdated: set[str] = field(default_factory=set)
-    """Rows that carry this segment's stamp with earlier values: they wait again, for a scoring of their own."""
 
     @cached_property
     def update(self) -> pa.Table | None:
-        """The rows to push, as scoring left them; None where the working file is gone or was never needed.
+        """The rows to push, as scoring left them; None where there is no working file.
 
         Sorted by parent: contacts of one account lock it for one another (API notes 3.3).
         """
-        update = self.clients.lake.read_work(self.segment.segment_id)
+        update = self.clients.lake.read_working_file(self.segment.segment_id)
         if update is not None and PARENT_ID in update.column_names:
             update = update.sort_by([(PARENT_ID, "ascending"), ("Id", "ascending")])
         return update
 
     @cached_property
     def partial(self) -> dict[str, RowFailure]:
-        """The rows that one of their markets could not score, with why: pushed, they go on waiting."""
+        """The rows that one of their markets could not score, with why.
+
+        They are pushed, and still wait for that market.
+        """
         if self.update is None:
             return {}
+
         columns = ["Id", PARTIAL_CODE, PARTIAL_MESSAGE, PARTIAL_HELD_FOR]
         rows = self.update.select(columns).filter(pc.is_valid(self.update.column(PARTIAL_CODE)))
         return {
@@ -244,177 +277,232 @@ class _SegmentPush:
 
     @cached_property
     def keeps_values(self) -> bool:
-        """Whether the object's integrations all persist; a message may quote a value of any of them (R24)."""
+        """Whether the object's integrations all persist.
+
+        A message may quote a value of any of them (R24).
+        """
         return all(i.persist for i in self.clients.configuration.of_object(self.segment.object))
 
     def run(self) -> None:
-        """Settle the jobs that exist, push what is left, settle the segment; a job at work is left to a later run."""
-        if self._settle_earlier_jobs() and self._push_rest():
+        """Settle the jobs that exist, push the remaining rows, settle the segment.
+
+        A segment with a job that has not ended is left to a later run.
+        """
+        if self._settle_earlier_jobs() and self._push_remaining():
             self._settle()
         else:
             self.summary.in_flight += self.segment.rows
 
     def _settle_earlier_jobs(self) -> bool:
-        """Abort recorded jobs that are still open and take the others' results; False while one is at work.
+        """Take the results of the segment's recorded jobs; return False while one has not ended."""
+        ledger, org = self.clients.ledger, self.clients.org
 
-        Another run's segment may come from a ledger that was restored, and have had jobs that it does not know.
-        """
-        claims, org = self.clients.ledger.claims, self.clients.org
+        # The ledger may have been restored from a backup: then another run's segment may have had
+        # jobs that it does not know.
         self.is_unsure = self.segment.run_id != self.clients.run_id
-        for job in claims.jobs(self.segment.segment_id):
-            if job.state == "aborted":
+
+        for job in ledger.push_jobs.of_segment(self.segment.segment_id):
+            if job.state is JobState.ABORTED:
                 continue
-            if job.state == "lost":
+
+            if job.state is JobState.LOST:
                 self.is_unsure = True
                 continue
+
             self.summary.jobs[job.job_id] = org.job_url(job.job_id)
             try:
                 if not self._settle_earlier_job(job):
                     return False
             except JobRefused:
-                # Deleted in Setup, or older than the org keeps jobs: the records themselves tell (D3).
-                claims.set_job_state(job.job_id, "lost", self.clients.now())
+                # Deleted in Setup, or older than the org keeps jobs: only the records show it (D3).
+                ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
                 self.is_unsure = True
+
         return True
 
     def _settle_earlier_job(self, job: PushJob) -> bool:
-        """Abort the job if it is open, or has not ended for a day; else take its results; False while it works."""
+        """Abort the job or take its results; return False while it has not ended.
+
+        A job is aborted if it is still open, or if it has not ended for a day.
+        """
         if self.clients.org.job(job.job_id).state == "Open":
             self._abort(job.job_id)
             return True
-        info = self._ended(job.job_id, EARLIER_JOB_SECONDS)
+
+        info = self._wait_for(job.job_id, EARLIER_JOB_SECONDS)
         if not info.has_ended and self.clients.now() - job.created_at > JOB_GIVEN_UP_AFTER:
             info = self.clients.org.abort_job(job.job_id)
             self.is_unsure = True
+
         if info.has_ended and self._take_results(info) < job.rows:
             self.is_unsure = True
         return info.has_ended
 
-    def _push_rest(self) -> bool:
-        """Push what has no result yet, in a first job and small ones; False where a job is still at work."""
-        if self._rest().num_rows == 0:
+    def _push_remaining(self) -> bool:
+        """Push the rows without a result, in a first job and small ones.
+
+        Returns False where a job has not ended, or where the push is not begun for want of calls.
+        """
+        if self._remaining().num_rows == 0:
             return True
+
+        # Not begun: the next day dissolves or pushes it (R21).
         if self.clients.budget.remaining() < PUSH_CALLS:
-            return False  # not begun: the next day dissolves or pushes it (R21)
+            return False
+
         if self.is_unsure:
-            self._take_written(self._rest().column("Id").to_pylist())
-        if self._cannot_be_written():
+            self._note_written_in_org(self._remaining().column("Id").to_pylist())
+
+        if self._fail_if_not_writable():
             return True
+
         for _ in range(ROUNDS_MAX):
-            rest = self._rest()
-            if rest.num_rows == 0:
+            remaining = self._remaining()
+            if remaining.num_rows == 0:
                 return True
-            if not self._push_once(rest):
+            if not self._push_once(remaining):
                 return False
+
+        # What failed in every round has its failure noted, and waits for a later run.
         return True
 
-    def _rest(self) -> pa.Table:
-        """Return the rows still to be pushed: those without a result, and those that failed in passing."""
+    def _remaining(self) -> pa.Table:
+        """Return the rows still to be pushed: without a result, or worth another try at once."""
         if self.update is None:
             return pa.table({"Id": pa.array([], pa.string())})
-        done = pa.array([*self.tally.done(), *self.outdated], pa.string())
+
+        done = pa.array([*self.row_results.ended_ids(), *self.outdated], pa.string())
         if len(done) == 0:
             return self.update
         return self.update.filter(pc.invert(pc.is_in(self.update.column("Id"), value_set=done)))
 
-    def _cannot_be_written(self) -> bool:
-        """Look once more whether every column can be written; if not, the rows fail without a job."""
-        rest = self._rest()
-        hidden = not_writable(rest, self.clients.org.describe(self.segment.object))
-        for record_id in rest.column("Id").to_pylist() if hidden else ():
-            self.tally.failed(record_id, FIELD_NOT_WRITABLE, hidden, "")
+    def _fail_if_not_writable(self) -> bool:
+        """Fail the remaining rows without a job if one of their columns cannot be written now."""
+        remaining = self._remaining()
+        # Asked anew: the rights may have changed since the run's preflight.
+        hidden = not_writable(remaining, self.clients.org.describe(self.segment.object))
+
+        for record_id in remaining.column("Id").to_pylist() if hidden else ():
+            self.row_results.note_failed(record_id, FIELD_NOT_WRITABLE, hidden, "")
         return bool(hidden)
 
-    def _push_once(self, rest: pa.Table) -> bool:
-        """Make one job of `rest` and take its results; False where it is not done by the deadline.
+    def _push_once(self, rows: pa.Table) -> bool:
+        """Make one job of `rows` and take its results; return False if it misses the deadline."""
+        org, ledger = self.clients.org, self.clients.ledger
+        csv = update_csv(*rows_to_send(rows))
 
-        The id is recorded before any data are sent, so that a successor knows of every job that may hold data (D3);
-        beside the lake's working files as well, since a ledger that is restored from a backup has forgotten it.
-        """
-        org, claims, segment = self.clients.org, self.clients.ledger.claims, self.segment
-        csv = update_csv(*rows_to_send(rest))
-        job_id = org.create_ingest_job(segment.object)
-        now = self.clients.now()
-        job = PushJob(job_id, segment.segment_id, segment.object, rest.num_rows, "open", now)
-        self.clients.lake.note_job(segment.object, job_id)
-        try:
-            claims.record_job(self.lease, job)
-        except LeaseLost:
-            org.abort_job(job_id)
-            raise
+        job_id = self._create_recorded_job(rows.num_rows)
         self.summary.jobs[job_id] = org.job_url(job_id)
         org.upload(job_id, csv)
         try:
             org.close_job(job_id)
         except JobSpoiled:
-            # An upload whose answer was lost had arrived after all: the rows go into another job.
+            # The data arrived twice: an upload whose answer was lost had arrived after all. The
+            # rows go into another job.
             self._abort(job_id)
             return True
-        claims.set_job_state(job_id, "closed")
-        info = self._ended(job_id, JOB_DEADLINE_SECONDS, rest.num_rows)
+        ledger.push_jobs.set_state(job_id, JobState.CLOSED)
+
+        info = self._wait_for(job_id, JOB_DEADLINE_SECONDS, rows.num_rows)
         if info.has_ended:
-            self._take_results(info, sent=rest.column("Id").to_pylist())
+            self._take_results(info, sent=rows.column("Id").to_pylist())
         return info.has_ended
 
+    def _create_recorded_job(self, rows: int) -> str:
+        """Create a job for `rows` rows and record its id before any data are sent.
+
+        So a successor knows of every job that may hold data (D3). The id is noted in the lake as
+        well: a ledger that is restored from a backup has forgotten it.
+        """
+        org, segment = self.clients.org, self.segment
+        job_id = org.create_ingest_job(segment.object)
+        now = self.clients.now()
+        job = PushJob(job_id, segment.segment_id, segment.object, rows, JobState.OPEN, now)
+
+        self.clients.lake.note_job(segment.object, job_id)
+        try:
+            self.clients.ledger.push_jobs.record(self.lease, job)
+        except LeaseLost:
+            org.abort_job(job_id)
+            raise
+        return job_id
+
     def _abort(self, job_id: str) -> None:
-        """Stop a job; should it have begun after all, the records tell what it wrote."""
+        """Stop a job. If it had begun after all, the records show what it wrote."""
+        # Rows that were processed before the abort stay written.
         if self.clients.org.abort_job(job_id).processed:
             self.is_unsure = True
-        self.clients.ledger.claims.set_job_state(job_id, "aborted", self.clients.now())
+        self.clients.ledger.push_jobs.set_state(job_id, JobState.ABORTED, self.clients.now())
 
-    def _ended(self, job_id: str, deadline_seconds: int, rows: int = 0) -> JobInfo:
-        """Return the job once it has ended, or as it stands at the deadline; the lease is renewed at each look (D3)."""
+    def _wait_for(self, job_id: str, deadline_seconds: int, rows: int = 0) -> JobInfo:
+        """Return the job once it has ended, or as it is at the deadline.
+
+        The lease is renewed at each poll (D3).
+        """
         return self.clients.org.wait_for_job(
             job_id, deadline_seconds, on_poll=lambda: self.clients.renew(self.lease), rows=rows
         )
 
     def _take_results(self, info: JobInfo, sent: Sequence[str] = ()) -> int:
-        """Write each row's result into the tally and return how many rows were heard of.
+        """Note the result of each row; return how many rows the job has a result for.
 
-        What a job says nothing of may have been written all the same: the records tell. The others failed with it.
+        Rows that were sent and have none may have been written all the same: the records show it.
+        The others failed with the job.
         """
         results = self.clients.org.results(info, sent=len(sent) or None)
-        tally = self.tally
+        notes = self.row_results
+
         succeeded = results.succeeded_ids.to_pylist()
-        tally.written(succeeded, self.partial, info.id)
+        notes.note_written(succeeded, self.partial, info.id)
+
         for row in results.failed.to_pylist():
-            tally.failed(row["id"], row["error_code"], self._worded(row["error_message"]), info.id)
-        job_message = self._worded(info.error_message)
+            message = self._without_values(row["error_message"])
+            notes.note_failed(row["id"], row["error_code"], message, info.id)
+
+        # A row that has a result already, of this job or an earlier one, keeps it.
+        job_message = self._without_values(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
-            if record_id not in tally:
-                tally.failed(record_id, UNPROCESSED, job_message, info.id)
+            if record_id not in notes:
+                notes.note_failed(record_id, UNPROCESSED, job_message, info.id)
+
+        # Some rows may be in none of the lists, most often those of a failed or aborted job.
         others = (results.failed.column("id"), results.unprocessed_ids)
         known = set(succeeded).union(*(ids.to_pylist() for ids in others))
         code = NO_RESULT if info.state == "JobComplete" else JOB_FAILED
-        for record_id in self._take_written([i for i in sent if i not in known]):
-            tally.failed(record_id, code, f"{info.state}: {job_message}", info.id)
-        self.clients.ledger.claims.set_job_state(info.id, "settled", self.clients.now())
+        for record_id in self._note_written_in_org([i for i in sent if i not in known]):
+            notes.note_failed(record_id, code, f"{info.state}: {job_message}", info.id)
+
+        self.clients.ledger.push_jobs.set_state(info.id, JobState.SETTLED, self.clients.now())
         return len(known)
 
-    def _take_written(self, ids: Sequence[str]) -> list[str]:
-        """Tally those of `ids` that carry this segment's stamp and their hash in the org; return the others (D3).
+    def _note_written_in_org(self, ids: Sequence[str]) -> list[str]:
+        """Note those of `ids` that carry this segment's stamp and hash in the org (D3).
 
-        With the stamp and another hash, a row was written and has been edited and scored anew since, on a ledger that
-        has forgotten the push: it is not pushed twice for one scoring, and waits again.
+        Returns the others. A row with the stamp and another hash was written, then edited and
+        scored anew, on a ledger that has forgotten the push. It is not pushed twice for one
+        scoring, but waits again.
         """
         if not ids or self.update is None:
             return list(ids)
+
         new = self.update.select(["Id", UPDATE + HASH_FIELD])
         hashes = dict(zip(*(column.to_pylist() for column in new.columns), strict=True))
+
         written: set[str] = set()
-        for batch in self.clients.org.read_by_ids(self._tracked, list(ids), TRACKED):
+        for batch in self.clients.org.read_by_ids(self._tracking_query, list(ids), TRACKED):
             rows = zip(*(batch.column(n).to_pylist() for n in TRACKED.names), strict=True)
             for record_id, stamp, digest in rows:
                 if stamp == self.segment.stamp:
                     same = (digest or None) == hashes[record_id]
                     (written if same else self.outdated).add(record_id)
-        self.tally.written(sorted(written), self.partial, "")
+
+        self.row_results.note_written(sorted(written), self.partial, "")
         return [i for i in ids if i not in written and i not in self.outdated]
 
-    def _tracked(self, ids: Sequence[str]) -> str:
+    def _tracking_query(self, ids: Sequence[str]) -> str:
         return select(TRACKED.names, self.segment.object, In("Id", list(ids)))
 
-    def _worded(self, message: str | None) -> str:
+    def _without_values(self, message: str | None) -> str:
         """Return Salesforce's message as it may be kept: without values where persist is off."""
         if not message or self.keeps_values:
             return message or ""
@@ -422,32 +510,47 @@ class _SegmentPush:
 
     def _settle(self) -> None:
         """End the segment in the ledger, keep its results in the lake, forget its working file."""
-        clients, summary, outcome = self.clients, self.summary, self.tally.outcome()
+        clients, ledger = self.clients, self.clients.ledger
+        outcome = self.row_results.outcome()
         now, org_now = clients.now(), clients.org.org_now()
-        self._keep()
-        changed = clients.ledger.claims.settle_rows(
+
+        # The lake comes first: a run that dies in between settles again and writes the same file.
+        self._keep_results()
+        changed = ledger.settling.settle_rows(
             self.lease, self.segment, outcome, now=now, org_now=org_now
         )
-        if changed and outcome.pushed:
-            summary.newest_change = max(filter(None, (summary.newest_change, changed)))
-            summary.newest_change_seconds = (org_now - summary.newest_change).total_seconds()
-        ended = clients.ledger.claims.settle(self.lease, self.segment, now)
-        clients.lake.delete_work(self.segment.segment_id)
-        for job in clients.ledger.claims.jobs(self.segment.segment_id):
+        ended = ledger.settling.settle(self.lease, self.segment, now)
+
+        clients.lake.delete_working_file(self.segment.segment_id)
+        for job in ledger.push_jobs.of_segment(self.segment.segment_id):
             clients.lake.forget_job(self.segment.object, job.job_id)
         clients.renew(self.lease)
-        summary.settled += ended.pushed + ended.failed + ended.gone
-        summary.pushed += ended.pushed
-        summary.failed += ended.failed
-        summary.gone += ended.gone
-        summary.released += self.segment.rows - ended.pushed - ended.failed - ended.gone
-        summary.segments.append((self.segment.day, self.segment.segment_id))
-        written = len(outcome.pushed) + len(outcome.partial)
-        summary.by_day[self.segment.day.isoformat()] += written
-        summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
 
-    def _keep(self) -> None:
+        self._count(outcome, pushed=ended.pushed, failed=ended.failed, gone=ended.gone)
+        if changed and outcome.pushed:
+            self._count_newest_change(changed, org_now)
+
+    def _keep_results(self) -> None:
         """Keep ids, results, codes and messages (R24)."""
-        table, segment = self.tally.table(), self.segment
+        table, segment = self.row_results.table(), self.segment
         if table.num_rows:
             self.clients.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)
+
+    def _count(self, outcome: Outcome, *, pushed: int, failed: int, gone: int) -> None:
+        summary, segment = self.summary, self.segment
+        settled = pushed + failed + gone
+
+        summary.settled += settled
+        summary.pushed += pushed
+        summary.failed += failed
+        summary.gone += gone
+        summary.released += segment.rows - settled
+
+        summary.segments.append((segment.day, segment.segment_id))
+        summary.by_day[segment.day.isoformat()] += len(outcome.pushed) + len(outcome.partial)
+        summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
+
+    def _count_newest_change(self, changed: datetime, org_now: datetime) -> None:
+        newest = max(filter(None, (self.summary.newest_change, changed)))
+        self.summary.newest_change = newest
+        self.summary.newest_change_seconds = (org_now - newest).total_seconds()

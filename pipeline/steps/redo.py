@@ -9,13 +9,14 @@ from pipeline.steps.clients import Clients
 from resources.ledger.waiting import ScoringRequest
 
 
-def redo(clients: Clients, request: str, name: str, day: date, asked_at: datetime) -> int:
-    """Ask for the records scored in the partition again and return how many that are.
+def redo(clients: Clients, request: str, object_name: str, day: date, asked_at: datetime) -> int:
+    """Ask for the records scored in the partition to be scored again; return how many they are.
 
-    Recorded once for each `request` (a backfill or root run), so that a retry repeats it harmlessly; records
-    scored since it was asked for are passed over.
+    Recorded once for each `request` (a backfill or root run), so that a retry does no harm. Records
+    scored since `asked_at` are passed over.
     """
     now = clients.now()
-    ids = clients.ledger.claims.scored_on(name, day, before=asked_at)
+    ids = clients.ledger.scorings.scored_on(object_name, day, before=asked_at)
     requests = [ScoringRequest(record_id, Reason.REDO.value, now) for record_id in ids]
-    return clients.ledger.record_redo(request, name, day, requests, now)
+
+    return clients.ledger.record_redo(request, object_name, day, requests, now)

@@ -1,4 +1,4 @@
-"""Finishes what was claimed, then claims what the day's limit allows and scores it (R14, R20, R23)."""
+"""Finishes what was claimed, then claims and scores what the limit allows (R14, R20, R23)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.core.scoring.due import LANES, Reason
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.budget import PULL_RESERVE_CALLS
 from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS, Clients
-from pipeline.steps.preflight import check_and_roll_out, scope_of
-from pipeline.steps.pull import pulled_work_file
+from pipeline.steps.preflight import check_once, scope_of
+from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_segment import SegmentScoring
 from pipeline.steps.score_summary import ScoreSummary
-from resources.ledger.claims import Segment, SegmentState
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
+from resources.ledger.segments import Segment, SegmentState
 
 TRIAL_RECORDS: Final = 50
 """How many records a market that failed as a whole is tried with (R23)."""
 
 
 def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSummary:
-    """Score what an earlier run left claimed, then claim and score segments until nothing more may be.
+    """Score what an earlier run left claimed, then claim and score all that may be.
 
     With `first`, no more than so many records are claimed; the others wait (R31). Raises NotReady
     where no integration of the object runs, and the client's errors.
@@ -36,14 +36,14 @@ def score(clients: Clients, lease: Lease, first: int | None = None) -> ScoreSumm
     try:
         return _ObjectScoring(clients, lease, first).run()
     finally:
-        clients.lake.delete_work(pulled_work_file(clients, lease.object))
+        clients.lake.delete_working_file(pulled_working_file(clients, lease.object))
 
 
 def _forget_leftovers(clients: Clients, object_name: str) -> None:
-    """Delete the working files of runs that ended abnormally: they hold inputs and outputs (R24)."""
-    unfinished = {s.segment_id for s in clients.ledger.claims.unfinished(object_name)}
-    kept = unfinished | {pulled_work_file(clients, object_name)}
-    clients.lake.forget_work_of(object_name, but=kept)
+    """Delete the working files of runs that died: they hold inputs and outputs (R24)."""
+    unfinished = {s.segment_id for s in clients.ledger.segments.unfinished(object_name)}
+    kept = unfinished | {pulled_working_file(clients, object_name)}
+    clients.lake.delete_working_files_of(object_name, but=kept)
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _ObjectScoring:
         """Resume, try held markets, then claim and score."""
         self._begin()
 
-        for segment in self.clients.ledger.claims.unfinished(self.lease.object):
+        for segment in self.clients.ledger.segments.unfinished(self.lease.object):
             self._resume(segment)
         self._remember_scored_files()
 
@@ -79,29 +79,29 @@ class _ObjectScoring:
 
     def _begin(self) -> None:
         object_name = self.lease.object
-        preflight = check_and_roll_out(self.clients, object_name)
+        preflight = check_once(self.clients, object_name)
         self.scope = scope_of(self.clients, object_name, preflight)
         self.pulled = _pulled_ids(self.clients, object_name)
         versions = {name: market.version for name, market in self.scope.markets.items()}
         self.summary = ScoreSummary(object=object_name, markets=versions)
 
     def _resume(self, segment: Segment) -> None:
-        """Go on with a segment of an earlier run, as far as it had come (D3).
+        """Continue a segment of an earlier run from where it stopped (D3).
 
         One that has a job is the push's. One of a day gone by is dissolved: its rows wait again.
         """
-        claims, lake = self.clients.ledger.claims, self.clients.lake
-        if claims.jobs(segment.segment_id):
+        ledger, lake = self.clients.ledger, self.clients.lake
+        if ledger.push_jobs.of_segment(segment.segment_id):
             self.summary.resumed += segment.rows
             return
 
         if segment.day < self.clients.today:
-            claims.dissolve(self.lease, segment, self.clients.now())
-            lake.delete_work(segment.segment_id)
+            ledger.segments.dissolve(self.lease, segment, self.clients.now())
+            lake.delete_working_file(segment.segment_id)
             return
 
         is_scored = segment.state == SegmentState.SCORED
-        if is_scored and lake.read_work(segment.segment_id) is not None:
+        if is_scored and lake.read_working_file(segment.segment_id) is not None:
             self.summary.segments.append(segment.segment_id)
             self.summary.resumed += segment.rows
             return
@@ -116,13 +116,13 @@ class _ObjectScoring:
         today = self.clients.today
         by_lane: Counter[tuple[str, str]] = Counter()
         for object_name in OBJECTS:
-            counted = self.clients.lake.counted(SCORED, today, object_name, "reason")
+            counted = self.clients.lake.count_by(SCORED, today, object_name, "reason")
             for reason, rows in counted.items():
                 by_lane[object_name, LANES[Reason(reason)].value] += rows
 
         if by_lane:
             limit = self.clients.configuration.settings.daily_record_limit
-            self.clients.ledger.claims.raise_used(today, by_lane, limit)
+            self.clients.ledger.days.raise_used(today, by_lane, limit)
 
     def _markets_on_trial(self) -> list[str]:
         """Return the held markets whose trial is due and that a record of the object waits for."""
@@ -134,11 +134,11 @@ class _ObjectScoring:
         ]
 
     def _leave_out_failed_markets(self) -> bool:
-        """Take the markets that have failed in this run out of the scope; False where none is left."""
+        """Take the markets that failed in this run out of the scope; False where none remains."""
         if not self.summary.markets_failed.keys() & self.scope.markets.keys():
             return True
 
-        preflight = check_and_roll_out(self.clients, self.lease.object)
+        preflight = check_once(self.clients, self.lease.object)
         try:
             self.scope = scope_of(self.clients, self.lease.object, preflight)
         except NotReady:
@@ -157,7 +157,7 @@ class _ObjectScoring:
         if rows_max <= 0 or self.clients.budget.remaining() < PULL_RESERVE_CALLS:
             return None
 
-        return self.clients.ledger.claims.claim(
+        return self.clients.ledger.segments.claim(
             self.lease,
             self.clients.day_facts(),
             rows_max=rows_max,
@@ -189,7 +189,7 @@ class _ObjectScoring:
 
 
 def _pulled_ids(clients: Clients, object_name: str) -> pa.Array:
-    """Return the due records that this run's own pull listed, each once; none where it did not pull."""
+    """Return the due records that this run's own pull listed, each once; none without a pull."""
     parts = [pa.chunked_array([], pa.string())]
     for asset in (CHANGED_RECORDS, STALE_RECORDS):
         listed = clients.lake.read_file(

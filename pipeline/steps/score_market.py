@@ -1,4 +1,4 @@
-"""Scores the candidates of one market: its inputs, its model, and what holds of its outputs (D8)."""
+"""Scores the candidates of one market: its inputs, its model, its valid outputs (D8)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def score_market(
     status: RowStatus,
     summary: ScoreSummary,
 ) -> MarketResult:
-    """Score the candidate rows with one market; a market that fails as a whole fails alone (R23)."""
+    """Score the candidate rows with one market; one that fails as a whole fails alone (R23)."""
     market = scope.markets[integration.market]
     mask = status.candidates[integration.market].combine_chunks()
     rows = pc.indices_nonzero(mask)
@@ -49,7 +49,7 @@ def score_market(
 
 
 def model_inputs(integration: Integration, market: Market, table: pa.Table) -> pa.Table:
-    """Return the table that the model is given: every declared input, null where it is not mapped."""
+    """Return the model's table: every declared input, null where it is not mapped."""
     columns = []
     for wanted in market.input_schema:
         path = integration.inputs.get(wanted.name)

@@ -1,4 +1,4 @@
-"""Scores one claimed segment: reads its inputs, scores and checks them, keeps what is to be pushed."""
+"""Scores one claimed segment: reads inputs, scores and checks them, keeps what to push."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from pipeline.core.scoring.results import (
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
 from pipeline.steps.clients import SCORED, Clients
-from pipeline.steps.pull import pulled_work_file
+from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_market import score_market
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary, distribution
-from resources.ledger.claims import Outcome, RowFailure, Segment
-from resources.ledger.state import Lease
+from resources.ledger.leases import Lease
+from resources.ledger.segments import Segment
+from resources.ledger.settling import Outcome, RowFailure
 
 SEGMENT_ATTEMPTS_MAX: Final = 3
 
@@ -78,12 +79,12 @@ class SegmentScoring:
         self.clients.renew(self.lease)
 
     def _begin_attempt(self) -> int:
-        """Count the attempt; raise LeaseLost where another mapping or model was rolled out meanwhile."""
+        """Count the attempt; raise LeaseLost if another rollout came in between."""
         fingerprints = {
             i.market: i.fingerprint(self.scope.markets[i.market]) for i in self.scope.integrations
         }
         resting = {i.market for i in self.scope.resting}
-        return self.clients.ledger.claims.begin_attempt(
+        return self.clients.ledger.segments.begin_attempt(
             self.lease, self.segment, fingerprints, resting
         )
 
@@ -93,8 +94,8 @@ class SegmentScoring:
             "times; its records are tried again later, in other segments."
         )
         self._settle(Outcome(failed=[RowFailure(i, SEGMENT_GAVE_UP, message) for i in self.rows]))
-        self.clients.lake.delete_work(self.segment.segment_id)
-        self.clients.ledger.claims.mark_scored(self.lease, self.segment)
+        self.clients.lake.delete_working_file(self.segment.segment_id)
+        self.clients.ledger.segments.mark_scored(self.lease, self.segment)
         self.summary.count_set_aside([SEGMENT_GAVE_UP] * len(self.rows))
 
     def _without_done(self, table: pa.Table, status: RowStatus) -> tuple[pa.Table, RowStatus]:
@@ -103,7 +104,7 @@ class SegmentScoring:
         if not done:
             return table, status
 
-        self.clients.ledger.claims.withdraw(self.lease, self.segment, done)
+        self.clients.ledger.segments.withdraw(self.lease, self.segment, done)
         self.summary.claimed -= len(done)
         self.summary.by_reason.subtract(self.rows.pop(record_id) for record_id in done)
 
@@ -113,9 +114,10 @@ class SegmentScoring:
     def _done_already(self, table: pa.Table, status: RowStatus) -> list[str]:
         """Return the new and changed rows whose scoring the ledger had forgotten.
 
-        It comes from a backup, or the scores were uploaded. Then the digests are those of the current
-        inputs, and the record's stamp is later than the request and than every market's renewal (R17).
-        A row of an earlier run of this segment, whose stamp it carries, is settled by the push (D3).
+        It comes from a backup, or the scores were uploaded. Then the digests are those of the
+        current inputs, and the record's stamp is later than the request and than every market's
+        renewal (R17). A row of an earlier run of this segment, whose stamp it carries, is settled
+        by the push (D3).
         """
         same = pc.is_null(due_after_pull(self.scope, table, status))
         if not pc.any(same).as_py():
@@ -158,13 +160,13 @@ class SegmentScoring:
         return checked
 
     def _settle_what_is_not_pushed(self, result: SegmentResult, table: pa.Table) -> None:
-        """End the rows that no push will end: those that failed, and those that are gone (R23, R25)."""
+        """End the rows that no push will end: the failed ones and the gone ones (R23, R25)."""
         gone = sorted(self.rows.keys() - set(table.column("Id").to_pylist()))
         failed = [
             RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
         ]
 
-        self.clients.ledger.claims.note_inputs(self.lease, self.segment, result.inputs)
+        self.clients.ledger.segments.note_inputs(self.lease, self.segment, result.inputs)
         self._settle(Outcome(failed=failed, gone=gone))
 
         self.summary.gone += len(gone)
@@ -176,7 +178,7 @@ class SegmentScoring:
     def _settle(self, outcome: Outcome) -> None:
         if outcome.failed or outcome.gone:
             now = self.clients.now()
-            self.clients.ledger.claims.settle_rows(
+            self.clients.ledger.settling.settle_rows(
                 self.lease, self.segment, outcome, now=now, org_now=now
             )
 
@@ -187,9 +189,9 @@ class SegmentScoring:
         """
         lake, segment = self.clients.lake, self.segment
         if result.update.num_rows:
-            lake.write_work(segment.segment_id, result.update)
+            lake.write_working_file(segment.segment_id, result.update)
         else:
-            lake.delete_work(segment.segment_id)
+            lake.delete_working_file(segment.segment_id)
 
         if result.update.num_rows or is_repeated:
             lake.write(SCORED, segment.day, segment.object, segment.segment_id, result.kept)
@@ -197,10 +199,10 @@ class SegmentScoring:
     def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
-        self.clients.ledger.claims.mark_scored(self.lease, self.segment, counted)
+        self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:
-        """Hold the markets that failed as a whole; release those that were held and work again (R23)."""
+        """Hold the markets that failed as a whole; release held ones that work again (R23)."""
         holds = self.clients.ledger.holds
         held = holds.all()
         for market, result in results.items():
@@ -238,10 +240,10 @@ def candidates(
 
 
 def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
-    """Return the records' current inputs: from this run's pull where it read them, else read by id."""
+    """Return the records' current inputs, from this run's pull or else read by id."""
     wanted = pa.array(ids, pa.string())
-    file = pulled_work_file(clients, scope.object)
-    own = _last_of_each(clients.lake.work_rows(file, scope.schema, "Id", wanted))
+    file = pulled_working_file(clients, scope.object)
+    own = _last_of_each(clients.lake.working_file_rows(file, scope.schema, "Id", wanted))
     parts = [own]
 
     if own.num_rows < len(wanted):
@@ -254,7 +256,7 @@ def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Tab
 
 
 def _last_of_each(table: pa.Table) -> pa.Table:
-    """Return the row that was read last of each record: paging may read one twice while it moves."""
+    """Return the last row of each record: paging may read one twice while it moves."""
     if pc.count_distinct(table.column("Id")).as_py() == table.num_rows:
         return table
 
@@ -263,7 +265,7 @@ def _last_of_each(table: pa.Table) -> pa.Table:
 
 
 def by_ids(scope: ScoringScope) -> Callable[[Sequence[str]], str]:
-    """Return what builds the query for the records with given ids, those left alone excepted (R25)."""
+    """Return a function from ids to the query for their records, without those left alone (R25)."""
 
     def build(ids: Sequence[str]) -> str:
         return select(scope.columns, scope.object, AllOf([In("Id", list(ids)), *scope.scorable]))

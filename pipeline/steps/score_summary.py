@@ -15,7 +15,7 @@ from pipeline.core.scoring.outputs import EXAMPLES_MAX, Validated
 from resources.ledger.counts import RANK, SCORE, name_of
 
 THE_ROW: Final = ""
-"""Stands for a market where a rule is about the row itself: its id and its hash."""
+"""In place of a market where a rule is about the row itself: its id and its hash."""
 
 SCORE_BAND: Final = 10
 """How many scores one bar of the distribution holds."""

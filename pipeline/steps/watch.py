@@ -7,25 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pipeline.core.configuration.configuration import Settings
 from pipeline.core.configuration.running import RunState, running
-from pipeline.core.limit.windows import LAG, OVERLAP, local_time_on, newest_daily_pull
+from pipeline.core.configuration.settings import Settings
+from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
-from resources.ledger.state import ObjectState
+from resources.ledger.objects import ObjectState
 from resources.salesforce.errors import QueriesRefused, SalesforceError
 
 JobName = Literal["pull", "daily_pull", "score_and_push"]
+
 DAILY_PULL_GRACE: Final = timedelta(minutes=10)
-"""How long the schedule has the daily pull to itself before the sensor makes it up (R17)."""
+"""How long the schedule has the daily pull to itself before the sensor catches it up (R17)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class WantedRun:
     """A run that should be launched: which job on which object, and why.
 
-    `situation` names what was seen: while it stays the same, the same run is asked for again only after a pause.
-    Where one job has several occasions, `topic` tells them apart: the pause of one holds up no other.
+    `situation` names what was found. While it stays the same, the same run is wanted again only
+    after a pause. Where one job has several occasions, `topic` distinguishes them: the pause of one
+    does not hold up another.
     """
 
     object: str
@@ -37,55 +39,67 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The runs to ask for, an object's most urgent first, and for each other object why there is none."""
+    """The runs that are wanted, an object's most urgent first.
 
-    asks: tuple[Ask, ...]
+    `skips` says for each other object why there is none. `unchanged` are the objects that the org
+    was asked about and has nothing new of.
+    """
+
+    wanted: tuple[WantedRun, ...]
     skips: Mapping[str, str]
     unchanged: tuple[str, ...] = ()
-    """The objects that the org was asked about and has nothing new of."""
 
 
 def watch(clients: Clients) -> Watched:
-    """Decide for every object what to run now; at most one API call, none where the budget is used up."""
-    states = clients.ledger.state.objects()
-    asks: list[Ask] = []
-    skips: dict[str, str] = {}
-    questions: dict[str, ObjectState] = {}
-    for name in clients.configuration.objects:
-        ask = _from_ledger(clients, name, states.get(name))
-        if isinstance(ask, str):
-            skips[name] = ask
-            continue
-        if ask is not None:
-            asks.append(ask)
-        if name in states:
-            questions[name] = states[name]
-    answered = _ask_org(clients, questions, asks, skips) if questions else []
-    pulled = {ask.object for ask in asks if ask.job == "pull"}
-    return Watched(tuple(asks), skips, tuple(n for n in answered if n not in pulled))
+    """Decide for every object what to run now.
 
-
-def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask | str | None:
-    """Return what the ledger alone says: a run, a reason to skip, or None.
-
-    A daily pull that is asked for does not keep the org from being asked: should it fail, the pulls go on.
+    Makes one API call at most, and none where the budget is used up.
     """
+    states = clients.ledger.objects.all()
+    wanted: list[WantedRun] = []
+    skips: dict[str, str] = {}
+    to_ask: dict[str, ObjectState] = {}
+
+    for object_name in clients.configuration.objects:
+        found = _from_ledger(clients, object_name, states.get(object_name))
+        if isinstance(found, str):
+            skips[object_name] = found
+            continue
+
+        if found is not None:
+            wanted.append(found)
+        # The org is asked even where a daily pull is wanted: should that fail again and again,
+        # changes are pulled all the same.
+        if object_name in states:
+            to_ask[object_name] = states[object_name]
+
+    answered = _ask_org(clients, to_ask, wanted, skips) if to_ask else []
+    changed = {run.object for run in wanted if run.job == "pull"}
+    return Watched(tuple(wanted), skips, tuple(n for n in answered if n not in changed))
+
+
+def _from_ledger(
+    clients: Clients, object_name: str, state: ObjectState | None
+) -> WantedRun | str | None:
+    """Return what the ledger alone shows: a run, a reason to skip the object, or None."""
     now = clients.now()
+    exhausted = clients.budget.exhausted()
     if state is None:
-        exhausted = clients.budget.exhausted()
-        return str(exhausted) if exhausted else Ask(name, "pull", "the object is new here", "first")
-    holder = clients.ledger.state.lease_holder(name, now)
+        if exhausted:
+            return str(exhausted)
+        return WantedRun(object_name, "pull", "the object is new here", "first")
+
+    holder = clients.ledger.leases.holder(object_name, now)
     if holder:
         return f"run {holder[:8]} is working on it"
-    resting = _why_none_runs(clients, name)
-    if resting:
-        return resting
-    if (
-        daily_pull_missed(clients.configuration.settings, state, now)
-        and not clients.budget.exhausted()
-    ):
-        return Ask(
-            name,
+
+    why_none_runs = _why_none_runs(clients, object_name)
+    if why_none_runs:
+        return why_none_runs
+
+    if daily_pull_missed(clients.configuration.settings, state, now) and not exhausted:
+        return WantedRun(
+            object_name,
             "daily_pull",
             "today's daily pull is not in yet",
             f"daily {clients.today} after {state.daily_pulled_on}",
@@ -94,10 +108,11 @@ def _from_ledger(clients: Clients, name: str, state: ObjectState | None) -> Ask 
 
 
 def _why_none_runs(clients: Clients, object_name: str) -> str | None:
-    """Say why no integration of the object runs now; None where one does, or old values are to go."""
-    known = clients.ledger.state.integrations()
+    """Return why no integration of the object runs; None if one does, or old values are to go."""
+    known = clients.ledger.integrations.all()
     holds = clients.ledger.holds.all()
     integrations = clients.configuration.of_object(object_name)
+
     answers = [running(known.get(i.key), holds.get(i.market), clients.now()) for i in integrations]
     if any(answer.runs for answer in answers):
         return None
@@ -115,64 +130,90 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
         else:
             is_paused = answer.state is RunState.PAUSED
             others.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
+
     advice = "see the checks of salesforce_changed_records, or `insights check`"
     return "; ".join([*held, *others, *([advice] if others else [])])
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
-    """Say whether the newest daily pull that should be in is not (R17); one of before the turning on is none."""
+    """Say whether the newest daily pull that should be in is not (R17).
+
+    One that was due before the object was turned on is not missed.
+    """
     day = newest_daily_pull(now - DAILY_PULL_GRACE, settings.daily_pull_time, settings.zone)
-    today = now.astimezone(settings.zone).date()
-    at = local_time_on(day, settings.daily_pull_time, settings.zone)
-    if day < today and state.turned_on_at > at:
+    today = day_of(now, settings.zone)
+    due_at = local_time_on(day, settings.daily_pull_time, settings.zone)
+    if day < today and state.turned_on_at > due_at:
         return False
+
     return state.daily_pulled_on is None or state.daily_pulled_on < day
 
 
 def _ask_org(
-    clients: Clients, questions: Mapping[str, ObjectState], asks: list[Ask], skips: dict[str, str]
+    clients: Clients,
+    to_ask: Mapping[str, ObjectState],
+    wanted: list[WantedRun],
+    skips: dict[str, str],
 ) -> list[str]:
-    """Ask what is new, add what is to be done, and return the objects that the org told of."""
+    """Ask what is new and add to `wanted` and `skips`.
+
+    Returns the objects that the org answered for.
+    """
     exhausted = clients.budget.exhausted()
-    asked = exhausted is None
     queries: dict[str, str] = {}
-    for state in questions.values():
+    for state in to_ask.values():
         queries |= _probes(clients, state)
+
     answers: Mapping[str, Any] = {}
     try:
-        answers = clients.org.ask(queries) if asked else {}
+        answers = {} if exhausted else clients.org.ask(queries)
     except QueriesRefused as refused:
+        # One object's refused question does not cost the others their answers.
         answers = refused.answers
     except SalesforceError as error:
-        # What the ledger asks for stands; the others wait for the org.
-        skips |= dict.fromkeys(questions, str(error))
+        # What the ledger asks for remains wanted; all else waits for the org.
+        skips |= dict.fromkeys(to_ask, str(error))
         return []
-    answered = [n for n in questions if any(q.startswith(f"{n} by ") for q in answers)]
+
+    answered = [n for n in to_ask if any(q.startswith(f"{n} by ") for q in answers)]
     if answered:
-        clients.ledger.state.note_asked(answered, clients.now())
-    for name, state in questions.items():
-        pull = _pull_ask(clients, state, answers) if asked else None
-        found = [*([pull] if pull else ()), *_waiting_asks(clients, name)]
-        asks += found
+        clients.ledger.objects.note_asked(answered, clients.now())
+
+    for object_name, state in to_ask.items():
+        pull = None if exhausted else _pull_wanted(clients, state, answers)
+        found = [*([pull] if pull else ()), *_scoring_wanted(clients, object_name)]
+        wanted += found
         if not found:
-            skips[name] = _nothing(clients, name, str(exhausted or "nothing new"))
+            skips[object_name] = _why_nothing(clients, object_name, str(exhausted or "nothing new"))
+
     return answered
 
 
-def _pull_ask(clients: Clients, state: ObjectState, answers: Mapping[str, Any]) -> Ask | None:
-    """Return the pull that the org's answers call for.
+def _pull_wanted(
+    clients: Clients, state: ObjectState, answers: Mapping[str, Any]
+) -> WantedRun | None:
+    """Return the pull that the org's answers call for, if any.
 
-    A refused question calls for one as well: its preflight finds out what the user may no longer read. So does
-    the end of the overlap after records were seen: a late commit may have changed neither count nor newest stamp.
+    A refused question calls for one as well: its preflight finds out what the user may no longer
+    read.
     """
-    name = state.object
-    if not any(question.startswith(f"{name} by ") for question in answers):
-        return Ask(name, "pull", "the org refuses the question what changed", "refused")
-    count, newest = seen(name, answers)
+    object_name = state.object
+    if not any(question.startswith(f"{object_name} by ") for question in answers):
+        why = "the org refuses the question what changed"
+        return WantedRun(object_name, "pull", why, "refused")
+
+    count, newest = seen(object_name, answers)
+    # Windows overlap: records that were pulled are found again, so only other figures mean news.
     if (count, newest) != (state.seen_count or 0, state.seen_newest):
-        return Ask(name, "pull", f"{count} records changed lately", f"{count} {newest}")
+        why = f"{count} records changed lately"
+        return WantedRun(object_name, "pull", why, f"{count} {newest}")
+
+    # A late commit may change neither the count nor the newest stamp. So records that were seen are
+    # read once more when the overlap behind them is over.
     if state.seen_count and state.pulled_at and clients.now() >= state.pulled_at + OVERLAP + LAG:
-        return Ask(name, "pull", "a last look for late commits", f"late {state.watermark}")
+        why = "a last look for late commits"
+        return WantedRun(object_name, "pull", why, f"late {state.watermark}")
+
     return None
 
 
@@ -182,45 +223,50 @@ def _probes(clients: Clients, state: ObjectState) -> dict[str, str]:
     return probes(state.object, account_changes, since)
 
 
-def _waiting_asks(clients: Clients, name: str) -> Iterator[Ask]:
+def _scoring_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
     """Yield the runs that finish segments and that score what waits; each has pauses of its own.
 
-    A push that has begun is finished whatever is left of the budget (R21), but not while the org itself refuses.
+    A push that has begun is finished however little remains of the budget (R21), but not while the
+    org itself refuses calls.
     """
     exhausted = clients.budget.exhausted()
-    unfinished = clients.ledger.claims.unfinished(name)
-    begun = any(clients.ledger.claims.jobs(segment.segment_id) for segment in unfinished)
+    unfinished = clients.ledger.segments.unfinished(object_name)
+    begun = any(clients.ledger.push_jobs.of_segment(segment.segment_id) for segment in unfinished)
+
     if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
-        segment_id = unfinished[0].segment_id
-        yield Ask(name, "score_and_push", "a segment is unfinished", segment_id, "unfinished")
+        situation = unfinished[0].segment_id
+        why = "a segment is unfinished"
+        yield WantedRun(object_name, "score_and_push", why, situation, topic="unfinished")
+
     if not exhausted:
-        yield from _claimable(clients, name)
+        yield from _claim_wanted(clients, object_name)
 
 
-def _claimable(clients: Clients, name: str) -> Iterator[Ask]:
+def _claim_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
     """Yield the run that scores what waits, where the day's limit allows any of it."""
-    allowed = clients.ledger.claims.allowed(name, clients.day_facts())
+    allowed = clients.ledger.days.allowed(object_name, clients.day_facts())
     if allowed.total == 0:
         return
-    used = clients.ledger.claims.day_use(
-        clients.today, clients.configuration.settings.daily_record_limit
-    ).used
-    yield Ask(
-        name,
+
+    limit = clients.configuration.settings.daily_record_limit
+    used = clients.ledger.days.use(clients.today, limit).used
+    yield WantedRun(
+        object_name,
         "score_and_push",
         f"{allowed.total} waiting records may be scored",
         f"{clients.today} {used}",
-        "waiting",
+        topic="waiting",
     )
 
 
-def _nothing(clients: Clients, name: str, why: str) -> str:
-    """Say why there is nothing to do, as an operator would want to hear it."""
+def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
+    """Return why there is nothing to do, with what waits and for what, for an operator."""
     settings = clients.configuration.settings
-    waiting = clients.ledger.waiting.ids_waiting(name)
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    waiting = clients.ledger.waiting.count(object_name)
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
+
     parts = [why]
-    if waiting and use.left == 0:
+    if waiting and use.remaining == 0:
         parts.append(
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"
         )

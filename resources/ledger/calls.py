@@ -12,19 +12,19 @@ from resources.ledger import tables as t
 from resources.ledger.database import Database
 
 ORG_USAGE_LASTS: Final = timedelta(hours=1)
-"""How long what the org told of its usage counts; an org that refused a call is asked again after it."""
+"""How long what the org reported of its usage counts; after a refusal it is asked again as late."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrgUsage:
-    """The org's own count of API requests in the last 24 hours, and until when it is held to be true."""
+    """The org's own count of API requests in the last 24 hours, and until when it is believed."""
 
     used: int
     allotted: int
     holds_until: datetime
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """The calls that the org has left."""
         return max(0, self.allotted - self.used)
 
@@ -37,16 +37,19 @@ class Calls:
         self._db = database
 
     def count(self, day: date, kind: str, calls: int = 1, *, most: int | None = None) -> bool:
-        """Add `calls` of one kind to the day; with `most`, only where the day's total stays within it.
+        """Add `calls` of one kind to the day; with `most`, only while its total stays within it.
 
-        Say whether they were added. However many processes count at once, they never pass `most` together.
+        Say whether they were added. However many processes count at once, they never pass `most`
+        together.
         """
         total = sa.select(sa.func.coalesce(sa.func.sum(t.api_calls.c.calls), 0))
         with self._db.begin() as connection:
+            # Under the write lock: no other process counts between this read and the write.
             if most is not None:
                 so_far = connection.scalar(total.where(t.api_calls.c.day == day)) or 0
                 if so_far + calls > most:
                     return False
+
             row = {"day": day, "kind": kind, "calls": calls}
             changes = {"calls": t.api_calls.c.calls + calls}
             self._db.upsert(connection, t.api_calls, [row], changes=changes)
@@ -72,18 +75,22 @@ class Calls:
             self._db.upsert(connection, t.api_usage, [row])
 
     def note_limit_reached(self, now: datetime) -> datetime:
-        """Keep that the org refused a call for its daily limit, whatever it told before; return when to ask again."""
+        """Keep that the org refused a call for its daily limit; return when to ask again.
+
+        Whatever it reported before, nothing is left.
+        """
         with self._db.begin() as connection:
             row = connection.execute(sa.select(t.api_usage)).one_or_none()
             allotted = row.allotted if row else 0
+            # Nothing is left, whatever the org allots: both figures are then the same.
             spent = {"id": 1, "used": allotted, "allotted": allotted, "seen_at": now}
             self._db.upsert(connection, t.api_usage, [spent])
         return now + ORG_USAGE_LASTS
 
     def org_usage(self, now: datetime) -> OrgUsage | None:
-        """Return what the org told of its usage, None where it has not within ORG_USAGE_LASTS.
+        """Return what the org reported of its usage, None where it has not within ORG_USAGE_LASTS.
 
-        What it told long ago says nothing: its allocation is a rolling day (API notes 2.4).
+        What it reported long ago says nothing: its allocation is a rolling day (API notes 2.4).
         """
         with self._db.read() as connection:
             row = connection.execute(sa.select(t.api_usage)).one_or_none()
@@ -92,6 +99,6 @@ class Calls:
         return OrgUsage(row.used, row.allotted, row.seen_at + ORG_USAGE_LASTS)
 
     def org_remaining(self, now: datetime) -> int | None:
-        """Return the calls that the org has left, None where it has not told lately."""
+        """Return the calls that the org has left, None where it has not reported lately."""
         usage = self.org_usage(now)
-        return None if usage is None else usage.left
+        return None if usage is None else usage.remaining

@@ -1,4 +1,4 @@
-"""Which days have records that still wait, and what was last told of them (R28, R29)."""
+"""Which days have records that still wait, and what was last reported of them (R28, R29)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import sqlalchemy as sa
 from resources.ledger import tables as t
 from resources.ledger.database import Database
 
-TO_BE_TOLD: Final = -1
-"""Stands for what was told of a day whose records were asked for again: whatever it is now, it is told anew."""
+TO_BE_REPORTED: Final = -1
+"""Stands for what was reported of a day whose records were asked for again: it is reported anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingGroup:
     """Records of one object that wait alike; counts are records.
 
-    `since` is when they were first asked for, `segment_day` the day of the segment that has claimed them, and
-    `redone_day` the past day whose redo asked for them, where one did.
+    `since` is when they were first asked for, `segment_day` the day of the segment that has claimed
+    them, and `redone_day` the past day whose redo asked for them, where one did.
     """
 
     since: datetime
@@ -33,20 +33,22 @@ class WaitingGroup:
 
 
 class Completeness:
-    """Reads of what waits by day, and what was told of each day."""
+    """Reads of what waits by day, and of what was reported of each day."""
 
     def __init__(self, database: Database) -> None:
         """Work on `database`."""
         self._db = database
 
-    def groups(self, name: str) -> list[WaitingGroup]:
-        """Return what waits of the object; a record that a redo asked for is in a further group for that day.
+    def groups(self, object_name: str) -> list[WaitingGroup]:
+        """Return what waits of the object.
 
-        Days of which it was told that a redo is done are passed over, so that this stays small.
+        A record that a redo asked for is in a further group, for that day.
+        Days of which it was reported that a redo is done are passed over, so that this stays small.
         """
         with self._db.read() as connection:
-            own = connection.execute(_waiting(name)).all()
-            redone = connection.execute(_redone(name)).all()
+            own = connection.execute(_waiting(object_name)).all()
+            redone = connection.execute(_redone(object_name)).all()
+
         return [
             WaitingGroup(
                 since=row[0],
@@ -59,22 +61,22 @@ class Completeness:
             for row in (*own, *redone)
         ]
 
-    def told(self, name: str) -> dict[date, int]:
-        """Return how many records were last told to wait, by day."""
+    def reported(self, object_name: str) -> dict[date, int]:
+        """Return how many records were last reported to wait, by day."""
         row = t.day_reports.c
         with self._db.read() as connection:
-            query = sa.select(row.day, row.waiting).where(row.object == name)
+            query = sa.select(row.day, row.waiting).where(row.object == object_name)
             return dict(connection.execute(query).all())
 
-    def note_told(self, name: str, waiting: Mapping[date, int]) -> None:
-        """Keep what was told, after it was told: told twice is no harm."""
-        rows = [{"day": day, "object": name, "waiting": n} for day, n in waiting.items()]
+    def note_reported(self, object_name: str, waiting: Mapping[date, int]) -> None:
+        """Keep what was reported, after it was reported: twice is no harm."""
+        rows = [{"day": day, "object": object_name, "waiting": n} for day, n in waiting.items()]
         with self._db.begin() as connection:
             self._db.upsert(connection, t.day_reports, rows)
 
-    def forget_told(self, connection: sa.Connection, name: str, day: date) -> None:
-        """Have the day told anew, in the caller's transaction."""
-        row = {"day": day, "object": name, "waiting": TO_BE_TOLD}
+    def forget_reported(self, connection: sa.Connection, object_name: str, day: date) -> None:
+        """Have the day reported anew, in the caller's transaction."""
+        row = {"day": day, "object": object_name, "waiting": TO_BE_REPORTED}
         self._db.upsert(connection, t.day_reports, [row])
 
 
@@ -84,26 +86,28 @@ def _figures() -> tuple[sa.ColumnElement[int], ...]:
     return sa.func.count(), sa.func.sum(failing), sa.func.sum(in_flight)
 
 
-def _waiting(name: str) -> sa.Select[Any]:
+def _waiting(object_name: str) -> sa.Select[Any]:
     segment = t.segments.c
     claimed = t.waiting.outerjoin(t.segments, segment.segment_id == t.waiting.c.segment_id)
     none = sa.null().label("redone_day")
     return (
         sa.select(t.waiting.c.waits_since, segment.day, none, *_figures())
         .select_from(claimed)
-        .where(t.waiting.c.object == name)
+        .where(t.waiting.c.object == object_name)
         .group_by(t.waiting.c.waits_since, segment.day)
     )
 
 
-def _redone(name: str) -> sa.Select[Any]:
-    """Return the query for the records that wait, were scored on a day that was redone since, and not since then."""
+def _redone(object_name: str) -> sa.Select[Any]:
+    """Return the query for what waits of redone days: scored on one, and not since the redo."""
     row, again, this, later = t.waiting.c, t.redos.c, t.scorings.alias(), t.scorings.alias()
+    # A record that was scored since then has met the redo.
     since = sa.exists().where(
-        later.c.object == name,
+        later.c.object == object_name,
         later.c.record_id == row.record_id,
         later.c.scored_at > again.requested_at,
     )
+
     # A record may have been scored several times on the day, and the day redone several times.
     asked = (
         sa.select(again.day.label("redone_day"), row.record_id)
@@ -116,15 +120,18 @@ def _redone(name: str) -> sa.Select[Any]:
             sa.and_(t.day_reports.c.day == again.day, t.day_reports.c.object == again.object),
         )
         .where(
-            again.object == name, sa.func.coalesce(t.day_reports.c.waiting, TO_BE_TOLD) != 0, ~since
+            again.object == object_name,
+            sa.func.coalesce(t.day_reports.c.waiting, TO_BE_REPORTED) != 0,
+            ~since,
         )
         .subquery()
     )
+
     segment = t.segments.c
     return (
         sa.select(row.waits_since, segment.day, asked.c.redone_day, *_figures())
         .select_from(asked)
-        .join(t.waiting, sa.and_(row.object == name, row.record_id == asked.c.record_id))
+        .join(t.waiting, sa.and_(row.object == object_name, row.record_id == asked.c.record_id))
         .outerjoin(t.segments, segment.segment_id == row.segment_id)
         .group_by(row.waits_since, segment.day, asked.c.redone_day)
     )

@@ -1,4 +1,4 @@
-"""What happened on a day, counted by object: each count in the transaction of what it counts (R29)."""
+"""What happened on a day, by object: each count in the transaction of what it counts (R29)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ GONE: Final = "gone"
 FAILED: Final = "failed"
 SCORE: Final = "score"
 RANK: Final = "rank"
-"""Names of counts; `FAILED` is followed by a code, `SCORE` and `RANK` by a market and a value (`name_of`)."""
+"""Names of counts.
+
+`FAILED` is followed by a code, `SCORE` and `RANK` by a market and a value (`name_of`).
+"""
 
 
 def name_of(*parts: str) -> str:
@@ -44,20 +47,20 @@ class Counts:
         self._db = database
 
     def add(
-        self, connection: sa.Connection, day: date, name: str, counts: Mapping[str, int]
+        self, connection: sa.Connection, day: date, object_name: str, counts: Mapping[str, int]
     ) -> None:
         """Add `counts` to the object's day in the caller's transaction."""
         rows = [
-            {"day": day, "object": name, "name": counted, "records": number}
+            {"day": day, "object": object_name, "name": counted, "records": number}
             for counted, number in sorted(counts.items())
             if number
         ]
         more = t.day_counts.c.records + sa.literal_column("excluded.records", sa.Integer)
         self._db.upsert(connection, t.day_counts, rows, changes={"records": more})
 
-    def of_day(self, day: date, name: str) -> Counter[str]:
+    def of_day(self, day: date, object_name: str) -> Counter[str]:
         """Return the object's counts of a day."""
         row = t.day_counts.c
-        query = sa.select(row.name, row.records).where(row.day == day, row.object == name)
+        query = sa.select(row.name, row.records).where(row.day == day, row.object == object_name)
         with self._db.read() as connection:
             return Counter(dict(connection.execute(query.order_by(row.name)).all()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.core.errors import CannotProceedNow, ConfigurationError
+from resources.ledger.fencing import Lease, check_lease
 
 BUSY_SECONDS: Final = 60
 """How long a transaction waits for another one's lock."""
@@ -25,11 +26,11 @@ MANY_ROWS: Final = 100
 """From here on it pays to bind rows ourselves."""
 
 ROWS_AT_ONCE: Final = 2_000
-"""How many rows are handed to the driver at once: more tuples only keep the garbage collector at work."""
+"""How many rows the driver is given at once: more only keep the garbage collector busy."""
 
 STATEMENT_SECONDS: Final = 600
 IDLE_SECONDS: Final = 300
-"""How long PostgreSQL lets a statement run, and a transaction stand that says nothing: its process may be frozen."""
+"""How long PostgreSQL lets a statement run, and a transaction of a silent process stand."""
 
 AWAY_AFTER: Final = {
     "connect_timeout": 10,
@@ -38,17 +39,17 @@ AWAY_AFTER: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""When a PostgreSQL server that is silent counts as away (libpq's own names; the address may say otherwise)."""
+"""When a silent PostgreSQL server counts as away, in libpq's names; the address may differ."""
 
 WRITERS: Final = 7_403_611_275
-"""The advisory lock that a writing transaction takes on PostgreSQL; any number that nobody else uses."""
+"""The advisory lock of a writing transaction on PostgreSQL; any number that nobody else uses."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-NEWEST: Final = "0001"
-"""The newest migration: where the tables have it, alembic need not be imported. A test holds it to the folder."""
+NEWEST: Final = "0002"
+"""The newest migration: where the tables have it, alembic is not imported. A test checks it."""
 
 VERSION_TABLE: Final = "ledger_version"
-"""Not alembic's own name: Dagster's storage keeps its version under that one, and may be in the same database."""
+"""Not alembic's own name: Dagster's storage uses that one, and may be in the same database."""
 
 SQLITE_AWAY: Final = {
     sqlite3.SQLITE_BUSY: "another process holds it locked",
@@ -65,11 +66,14 @@ POSTGRES_AWAY: Final = frozenset({"25006", "42501"})
 
 
 class LedgerAway(CannotProceedNow):
-    """The ledger's database does not answer, or takes no writes: nothing was lost, and a later run goes on."""
+    """The ledger's database does not answer, or takes no writes.
+
+    Nothing was lost, and a later run goes on.
+    """
 
 
 def normalised_url(url: str) -> str:
-    """Return `url` with the driver that is installed: plain `postgresql://` would mean another one."""
+    """Return `url` with the driver that is installed: plain `postgresql://` would mean another."""
     for scheme in ("postgresql://", "postgres://"):
         if url.startswith(scheme):
             return "postgresql+psycopg2://" + url.removeprefix(scheme)
@@ -90,9 +94,9 @@ def make_safe(url: str) -> str:
 class Database:
     """An engine, its transactions, and the few statements that the two dialects say differently.
 
-    Transactions that write come one after another, whoever else works: on SQLite by its write lock, on
-    PostgreSQL by an advisory lock that ends with the transaction. So what a transaction has read stands until
-    it commits, and what holds on one database holds on the other.
+    Transactions that write come one after another, whoever else works: on SQLite by its write lock,
+    on PostgreSQL by an advisory lock that ends with the transaction. So what a transaction has read
+    stands until it commits, and what holds on one database holds on the other.
     """
 
     def __init__(self, url: str) -> None:
@@ -123,6 +127,7 @@ class Database:
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_immediate)
             return engine
+
         if "@" in (parsed.host or ""):
             raise ConfigurationError(
                 [
@@ -130,6 +135,7 @@ class Database:
                     "(and : / ? # % as %3A %2F %3F %23 %25)."
                 ]
             )
+
         engine = sa.create_engine(
             self.url,
             pool_pre_ping=True,
@@ -141,14 +147,21 @@ class Database:
         return engine
 
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """Run one write transaction; it has the write lock from its start, so nothing is decided on old rows.
+    def begin(self, lease: Lease | None = None) -> Iterator[sa.Connection]:
+        """Run one write transaction.
 
-        Raises LedgerAway where the database cannot be reached, is locked for long, or takes no writes.
+        It has the write lock from its start, so nothing is decided on old rows.
+
+        With `lease` it writes for the run that holds it: raises LeaseLost where another run has
+        taken the object over (D3). Raises LedgerAway where the database cannot be reached, is
+        locked for long, or takes no writes.
         """
         with self._speaking_plainly(), self.engine.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
+            # Only now: under the lock nobody can take the object over any more.
+            if lease is not None:
+                check_lease(connection, lease)
             yield connection
 
     @contextmanager
@@ -161,18 +174,21 @@ class Database:
             if self.is_sqlite:
                 connection.execution_options(read_only=True)
             else:
+                # By default each statement would see what was committed before it.
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
             connection.rollback()
 
     @contextmanager
     def _speaking_plainly(self) -> Iterator[None]:
-        """Raise what a person can act on in place of the driver's errors, which would show rows and statements."""
+        """Raise what a person can act on in place of the driver's errors, which would show rows."""
         try:
             yield
         except sa.exc.TimeoutError:
             self._away("all connections are in use")
+
         except sa.exc.DBAPIError as error:
+            # Only the first line: the others may quote the rows of a statement.
             said = _first_line(error.orig)
             if isinstance(error.orig, sqlite3.Error):
                 code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
@@ -202,18 +218,33 @@ class Database:
     def one_of(
         self, column: sa.ColumnElement[str], values: Sequence[str]
     ) -> sa.ColumnElement[bool]:
-        """Return the condition that a text column holds one of `values`, however many: they are one parameter."""
+        """Return the condition that a text column holds one of `values`.
+
+        However many they are, they are one parameter.
+        """
         if self.is_sqlite:
+            # SQLite bounds the number of parameters; a list in JSON is one.
             listed = sa.func.json_each(json.dumps(values)).table_valued("value")
             return column.in_(sa.select(listed.c.value))
         return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
 
+    def among(
+        self, column: sa.ColumnElement[str], ids: Sequence[str], every: Collection[str]
+    ) -> sa.ColumnElement[bool]:
+        """Return the condition that names `ids`, where the rows looked at are `every`.
+
+        None is named where they are all: most segments end as a whole.
+        """
+        is_all = len(ids) >= len(every) and set(ids) >= set(every)
+        return sa.true() if is_all else self.one_of(column, list(ids))
+
     def listed(
         self, connection: sa.Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool]
     ) -> list[list[Any]]:
-        """Return `columns` (texts and whole numbers) of the rows that meet `where`, each as one list, in one order.
+        """Return `columns` of the rows that meet `where`, each as one list, in one order.
 
-        The database sends one value a column: row by row takes many times as long.
+        They are texts and whole numbers. The database sends one value a column: row by row takes
+        many times as long.
         """
         together = sa.func.json_group_array if self.is_sqlite else sa.func.array_agg
         query = sa.select(*(together(column, type_=sa.types.NullType()) for column in columns))
@@ -233,8 +264,9 @@ class Database:
         rows: Sequence[Mapping[str, Any]],
         changes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Insert `rows`; where the primary key stands already, set `changes` (default: all other columns).
+        """Insert `rows`; where the primary key stands already, set `changes`.
 
+        The default is all other columns.
         In `changes` the row that was offered is `sa.literal_column("excluded.<column>")`.
         """
         if rows:
@@ -251,10 +283,12 @@ class Database:
         """Do what `upsert` does with rows that are given as columns, all of one length."""
         if not next(iter(columns.values()), ()):
             return
+
         insert = (sqlite.insert if self.is_sqlite else postgresql.insert)(table)
         keys = [column.name for column in table.primary_key]
         if changes is None:
             changes = {name: insert.excluded[name] for name in columns if name not in keys}
+
         statement = (
             insert.on_conflict_do_update(index_elements=keys, set_=dict(changes))
             if changes
@@ -281,17 +315,20 @@ class Database:
     ) -> None:
         """Execute `statement` once for each row of `columns`, which are all of one length.
 
-        Of many rows SQLite's driver is given the values as they are bound: SQLAlchemy's own way takes several times
-        as long.
+        Of many rows SQLite's driver is given the values as they are bound: SQLAlchemy's own way
+        takes several times as long.
         """
         rows = len(next(iter(columns.values())))
         if not self.is_sqlite and isinstance(statement, sa.Insert):
-            # With something to return SQLAlchemy sends many rows in one statement, without it one by one.
+            # With something to return SQLAlchemy sends many rows in one statement, else one by one.
             statement = statement.returning(sa.literal_column("1"))
+
         if not self.is_sqlite or rows < MANY_ROWS:
             values = zip(*columns.values(), strict=True)
             connection.execute(statement, [dict(zip(columns, v, strict=True)) for v in values])
             return
+
+        # Compiled once for all rows; the driver takes the values in the order of its marks.
         compiled = statement.compile(dialect=self.engine.dialect, column_keys=list(columns))
         if not isinstance(compiled, sa.sql.compiler.SQLCompiler):
             raise TypeError("not a statement")
@@ -315,12 +352,14 @@ class Database:
             return [process(fixed) if process else fixed] * rows
         if process is None:
             return columns[name]
+        # Times and reasons repeat: each value is processed once.
         known = {value: process(value) for value in set(columns[name])}
         return [known[value] for value in columns[name]]
 
     def migrate(self) -> None:
-        """Bring the tables to the newest form; a no-op where they have it. Processes that start at once take turns.
+        """Bring the tables to the newest form; a no-op where they have it.
 
+        Processes that start at once take turns.
         Raises ConfigurationError where a newer release has changed the tables.
         """
         with self.read() as connection:
@@ -371,8 +410,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _switch_to_wal(connection: Any) -> None:
     """Let readers and a writer work side by side, however many processes make a new file at once.
 
-    Two that switch it at the same moment would wait for each other, so SQLite turns one of them away at once:
-    its own waiting does not cover that.
+    Two that switch it at the same moment would wait for each other, so SQLite turns one of them
+    away at once: its own waiting does not cover that.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.state import let_go_on
-from resources.ledger.waiting import chunks
+from resources.ledger.holds import held_markets
+from resources.ledger.waiting import chunks, reschedule_held
 
 PAGE: Final = 5_000
 """How many rows one statement of a long listing reads."""
@@ -22,7 +22,8 @@ PAGE: Final = 5_000
 class Chosen:
     """Which failures are meant; an empty part means all.
 
-    `failed_since`: failed last at that moment or later. `failing_before`: failed first before it and ever since.
+    `failed_since`: failed last at that moment or later. `failing_before`: failed first before it
+    and ever since.
     """
 
     objects: Sequence[str] = ()
@@ -52,7 +53,7 @@ class FailedRow:
 
 @dataclass(frozen=True, slots=True)
 class FailedCount:
-    """How many records failed alike; `error_message` is "" where messages were not told apart."""
+    """How many records failed alike; `error_message` is "" where messages were not set apart."""
 
     object: str
     error_code: str
@@ -67,10 +68,10 @@ class FailedCount:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What is tried again now: `records` that failed by themselves, and those that wait for one of `markets`.
+    """What is tried again now: `records` that failed, or that wait for one of `markets`.
 
-    `resting` records wait for an integration that is paused or not ready, and stay; `in_flight` ones are being
-    tried at this moment.
+    `resting` records wait for an integration that is paused or not ready, and stay; `in_flight`
+    ones are being tried at this moment.
     """
 
     records: int
@@ -88,9 +89,8 @@ class Failures:
 
     def count(self, chosen: Chosen | None = None) -> int:
         """Return how many records are failing."""
-        query = sa.select(sa.func.count()).select_from(t.waiting)
         with self._db.read() as connection:
-            return int(connection.scalar(query.where(*_conditions(chosen or Chosen()))) or 0)
+            return _count(connection, sa.and_(*_conditions(chosen or Chosen())))
 
     def rows(self, chosen: Chosen | None = None, limit: int | None = None) -> list[FailedRow]:
         """Return the failing records, those that failed last first."""
@@ -106,6 +106,8 @@ class Failures:
         """Read all of them a page at a time, by object and id, however many there are."""
         key = sa.tuple_(t.waiting.c.object, t.waiting.c.record_id)
         query = _rows(chosen).order_by(t.waiting.c.object, t.waiting.c.record_id).limit(PAGE)
+
+        # Each page in a read of its own, from the last key on: no transaction stays open meanwhile.
         after: tuple[str, str] | None = None
         while True:
             with self._db.read() as connection:
@@ -120,7 +122,7 @@ class Failures:
     def counts(
         self, chosen: Chosen | None = None, *, by_message: bool = False
     ) -> list[FailedCount]:
-        """Return how many failed alike, by object, code and market; and by message, where it is asked for."""
+        """Return how many failed alike: by object, code and market, and if asked for by message."""
         row = t.waiting.c
         message = row.error_message if by_message else sa.literal("")
         alike = [
@@ -130,6 +132,7 @@ class Failures:
             row.held_for,
             row.lasting,
         ]
+
         query = (
             sa.select(
                 *alike,
@@ -142,54 +145,68 @@ class Failures:
             .group_by(row.object, row.error_code, row.held_for, row.lasting)
         )
         if by_message:
+            # Otherwise one constant text: to group by that is an error in PostgreSQL.
             query = query.group_by(row.error_message)
+
         with self._db.read() as connection:
             return [FailedCount(**found) for found in connection.execute(query).mappings()]
 
     def retry(self, chosen: Chosen, now: datetime) -> Retried:
         """Let failing records be claimed at once, as a later edit of each of them would (R23).
 
-        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of the day; the day's
-        limit binds them like all others. A held market that some of them wait for is tried at once, with a few
-        records first.
+        Their tries begin anew, so that they are neither claimed last nor bound to a twentieth of
+        the day; the day's limit binds them like all others. A held market that some of them wait
+        for is tried at once, with a few records first.
         """
         row = t.waiting.c
-        conditions = _conditions(chosen)
-        here = sa.and_(*conditions, row.segment_id.is_(None))
+        conditions = sa.and_(*_conditions(chosen))
+        here = sa.and_(conditions, row.segment_id.is_(None))
         with self._db.begin() as connection:
-            in_flight = connection.scalar(
-                sa.select(sa.func.count())
-                .select_from(t.waiting)
-                .where(*conditions, row.segment_id.is_not(None))
-            )
-            waiting_for = {
-                found.held_for: int(found.records)
-                for found in connection.execute(
-                    sa.select(row.held_for, sa.func.count().label("records"))
-                    .where(here, row.held_for.is_not(None))
-                    .group_by(row.held_for)
-                )
-            }
-            held = connection.scalars(sa.select(t.market_holds.c.market)).all()
-            markets = tuple(sorted(set(held) & waiting_for.keys()))
+            in_flight = _count(connection, sa.and_(conditions, row.segment_id.is_not(None)))
+            waiting_for = _count_by_market(connection, here)
+
+            # Those that wait for a market are left out: the market is tried first, below.
             asked = connection.execute(
                 t.waiting.update()
                 .where(here, row.held_for.is_(None))
                 .values(not_before=now, tries=0, lasting=False)
             )
+            # The others wait for an integration that rests: only its resumption lets them go.
+            markets = tuple(sorted(held_markets(connection).keys() & waiting_for.keys()))
             for market in markets:
-                connection.execute(
-                    t.market_holds.update()
-                    .where(t.market_holds.c.market == market)
-                    .values(retry_at=now)
-                )
-                let_go_on(connection, market, now)
-            return Retried(
-                records=asked.rowcount + sum(waiting_for[market] for market in markets),
-                markets=markets,
-                resting=sum(n for market, n in waiting_for.items() if market not in markets),
-                in_flight=int(in_flight or 0),
-            )
+                _try_market_at(connection, market, now)
+
+        return Retried(
+            records=asked.rowcount + sum(waiting_for[market] for market in markets),
+            markets=markets,
+            resting=sum(n for market, n in waiting_for.items() if market not in markets),
+            in_flight=in_flight,
+        )
+
+
+def _try_market_at(connection: sa.Connection, market: str, now: datetime) -> None:
+    """Let a held market be tried from `now` on, with the records that wait for it."""
+    row = t.market_holds.c
+    connection.execute(t.market_holds.update().where(row.market == market).values(retry_at=now))
+    reschedule_held(connection, market, now)
+
+
+def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(t.waiting).where(condition)
+    return int(connection.scalar(query) or 0)
+
+
+def _count_by_market(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> dict[str, int]:
+    """Count the rows that wait for a market, by market."""
+    row = t.waiting.c
+    query = (
+        sa.select(row.held_for, sa.func.count().label("records"))
+        .where(condition, row.held_for.is_not(None))
+        .group_by(row.held_for)
+    )
+    return {found.held_for: int(found.records) for found in connection.execute(query)}
 
 
 def _rows(chosen: Chosen) -> sa.Select[tuple[object, ...]]:
@@ -199,6 +216,7 @@ def _rows(chosen: Chosen) -> sa.Select[tuple[object, ...]]:
 
 def _conditions(chosen: Chosen) -> list[sa.ColumnElement[bool]]:
     row = t.waiting.c
+    # A row that waits for its first try, or for one after an edit, has no code.
     conditions: list[sa.ColumnElement[bool]] = [row.error_code.is_not(None)]
     if chosen.objects:
         conditions.append(row.object.in_(chosen.objects))
@@ -206,8 +224,10 @@ def _conditions(chosen: Chosen) -> list[sa.ColumnElement[bool]]:
         conditions.append(row.error_code.in_(chosen.codes))
     if chosen.ids:
         conditions.append(sa.or_(*(row.record_id.in_(part) for part in chunks(chosen.ids))))
+
     if chosen.failed_since is not None:
         conditions.append(row.last_failed_at >= chosen.failed_since)
     if chosen.failing_before is not None:
         conditions.append(row.first_failed_at < chosen.failing_before)
+
     return conditions

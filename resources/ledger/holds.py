@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
+from pipeline.core.configuration.running import Hold
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.state import let_go_on, read_again_from, read_until_of
+from resources.ledger.objects import move_watermark_back, read_until_by_object
+from resources.ledger.waiting import reschedule_held
 
 PAUSE_FIRST: Final = timedelta(minutes=5)
 PAUSE_MAX: Final = timedelta(hours=6)
 REASON_LENGTH_MAX: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """One held market: why, how often it failed in a row, and when it is tried next.
-
-    `read_from` is up to when pulls had read its objects when it was held: all later changes are read without it.
-    """
-
-    market: str
-    reason: str
-    tries: int
-    held_at: datetime
-    read_from: datetime
-    retry_at: datetime
 
 
 class Holds:
@@ -43,16 +30,15 @@ class Holds:
     def all(self) -> dict[str, Hold]:
         """Return the held markets by name."""
         with self._db.read() as connection:
-            rows = connection.execute(sa.select(t.market_holds)).mappings()
-            return {row["market"]: Hold(**row) for row in rows}
+            return held_markets(connection)
 
     def hold(self, market: str, reason: str, now: datetime) -> Hold:
-        """Hold the market, longer each time in a row; the records that wait for it wait as long."""
+        """Hold the market, longer each time in a streak; what waits for it waits as long."""
         with self._db.begin() as connection:
-            known = connection.execute(
-                sa.select(t.market_holds).where(t.market_holds.c.market == market)
-            ).one_or_none()
+            # A trial that failed: the hold goes on from where it began.
+            known = held_markets(connection).get(market)
             tries = known.tries + 1 if known else 1
+            # The shift is bounded, since a very long pause does not fit a timedelta.
             pause: timedelta = PAUSE_FIRST * (1 << min(tries - 1, 20))
             hold = Hold(
                 market=market,
@@ -62,31 +48,37 @@ class Holds:
                 read_from=known.read_from if known else _read_until(connection, market, now),
                 retry_at=now + min(PAUSE_MAX, pause),
             )
-            row = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
-            self._db.upsert(connection, t.market_holds, [row])
-            let_go_on(connection, market, hold.retry_at)
+
+            self._db.upsert(connection, t.market_holds, [asdict(hold)])
+            reschedule_held(connection, market, hold.retry_at)
             return hold
 
-    def release(self, market: str, objects: Sequence[str], now: datetime) -> None:
+    def release(self, market: str, object_names: Sequence[str], now: datetime) -> None:
         """End the hold: the market works again, and what waited for it may be claimed at once.
 
-        Its `objects` are read anew from where it was held, since changes were not held against its digests.
+        Its objects are read anew from where it was held: changes since then were not compared with
+        its digests.
         """
         with self._db.begin() as connection:
-            read_from = connection.scalar(
-                sa.select(t.market_holds.c.read_from).where(t.market_holds.c.market == market)
-            )
-            if read_from is not None:
-                for name in objects:
-                    read_again_from(connection, name, read_from)
+            known = held_markets(connection).get(market)
+            if known is not None:
+                for object_name in object_names:
+                    move_watermark_back(connection, object_name, known.read_from)
+
             connection.execute(t.market_holds.delete().where(t.market_holds.c.market == market))
-            let_go_on(connection, market, now)
+            reschedule_held(connection, market, now)
+
+
+def held_markets(connection: sa.Connection) -> dict[str, Hold]:
+    """Return the held markets by name, in the caller's transaction."""
+    rows = connection.execute(sa.select(t.market_holds)).mappings()
+    return {row["market"]: Hold(**row) for row in rows}
 
 
 def _read_until(connection: sa.Connection, market: str, now: datetime) -> datetime:
     """Return up to when all objects that the market scores have been read."""
-    names = connection.scalars(
+    object_names = connection.scalars(
         sa.select(t.integrations.c.object).where(t.integrations.c.market == market)
     )
-    read = read_until_of(connection, now)
-    return min((read.get(name, now) for name in names), default=now)
+    read = read_until_by_object(connection, now)
+    return min((read.get(name, now) for name in object_names), default=now)

@@ -10,37 +10,57 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.calls import Calls
-from resources.ledger.claims import Claims
 from resources.ledger.completeness import Completeness
 from resources.ledger.counts import DUE, NOT_DUE, READ, Counts
 from resources.ledger.database import Database
+from resources.ledger.days import Days
 from resources.ledger.failures import Failures
 from resources.ledger.holds import Holds
-from resources.ledger.state import Lease, State, check_lease, resting_markets
+from resources.ledger.integrations import Integrations, resting_markets
+from resources.ledger.leases import Lease, Leases
+from resources.ledger.objects import Objects
+from resources.ledger.org import Org
+from resources.ledger.push_jobs import PushJobs
+from resources.ledger.scorings import Scorings
+from resources.ledger.segments import Segments
+from resources.ledger.settling import Settling
 from resources.ledger.waiting import ScoringRequest, ScoringRequests, Waiting
 
 REQUESTS_AT_ONCE: Final = 20_000
-"""The most records that one transaction puts on the waiting list: others wait for it no longer than seconds."""
+"""The most records that one transaction adds to the list: others wait for it seconds at most."""
 
 
 class Ledger:
-    """Org, integrations, objects and leases (`state`), the waiting list, claims and API calls."""
+    """One attribute for each noun of the ledger, and the writes that touch several at once."""
 
     def __init__(self, url: str) -> None:
         """Open the database at `url` and bring its tables up to date.
 
-        Raises ConfigurationError for an address that cannot be right, LedgerAway where the database does not answer.
+        Raises ConfigurationError for an address that cannot be right, LedgerAway where the database
+        does not answer.
         """
         self.database = Database(url)
         self.database.migrate()
-        self.waiting = Waiting(self.database)
-        self.state = State(self.database, self.waiting)
-        self.counts = Counts(self.database)
-        self.claims = Claims(self.database, self.waiting, self.counts)
-        self.completeness = Completeness(self.database)
-        self.calls = Calls(self.database)
+
+        self.org = Org(self.database)
+        self.objects = Objects(self.database)
+        self.leases = Leases(self.database)
         self.holds = Holds(self.database)
+        self.counts = Counts(self.database)
+        self.calls = Calls(self.database)
+
+        self.waiting = Waiting(self.database)
+        self.integrations = Integrations(self.database, self.waiting)
         self.failures = Failures(self.database)
+        self.completeness = Completeness(self.database)
+
+        self.days = Days(self.database)
+        self.segments = Segments(self.database, self.days, self.waiting, self.counts)
+        self.push_jobs = PushJobs(self.database)
+        self.scorings = Scorings(self.database)
+        self.settling = Settling(
+            self.database, self.waiting, self.segments, self.scorings, self.counts
+        )
 
     def close(self) -> None:
         """Let the connections go."""
@@ -58,16 +78,18 @@ class Ledger:
         day: date | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Move the watermark after a pull whose due rows are on the list, and keep what the window held.
+        """Move the watermark after a pull whose due rows are listed; keep what the window held.
 
-        `seen` is the count and newest stamp of the window: the sensor compares (D7). Where the watermark is not
-        the `expected` one any more (something moved it back meanwhile), it stays, and the rows are read again; so it
-        does where one of the `resting` markets, without which the rows were decided on, has gone on meanwhile.
-        What was read and decided (`counts`) is counted for `day`.
+        `seen` is the count and newest stamp of the window: the sensor compares (D7). What was read
+        and decided (`counts`) is counted for `day`.
+
+        Where the watermark is not the `expected` one any more (something moved it back meanwhile),
+        it stays, and the rows are read again. So it does where one of the `resting` markets,
+        without which the rows were decided on, has gone on meanwhile.
         """
         unmoved = sa.true() if expected is None else t.objects.c.watermark == expected
-        with self.database.begin() as connection:
-            check_lease(connection, lease)
+        with self.database.begin(lease) as connection:
+            # A market that goes on meanwhile was not asked about these rows: they are read again.
             if set(resting) <= resting_markets(connection, lease.object):
                 connection.execute(
                     t.objects.update()
@@ -76,20 +98,21 @@ class Ledger:
                         watermark=watermark, pulled_at=now, seen_count=seen[0], seen_newest=seen[1]
                     )
                 )
+
             if day is not None and counts:
                 self.counts.add(connection, day, lease.object, counts)
 
     def add_requests(
         self, lease: Lease, requests: Sequence[ScoringRequest] | ScoringRequests, now: datetime
     ) -> None:
-        """Put due records on the waiting list. Safe to repeat: it is done before the watermark moves.
+        """Put due records on the waiting list; safe to repeat, as the watermark moves later.
 
         Many are added in several transactions, so that others may write in between.
         """
         requests = _columns(requests)
+        # At least once, though there be none: the lease is checked all the same.
         for start in range(0, max(1, len(requests)), REQUESTS_AT_ONCE):
-            with self.database.begin() as connection:
-                check_lease(connection, lease)
+            with self.database.begin(lease) as connection:
                 part = requests.part(start, start + REQUESTS_AT_ONCE)
                 self.waiting.add(connection, lease.object, part, now)
 
@@ -102,37 +125,42 @@ class Ledger:
         now: datetime,
         today: date | None = None,
     ) -> None:
-        """Put a daily pull's records on the list, and mark the day's daily pull as in together with the last ones.
+        """Put a daily pull's records on the list; with the last ones the day's daily pull is in.
 
-        They are counted as read and due `today` (the default is `day`, which may be yesterday's made up).
+        They are counted as read and due `today`. The default is `day`, which may be yesterday where
+        its daily pull was missed.
         """
         requests = _columns(requests)
         last = max(0, len(requests) - REQUESTS_AT_ONCE)
         if last:
             self.add_requests(lease, requests.part(0, last), now)
-        with self.database.begin() as connection:
-            check_lease(connection, lease)
+
+        with self.database.begin(lease) as connection:
             self.waiting.add(connection, lease.object, requests.part(last, len(requests)), now)
-            self.state.mark_daily_pull(connection, lease.object, day)
+            # In one transaction with the last rows: a crash before leaves the day's pull to come.
+            self.objects.mark_daily_pull(connection, lease.object, day)
+
             counts = {READ: len(requests), NOT_DUE: 0, DUE: len(requests)}
             self.counts.add(connection, today or day, lease.object, counts)
 
     def record_redo(
         self,
         request: str,
-        name: str,
+        object_name: str,
         day: date,
         requests: Sequence[ScoringRequest] | ScoringRequests,
         now: datetime,
     ) -> int:
-        """Ask for a partition's records again, once for each `request`; return how many were asked for."""
+        """Ask for a partition's records again, once for each `request`; return how many."""
         with self.database.begin() as connection:
-            key = {"request": request, "day": day, "object": name}
+            key = {"request": request, "day": day, "object": object_name}
+            # A run that is started again has the same request: it asks for nothing twice.
             known = connection.scalar(sa.select(t.redos.c.records).filter_by(**key))
             if known is not None:
                 return int(known)
-            self.waiting.add(connection, name, _columns(requests), now)
-            self.completeness.forget_told(connection, name, day)
+
+            self.waiting.add(connection, object_name, _columns(requests), now)
+            self.completeness.forget_reported(connection, object_name, day)
             connection.execute(
                 t.redos.insert().values(requested_at=now, records=len(requests), **key)
             )

@@ -1,4 +1,4 @@
-"""Going over to another org: what belonged to the old one is forgotten, in one transaction (R1)."""
+"""Switching to another org: what belonged to the old one is forgotten, in one transaction (R1)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 import sqlalchemy as sa
 
 from resources.ledger import tables as t
-from resources.ledger.claims import UNFINISHED
 from resources.ledger.database import Database
-from resources.ledger.state import Lease, check_lease
+from resources.ledger.fencing import Lease, check_lease
+from resources.ledger.segments import UNFINISHED
 
-FORGOTTEN: Final = (
+FORGOTTEN_TABLES: Final = (
     t.objects,
     t.waiting,
     t.segments,
@@ -28,26 +28,26 @@ FORGOTTEN: Final = (
 )
 """Tables of nothing but the old org's records, jobs and counts."""
 
-CHANGED: Final = (t.org, t.integrations, t.leases)
-KEPT: Final = (t.days, t.day_usage, t.api_calls)
+CHANGED_TABLES: Final = (t.org, t.integrations, t.leases)
+KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls)
 """The limits are per calendar day, whatever org it was used on (R20, R21)."""
 
 NOT_CHECKED: Final = "Another org is connected since: run `insights check`."
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What the old org leaves behind: records that waited, segments unfinished, jobs not settled."""
+class Forgotten:
+    """What a switch forgets: records that wait, segments unfinished, jobs not settled."""
 
     waiting: int
     segments: int
     job_ids: tuple[str, ...]
 
 
-def left_behind(database: Database) -> Left:
+def would_be_forgotten(database: Database) -> Forgotten:
     """Return what a switch would forget."""
     with database.read() as connection:
-        return _left(connection)
+        return _count_forgotten(connection)
 
 
 def switch_org(
@@ -56,40 +56,44 @@ def switch_org(
     environment: str,
     now: datetime,
     leases: Sequence[Lease],
-) -> Left:
-    """Let the state belong to `org_id` and forget what was the old org's; return what was left.
+) -> Forgotten:
+    """Let the state belong to `org_id`; forget what was the old org's, and return what that was.
 
-    Which fields the integrations wrote is of the old org, too: in the new one nothing of it is cleared (R19).
-    Every integration is off until it has passed preflight again; a pause stays. The caller holds `leases` on
-    all objects, so that nothing works meanwhile. Their tokens rise: a run of before cannot write any more.
+    Which fields the integrations wrote is of the old org, too: in the new one nothing of it is
+    cleared (R19). Every integration is off until it has passed preflight again; a pause stays. The
+    caller holds `leases` on all objects, so that nothing works meanwhile. Their tokens rise: a run
+    of before cannot write any more.
 
     Raises LeaseLost where another run has taken an object over.
     """
     with database.begin() as connection:
         for lease in leases:
             check_lease(connection, lease)
-        left = _left(connection)
-        for table in FORGOTTEN:
+
+        forgotten = _count_forgotten(connection)
+        for table in FORGOTTEN_TABLES:
             connection.execute(table.delete())
+
         connection.execute(
             t.integrations.update().values(
                 enabled_at=None,
                 resting_since=None,
                 not_ready=NOT_CHECKED,
-                outputs="",
-                left_fields="",
+                outputs=(),
+                dropped_fields=(),
             )
         )
         connection.execute(
             t.leases.update().values(owner=None, expires_at=None, token=t.leases.c.token + 1)
         )
+
         new = {"id": 1, "org_id": org_id, "environment": environment, "connected_at": now}
         new["instance_url"] = None  # preflight notes it
         database.upsert(connection, t.org, [new])
-        return left
+        return forgotten
 
 
-def _left(connection: sa.Connection) -> Left:
+def _count_forgotten(connection: sa.Connection) -> Forgotten:
     waiting = connection.scalar(sa.select(sa.func.count()).select_from(t.waiting))
     segments = connection.scalar(
         sa.select(sa.func.count()).select_from(t.segments).where(t.segments.c.state.in_(UNFINISHED))
@@ -99,4 +103,5 @@ def _left(connection: sa.Connection) -> Left:
         .where(t.push_jobs.c.settled_at.is_(None))
         .order_by(t.push_jobs.c.created_at)
     )
-    return Left(int(waiting or 0), int(segments or 0), tuple(jobs))
+
+    return Forgotten(int(waiting or 0), int(segments or 0), tuple(jobs))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -37,6 +38,30 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Names(sa.types.TypeDecorator[tuple[str, ...]]):
+    """Names of fields, in order, as a JSON list."""
+
+    # PostgreSQL compares no plain JSON.
+    impl = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: tuple[str, ...] | None,
+        dialect: Any,  # noqa: ARG002  asked for by name
+    ) -> list[str]:
+        """Keep a list."""
+        return list(value or ())
+
+    def process_result_value(
+        self,
+        value: list[str] | None,
+        dialect: Any,  # noqa: ARG002  asked for by name
+    ) -> tuple[str, ...]:
+        """Give back a tuple, which can be compared and hashed."""
+        return tuple(value or ())
+
+
 def _only(condition: str) -> dict[str, Any]:
     """Return the options of an index over the rows that meet `condition`."""
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
@@ -65,8 +90,8 @@ integrations = sa.Table(
     sa.Column("paused_at", UtcDateTime),
     sa.Column("not_ready", sa.Text),
     sa.Column("resting_since", UtcDateTime),
-    sa.Column("outputs", sa.Text),
-    sa.Column("left_fields", sa.Text),
+    sa.Column("outputs", Names, nullable=False, server_default=sa.text("'[]'")),
+    sa.Column("dropped_fields", Names, nullable=False, server_default=sa.text("'[]'")),
 )
 
 objects = sa.Table(
@@ -133,7 +158,8 @@ waiting = sa.Table(
     sa.Column("claimed_seq", sa.Integer),
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and into the other.
+    # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and
+    # into the other.
     sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),
     sa.Index(
         "waiting_by_claim",

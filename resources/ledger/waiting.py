@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.repeats import Scoring
+from pipeline.core.limit.pace import WaitingCount
 from pipeline.core.scoring.due import LANES, Lane, Reason
 from resources.ledger import tables as t
 from resources.ledger.database import Database
@@ -37,7 +37,7 @@ class ScoringRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequests:
-    """Many wishes as columns, one entry a record in each: `Wish` says what they mean."""
+    """Many requests as columns, one entry a record; `ScoringRequest` says what they mean."""
 
     record_ids: Sequence[str] = ()
     reasons: Sequence[str] = ()
@@ -48,23 +48,24 @@ class ScoringRequests:
 
     @classmethod
     def of(cls, requests: Iterable[ScoringRequest]) -> ScoringRequests:
-        """Return single wishes as columns."""
+        """Return single requests as columns."""
         columns = list(zip(*requests, strict=True))
         return cls(*columns)
 
     def __len__(self) -> int:
-        """Return how many records are wished for."""
+        """Return how many records are asked for."""
         return len(self.record_ids)
 
     def part(self, start: int, stop: int) -> ScoringRequests:
-        """Return the wishes from `start` on and before `stop`."""
+        """Return the requests from `start` on and before `stop`."""
         return ScoringRequests(*(column[start:stop] for column in self._columns()))
 
     def once_each(self) -> ScoringRequests:
-        """Return the last wish for each record."""
+        """Return the last request for each record."""
         last = dict(zip(self.record_ids, range(len(self)), strict=True))
         if len(last) == len(self):
             return self
+
         return ScoringRequests(
             *([column[at] for at in last.values()] for column in self._columns())
         )
@@ -109,115 +110,56 @@ class Waiting:
         """Work on `database`."""
         self._db = database
 
-    def add(
-        self, connection: sa.Connection, name: str, requests: ScoringRequests, now: datetime
-    ) -> None:
-        """Put `wishes` on the list in the caller's transaction.
-
-        A record that waits already keeps the more urgent reason. A pull that saw a later stamp or other
-        inputs makes it try anew at once (R23), and where it is being pushed at this moment, it will be
-        released afterwards instead of leaving. A redo always counts as a new wish.
-        """
-        # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one statement.
-        requests = requests.once_each()
-        columns = {
-            "object": [name] * len(requests),
-            "record_id": requests.record_ids,
-            "reason": requests.reasons,
-            "priority": [PRIORITIES[reason] for reason in requests.reasons],
-            "requested_at": [now] * len(requests),
-            "waits_since": [now] * len(requests),
-            "order_at": requests.order_at,
-            "not_before": requests.not_before,
-            "modstamp_seen": requests.modstamps,
-            "hash_seen": requests.hashes,
-        }
-        self._db.upsert_columns(connection, t.waiting, columns, changes=_merged())
-
-    def ids_waiting(self, name: str) -> int:
+    def count(self, object_name: str) -> int:
         """Return how many records of the object wait, in flight or not."""
         with self._db.read() as connection:
-            count = connection.scalar(sa.select(sa.func.count()).where(t.waiting.c.object == name))
-            return int(count or 0)
+            return _count(connection, t.waiting.c.object == object_name)
 
-    def by_kind(self, name: str) -> dict[str, int]:
-        """Return how many records of the object wait, by lane; those that failed before apart, as `failing`."""
+    def waiting_for(self, market: str, object_name: str) -> int:
+        """Return how many records of the object wait until a held market works again."""
+        row = t.waiting.c
+        with self._db.read() as connection:
+            return _count(connection, sa.and_(row.object == object_name, row.held_for == market))
+
+    def by_kind(self, object_name: str) -> dict[str, int]:
+        """Return how many records of the object wait, by lane; failed ones as `failing`."""
         row = t.waiting.c
         failing = row.error_code.is_not(None).label("failing")
         query = (
             sa.select(row.reason, failing, sa.func.count().label("records"))
-            .where(row.object == name)
+            .where(row.object == object_name)
             .group_by(row.reason, failing)
         )
+
         counts = {lane.value: 0 for lane in Lane} | {FAILING: 0}
         with self._db.read() as connection:
             for found in connection.execute(query):
-                counts[FAILING if found.failing else LANES[Reason(found.reason)].value] += (
-                    found.records
-                )
+                kind = FAILING if found.failing else LANES[Reason(found.reason)].value
+                counts[kind] += found.records
         return counts
 
-    def waiting_for(self, market: str, name: str) -> int:
-        """Return how many records of the object wait until a held market works again."""
-        with self._db.read() as connection:
-            count = connection.scalar(
-                sa.select(sa.func.count()).where(
-                    t.waiting.c.object == name, t.waiting.c.held_for == market
-                )
-            )
-            return int(count or 0)
-
-    def counts(self, connection: sa.Connection, now: datetime) -> list[Mapping[str, Any]]:
-        """Return counts of claimable rows by object, reason and whether they are lasting failures."""
-        failed = sa.case((t.waiting.c.lasting, 1), else_=0).label("failed")
-        query = (
-            sa.select(
-                t.waiting.c.object, t.waiting.c.reason, failed, sa.func.count().label("records")
-            )
-            .where(_claimable(connection, now))
-            .group_by(t.waiting.c.object, t.waiting.c.reason, failed)
-        )
-        return [dict(row) for row in connection.execute(query).mappings()]
-
-    def longest_overdue(
-        self, connection: sa.Connection, now: datetime, most: int
-    ) -> dict[str, int]:
-        """Count by object the `most` lasting failures that are claimable and have waited longest for their turn."""
-        first = (
-            sa.select(t.waiting.c.object)
-            .where(_claimable(connection, now), t.waiting.c.lasting)
-            .order_by(t.waiting.c.not_before, t.waiting.c.record_id)
-            .limit(most)
-            .subquery()
-        )
-        counted = sa.select(first.c.object, sa.func.count().label("records"))
-        query = counted.group_by(first.c.object)
-        return {row.object: row.records for row in connection.execute(query)}
-
-    def summary(self, now: datetime) -> list[Mapping[str, Any]]:
-        """Return all waiting rows counted by object, reason, state (ready, backing off, in flight)."""
+    def summary(self, now: datetime) -> list[WaitingCount]:
+        """Return all waiting rows counted by object, reason and state."""
+        row = t.waiting.c
         state = sa.case(
-            (t.waiting.c.segment_id.is_not(None), "in_flight"),
-            (t.waiting.c.not_before > now, "backing_off"),
+            (row.segment_id.is_not(None), "in_flight"),
+            (row.not_before > now, "backing_off"),
             else_="ready",
         ).label("state")
+
         query = (
-            sa.select(
-                t.waiting.c.object, t.waiting.c.reason, state, sa.func.count().label("records")
-            )
-            .group_by(t.waiting.c.object, t.waiting.c.reason, state)
-            .order_by(t.waiting.c.object, t.waiting.c.reason)
+            sa.select(row.object, row.reason, state, sa.func.count().label("records"))
+            .group_by(row.object, row.reason, state)
+            .order_by(row.object, row.reason)
         )
         with self._db.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [WaitingCount(**found) for found in connection.execute(query).mappings()]
 
-    def row(self, name: str, record_id: str) -> WaitingRow | None:
+    def row(self, object_name: str, record_id: str) -> WaitingRow | None:
         """Return the record's row, or None where it does not wait."""
+        row = t.waiting.c
         with self._db.read() as connection:
-            rows = _rows(
-                connection,
-                sa.and_(t.waiting.c.object == name, t.waiting.c.record_id == record_id),
-            )
+            rows = _rows(connection, sa.and_(row.object == object_name, row.record_id == record_id))
         return rows[0] if rows else None
 
     def of_segment(self, segment_id: str) -> list[WaitingRow]:
@@ -226,7 +168,10 @@ class Waiting:
             return _rows(connection, t.waiting.c.segment_id == segment_id)
 
     def requested_at(self, segment_id: str, ids: Collection[str]) -> dict[str, datetime]:
-        """Return when those of `ids` that have not failed were asked for, of a segment's new and changed rows."""
+        """Return when those of `ids` that have not failed were asked for, of new and changed rows.
+
+        They are rows of one segment.
+        """
         row = t.waiting.c
         found: dict[str, datetime] = {}
         with self._db.read() as connection:
@@ -238,6 +183,7 @@ class Waiting:
                     row.error_code.is_(None),
                 )
                 found |= {r.record_id: r.requested_at for r in connection.execute(query)}
+
         return found
 
     def reasons_of_segment(self, segment_id: str) -> dict[str, str]:
@@ -247,23 +193,9 @@ class Waiting:
             ids, reasons = self._db.listed(
                 connection, row.record_id, row.reason, where=row.segment_id == segment_id
             )
+
         known = {reason.value: reason.value for reason in Reason}  # one text, not one a record
         return dict(sorted(zip(ids, map(known.__getitem__, reasons), strict=True)))
-
-    def scored_since(
-        self, connection: sa.Connection, name: str, ids: Sequence[str], since: datetime
-    ) -> dict[str, list[Scoring]]:
-        """Return for each of `ids` that was scored after `since` when that was, oldest first (R15)."""
-        row = t.scorings.c
-        found: dict[str, list[Scoring]] = {}
-        query = (
-            sa.select(row.record_id, row.scored_at, row.in_a_row)
-            .where(row.object == name, self._db.one_of(row.record_id, ids), row.scored_at > since)
-            .order_by(row.scored_at)
-        )
-        for record_id, at, in_a_row in connection.execute(query):
-            found.setdefault(record_id, []).append(Scoring(at, in_a_row))
-        return found
 
     def slowed_down(self, now: datetime) -> list[SlowedRow]:
         """Return the records that keep becoming due and rest, those that rest longest first (R15).
@@ -271,6 +203,7 @@ class Waiting:
         They wait for a later time though they have not failed since their last edit.
         """
         row = t.waiting.c
+
         query = (
             sa.select(row.object, row.record_id, row.not_before)
             .where(
@@ -284,23 +217,99 @@ class Waiting:
         with self._db.read() as connection:
             return [SlowedRow(*found) for found in connection.execute(query)]
 
+    # -- in the caller's transaction -----------------------------------------------------------
 
-def _claimable(connection: sa.Connection, now: datetime) -> sa.ColumnElement[bool]:
-    """Return the condition that a row may be claimed now.
+    def add(
+        self,
+        connection: sa.Connection,
+        object_name: str,
+        requests: ScoringRequests,
+        now: datetime,
+    ) -> None:
+        """Put `requests` on the list.
 
-    Rows of an object whose integrations are all off or paused may not: nobody would, and they must not hold back
-    the others' shares (R20). Those that are to be cleared after it may (R19).
-    """
-    one = t.integrations.c
-    running = sa.and_(one.enabled_at.is_not(None), one.paused_at.is_(None))
-    listed = sa.select(one.object, sa.func.max(sa.case((running, 1), else_=0)))
-    objects = connection.execute(listed.group_by(one.object)).all()
-    resting = [name for name, runs in objects if not runs]
-    return sa.and_(
-        t.waiting.c.segment_id.is_(None),
-        t.waiting.c.not_before <= now,
-        sa.or_(t.waiting.c.object.not_in(resting), t.waiting.c.reason == Reason.CLEANUP.value),
+        A record that waits already keeps the more urgent reason. A pull that saw a later stamp or
+        other inputs makes it try anew at once (R23), and where it is being pushed at this moment,
+        it will be released afterwards instead of leaving. A redo always counts as a new request.
+        """
+        # A record read twice (paging while it moved) is one row: PostgreSQL takes no two in one
+        # statement.
+        requests = requests.once_each()
+
+        columns = {
+            "object": [object_name] * len(requests),
+            "record_id": requests.record_ids,
+            "reason": requests.reasons,
+            "priority": [PRIORITIES[reason] for reason in requests.reasons],
+            "requested_at": [now] * len(requests),
+            "waits_since": [now] * len(requests),
+            "order_at": requests.order_at,
+            "not_before": requests.not_before,
+            "modstamp_seen": requests.modstamps,
+            "hash_seen": requests.hashes,
+        }
+        self._db.upsert_columns(connection, t.waiting, columns, changes=_merged())
+
+    def remove(
+        self,
+        connection: sa.Connection,
+        object_name: str,
+        segment_id: str,
+        ids: Sequence[str] | None,
+    ) -> None:
+        """Take rows of a segment off the list; one that was asked for anew meanwhile waits again.
+
+        None for `ids` means all rows that the segment still holds: then they need not be named.
+        """
+        row = t.waiting.c
+        rows = sa.and_(row.object == object_name, row.segment_id == segment_id)
+        if ids is not None:
+            rows = sa.and_(rows, self._db.one_of(row.record_id, ids))
+
+        # Every request raises `seq`: where it is that of the claim, nobody has asked since.
+        connection.execute(t.waiting.delete().where(rows, row.seq == row.claimed_seq))
+        # What is still there was asked for since. It begins anew, and is a new record no more.
+        connection.execute(
+            t.waiting.update()
+            .where(rows)
+            .values(
+                segment_id=None,
+                claimed_seq=None,
+                tries=0,
+                error_code=None,
+                error_message=None,
+                first_failed_at=None,
+                last_failed_at=None,
+                held_for=None,
+                lasting=False,
+                reason=sa.case(
+                    (row.reason == Reason.NEW.value, Reason.CHANGED.value), else_=row.reason
+                ),
+            )
+        )
+
+    def release(self, connection: sa.Connection, segment_id: str) -> None:
+        """Let all rows wait again that a segment still holds."""
+        connection.execute(
+            t.waiting.update()
+            .where(t.waiting.c.segment_id == segment_id)
+            .values(segment_id=None, claimed_seq=None)
+        )
+
+
+def reschedule_held(connection: sa.Connection, market: str, not_before: datetime) -> None:
+    """Let what waits for a market be claimed from `not_before` on, in the caller's transaction."""
+    row = t.waiting.c
+    connection.execute(
+        t.waiting.update()
+        .where(row.held_for == market, row.segment_id.is_(None))
+        .values(not_before=not_before)
     )
+
+
+def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(t.waiting).where(condition)
+    return int(connection.scalar(query) or 0)
 
 
 def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[WaitingRow]:
@@ -314,7 +323,7 @@ def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[
 
 
 def _merged() -> dict[str, Any]:
-    """Return how a wish changes a row that stands already (`add` says it in words).
+    """Return how a request changes a row that stands already (`add` says it in words).
 
     Without a bound value: only so does SQLAlchemy send PostgreSQL many rows in one statement.
     """
@@ -324,6 +333,7 @@ def _merged() -> dict[str, Any]:
     def offered(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         return sa.literal_column(f"excluded.{column.name}", column.type)
 
+    # A listing by age knows ids alone. NULL stands for a stamp and inputs that nobody saw.
     later = sa.and_(
         offered(old.modstamp_seen).is_not(None),
         sa.or_(old.modstamp_seen.is_(None), offered(old.modstamp_seen) > old.modstamp_seen),
@@ -332,18 +342,24 @@ def _merged() -> dict[str, Any]:
         offered(old.hash_seen).is_not(None),
         sa.or_(old.hash_seen.is_(None), offered(old.hash_seen) != old.hash_seen),
     )
+
     redo = offered(old.priority) == sa.literal_column(str(PRIORITIES[Reason.REDO.value]))
     anew = sa.or_(later, other, redo)
     urgent = offered(old.priority) < old.priority
+
     return {
         "reason": sa.case((urgent, offered(old.reason)), else_=old.reason),
         "priority": sa.case((urgent, offered(old.priority)), else_=old.priority),
         "order_at": sa.case((urgent, offered(old.order_at)), else_=old.order_at),
+        # A redo counts from now on: what was scored before does not meet it.
         "requested_at": sa.case((redo, offered(old.requested_at)), else_=old.requested_at),
+        # A push that is on its way compares this number: the row then stays (see `remove`).
         "seq": old.seq + sa.case((sa.or_(other, redo), one), else_=none),
         "not_before": sa.case((anew, offered(old.not_before)), else_=old.not_before),
         "tries": sa.case((anew, none), else_=old.tries),
+        # Other inputs: whatever kept failing may be corrected now.
         "lasting": sa.case((anew, sa.false()), else_=old.lasting),
+        # What a listing by age does not know stays as a pull saw it.
         "modstamp_seen": sa.func.coalesce(offered(old.modstamp_seen), old.modstamp_seen),
         "hash_seen": sa.func.coalesce(offered(old.hash_seen), old.hash_seen),
     }

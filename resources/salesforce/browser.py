@@ -1,7 +1,7 @@
-"""Login in the browser: the authorization code flow with PKCE, answered on this machine (API notes 1.2).
+"""Login in the browser: the authorization code flow with PKCE, answered here (API notes 1.2).
 
-The code comes back to a server on 127.0.0.1 that lives for one login. Verifier, code and token stay in
-memory until the refresh token is stored; nothing of them is printed or logged.
+The code comes back to a server on 127.0.0.1 that lives for one login. Verifier, code and token stay
+in memory until the refresh token is stored; nothing of them is printed or logged.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _SOCKET_SECONDS: Final = 10
 
 
 class LoginNotFinished(InsightsError):
-    """The login in the browser came to nothing: denied, not in time, or answered by somebody else."""
+    """The login in the browser failed: denied, not in time, or answered by somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """One login: its address, and what its answer must match. Every attempt has secrets of its own."""
+    """One login: its address, and what its answer must match. Each has secrets of its own."""
 
     connection: RefreshToken
     redirect_uri: str
@@ -70,11 +70,13 @@ class LoginAttempt:
 
         Raises LoginNotFinished where it is no answer to this attempt, or holds no code.
         """
+        # Compared in constant time: how long it takes must not help to guess the state.
         if not hmac.compare_digest(answer.get("state", "").encode(), self.state.encode()):
             raise LoginNotFinished(
                 "The answer in the browser does not belong to this login (another state): nothing was "
                 "kept. Close older login pages, and run `insights login` again."
             )
+
         error = answer.get("error", "")
         if error in DENIED:
             raise LoginNotFinished(
@@ -86,6 +88,7 @@ class LoginAttempt:
                 "The org did not let the login through. Salesforce says: "
                 f"{error or 'no code'}: {answer.get('error_description', '')}".rstrip(": ")
             )
+
         return answer["code"]
 
     def exchange(self, code: str, on_call: Callable[[ApiCall], object]) -> Grant:
@@ -100,9 +103,10 @@ class LoginAttempt:
             loopback=loopback,
             timeouts=Timeouts(),
             on_call=on_call,
-            on_usage=_unheard,
+            on_usage=_ignore_usage,
             clock=OrgClock(),
         )
+
         with open_http_session(adapter, loopback=loopback) as http:
             try:
                 return sign_in_by_code(
@@ -117,8 +121,8 @@ class LoginAttempt:
                 raise error_from_broken_connection(error, "log in") from None
 
 
-def _unheard(_: ApiUsage) -> None:
-    """Leave the token endpoint's figures alone: it gives none."""
+def _ignore_usage(_: ApiUsage) -> None:
+    """Do nothing: the token endpoint's answers hold no figures."""
 
 
 class CallbackServer:

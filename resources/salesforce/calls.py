@@ -18,7 +18,6 @@ _KINDS: Final = (
     (re.compile(r"/describe/?$"), "describe"),
     (re.compile(r"/composite/?$"), "query"),
     (re.compile(r"/query(?:All)?(?:/[^/]*)?$"), "query"),
-    (re.compile(r"/limits/?$"), "limits"),
 )
 
 
@@ -28,12 +27,12 @@ class ApiCall:
 
     method: str
     kind: str
-    """sign-in, identity, versions, describe, query, job, poll, upload, results, limits or other."""
+    """sign-in, identity, versions, describe, query, job, poll, upload, results or other."""
     path: str
 
     @classmethod
     def of(cls, *, method: str, path: str) -> ApiCall:
-        """Return the call with its kind, told from the path."""
+        """Return the call with its kind, which the path decides."""
         kind = next((kind for pattern, kind in _KINDS if pattern.search(path)), "other")
         if kind == "job" and method == "GET":
             kind = "poll"
@@ -58,8 +57,8 @@ def usage_from_header(text: str) -> ApiUsage | None:
 class Timeouts:
     """Seconds until a connection must stand, and until the next bytes of an answer must come.
 
-    After `total_seconds` a call is given up with all its tries, sign-ins, waits and slow answers: half the time for
-    which a run holds its object without progress (D3).
+    After `total_seconds` a call is given up with all its tries, sign-ins, waits and slow answers:
+    half the time for which a run holds its object without progress (D3).
     """
 
     connect_seconds: float = 10.0
@@ -90,9 +89,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """How the wait between two looks at a bulk job grows: every look is an API call.
+    """How the wait between two polls of a bulk job grows: every poll is an API call.
 
-    `rows_per_second` is more than orgs write: after the first look, a job is given the time that it needs at least.
+    `rows_per_second` is more than orgs write: after the first poll, a job is given the time that it
+    needs at least.
     """
 
     first_seconds: float = 0.1
@@ -101,7 +101,7 @@ class PollPolicy:
     rows_per_second: int = 20_000
 
     def next_wait(self, wait_seconds: float, rows: int = 0) -> float:
-        """Return the wait that follows a wait of `wait_seconds` for a job of `rows` rows (0: not known)."""
+        """Return the wait after one of `wait_seconds`, for a job of `rows` rows (0: not known)."""
         wanted = max(wait_seconds * self.growth, rows / self.rows_per_second)
         return min(wanted, self.longest_seconds)
 
@@ -109,4 +109,4 @@ class PollPolicy:
 TICK_TIMEOUTS: Final = Timeouts(connect_seconds=5.0, read_seconds=15.0, total_seconds=25.0)
 TICK_ATTEMPTS: Final = 3
 TICK_LONGEST_WAIT_SECONDS: Final = 2.0
-"""For a sensor's tick, which makes one call: Dagster gives it 60 seconds, and the next tick asks again anyway."""
+"""For a sensor's tick, which makes one call: Dagster gives it 60 s; the next tick asks again."""

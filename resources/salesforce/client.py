@@ -6,22 +6,18 @@ where that is not one.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote, quote_plus
+from typing import Any, Final, Self
+from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core.org_fit.fields import ObjectDescribe
-from resources.salesforce.bulk import BulkJobs, IngestResults, JobInfo, JobKind
+from resources.salesforce.bulk_query import BulkQueries
 from resources.salesforce.calls import (
     ApiCall,
     ApiUsage,
@@ -31,46 +27,22 @@ from resources.salesforce.calls import (
 )
 from resources.salesforce.connection import Connection
 from resources.salesforce.describe import object_from_describe
-from resources.salesforce.errors import (
-    NoSuchObject,
-    OrgUnavailable,
-    QueriesRefused,
-    QueryRefused,
-    SessionLost,
-    UnexpectedAnswer,
-    error_from_answer,
-    understood,
-)
+from resources.salesforce.errors import NoSuchObject, UnexpectedAnswer, understood
 from resources.salesforce.hosts import is_plain_http
 from resources.salesforce.ids import id18
-from resources.salesforce.query import (
-    LOCATOR_EXPIRED,
-    QUERIES_PER_CALL,
-    QUERY_STARTS_MAX,
-    URL_CHARACTERS_MAX,
-    Record,
-    batch_from_records,
-    plain_rows,
-    queries_by_ids,
-)
+from resources.salesforce.ingest import IngestJobs
+from resources.salesforce.ingest_results import IngestResults
+from resources.salesforce.jobs import JobCalls, JobInfo
+from resources.salesforce.queries import Queries
+from resources.salesforce.records import Records, SaveResult
 from resources.salesforce.session import Session
 from resources.salesforce.sign_in import Grant
-
-if TYPE_CHECKING:
-    from simple_salesforce.api import Salesforce as Library
-
-logger = logging.getLogger(__name__)
 
 API_VERSION: Final = "62.0"
 ROWS_PER_PAGE: Final = 100_000
 """Rows of bulk query results asked for at once; a page waits on disk where it is large."""
 
-RECORDS_PER_CALL: Final = 200
-"""Records that one call of the collections takes (API notes 2.6)."""
-
 _OBJECT_NAME: Final = re.compile(r"^[A-Za-z]\w*$", re.ASCII)
-_SAFE_IN_QUERY: Final = "',()*=<>!:"
-"""Legal in an address as they are; encoded, they would make lists of ids half as long again."""
 
 
 def _nothing(_: object) -> None:
@@ -107,17 +79,18 @@ class Salesforce:
             api_version: without the letter v, such as "62.0".
             on_call: called before each HTTP request, retries and sign-in included; what it raises
                 stops the request from leaving and comes out of the method that made it (R21).
-            on_usage: called with the org's own count of requests whenever an answer tells it.
-            on_limit: called when the org refuses a call since its own daily limit is used up; says when it is
-                asked again, for the message of DailyRequestLimit.
-            kept_sessions: sessions that clients of one process share, so that each need not sign in anew.
-            on_sign_in: called with the org's id after each sign-in, renewals included; what it raises
-                stops the call that needed the session (R1).
+            on_usage: called with the org's own count of requests whenever an answer holds it.
+            on_sign_in: called with the org's id after each sign-in, renewals included; what it
+                raises stops the call that needed the session (R1).
+            on_limit: called when the org refuses a call since its own daily limit is used up;
+                returns when it is asked again, for the message of DailyRequestLimit.
+            kept_sessions: sessions that clients of one process share, so that each need not sign in
+                anew.
             timeouts: for connections and answers.
             retry: how often passing faults are tried again; `RetryPolicy().without_waiting()` is
                 for tests.
-            poll: how the wait between two looks at a job grows.
-            sleep: waits between two looks at a job.
+            poll: how the wait between two polls of a job grows.
+            sleep: waits between two polls of a job.
             rows_per_page: rows of a bulk query asked for at once.
         """
         self.connection = connection
@@ -132,8 +105,12 @@ class Salesforce:
             kept=kept_sessions,
             on_limit=on_limit,
         )
-        self._jobs = BulkJobs(self._session, poll=poll or PollPolicy(), sleep=sleep)
-        self._rows_per_page = rows_per_page
+
+        self._queries = Queries(self._session)
+        self._job_calls = JobCalls(self._session, poll=poll or PollPolicy(), sleep=sleep)
+        self._bulk_queries = BulkQueries(self._job_calls, rows_per_page=rows_per_page)
+        self._ingest_jobs = IngestJobs(self._job_calls)
+        self._records = Records(self._session)
         self._identity: tuple[str, str] | None = None
 
     def __enter__(self) -> Self:
@@ -192,13 +169,13 @@ class Salesforce:
         return str(answer["organization_id"]), str(answer["user_id"])
 
     def accept_any_org(self) -> None:
-        """Ask nobody at sign-in whether the org is the right one: for going over to another (R1)."""
+        """Do not check at sign-in whether the org is the right one: for switching orgs (R1)."""
         self._session.on_sign_in = _nothing
 
     def org_now(self) -> datetime:
         """Return the time on the org's clock (aware UTC): a few seconds behind, never ahead.
 
-        It is the last answer's, carried on by this machine; signs in if there was none yet.
+        It is the last answer's, carried on by this machine. Without an answer yet, it signs in.
         """
         if self._session.clock.now() is None:
             self._session.forget_session()
@@ -213,7 +190,7 @@ class Salesforce:
         address = quote(f"/{job_id}", safe="")
         return f"{self.instance_url}/lightning/setup/AsyncApiJobStatus/page?address={address}"
 
-    # --- describe and limits
+    # --- describe
 
     def describe(self, object_name: str) -> ObjectDescribe:
         """Return the object as the signed-in user sees it.
@@ -231,14 +208,6 @@ class Salesforce:
         with understood(what):
             return object_from_describe(answer or {})
 
-    def usage(self) -> ApiUsage:
-        """Return what the org has counted of its daily API requests, right within five minutes."""
-        limits = self._session.call(lambda sf: sf.limits(), "ask the org's limits")
-        with understood("ask the org's limits"):
-            daily = limits["DailyApiRequests"]
-            allotted, remaining = int(daily["Max"]), int(daily["Remaining"])
-        return ApiUsage(used=allotted - remaining, allotted=allotted)
-
     # --- queries
 
     def ask(self, queries: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
@@ -248,56 +217,19 @@ class Salesforce:
 
         Raises QueriesRefused, with each refused query's error and the others' rows.
         """
-        errors, rows = self._answers(queries)
-        if errors:
-            raise QueriesRefused(errors, rows)
-        return rows
-
-    def _answers(
-        self, queries: Mapping[str, str]
-    ) -> tuple[dict[str, QueryRefused], dict[str, list[dict[str, Any]]]]:
-        """Return errors and rows by name; asked again where a cursor expires before its last page."""
-        for start in range(1, QUERY_STARTS_MAX + 1):
-            answers = self._composite(queries)
-            errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
-            try:
-                return errors, {
-                    name: self._all_rows(answer)
-                    for name, answer in answers.items()
-                    if not isinstance(answer, QueryRefused)
-                }
-            except QueryRefused as refused:
-                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
-                    raise
-        raise AssertionError("the loop returns or raises")  # pragma: no cover
+        return self._queries.ask(queries)
 
     def count(self, soql: str) -> int:
         """Return the number that a `SELECT COUNT() ...` gives."""
-        answer = self._first_page(soql)
-        with understood("count"):
-            return int(answer["totalSize"])
+        return self._queries.count(soql)
 
     def query(self, soql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows to `schema`, a batch a page of up to 2,000: one API call each.
 
         Parents' fields are columns such as `Account.Name`. A page is asked for when the one before
-        has been taken. Where the cursor expires between two pages, the query is begun again and
-        records that were given already are passed over.
+        has been taken.
         """
-        given: list[pa.Array] = []
-        for start in range(1, QUERY_STARTS_MAX + 1):
-            try:
-                for records in self._pages(self._first_page(soql)):
-                    batch = batch_from_records(records, schema)
-                    if start > 1:
-                        known = pc.is_in(batch["Id"], value_set=pa.concat_arrays(given))
-                        batch = batch.filter(pc.invert(known))
-                    given.append(batch["Id"])
-                    yield batch
-                return
-            except QueryRefused as refused:
-                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
-                    raise
+        return self._queries.query(soql, schema)
 
     def read_by_ids(
         self,
@@ -309,93 +241,7 @@ class Salesforce:
 
         Records that are gone or hidden are left out. `select` writes the SOQL for some ids.
         """
-        for group in queries_by_ids(select, ids):
-            yield from self._batches_of(group, schema)
-
-    def _batches_of(self, group: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        queries = {f"ids_{number}": soql for number, soql in enumerate(group)}
-        for rows in self.ask(queries).values():
-            if rows:
-                yield batch_from_records(rows, schema)
-
-    def _first_page(self, soql: str) -> Record:
-        """Return the first page; a query too long for an address goes in the body of a call."""
-        if len(quote_plus(soql)) > URL_CHARACTERS_MAX:
-            part = self._composite({"query": soql})["query"]
-            if isinstance(part, QueryRefused):
-                raise part
-            return part
-        answer: Record = self._session.call(
-            lambda sf: sf.query(soql), "query", refusal=QueryRefused
-        )
-        return answer
-
-    def _pages(self, answer: Record) -> Iterator[Sequence[Record]]:
-        """Yield the records of `answer` and of the pages after it."""
-        before = None
-        while True:
-            with understood("query"):
-                records, following = answer["records"], answer.get("nextRecordsUrl")
-                is_last = answer["done"] or not following
-            if records:
-                yield records
-            if is_last:
-                return
-            if following == before:
-                raise UnexpectedAnswer("A page of a query names itself as the next.")
-            before = following
-            answer = self._next_page(following)
-
-    def _next_page(self, url: Any) -> Record:
-        # Put behind the org's own address as it is: anything else may lead the token elsewhere.
-        if not isinstance(url, str) or not url.startswith("/services/data/"):
-            raise UnexpectedAnswer("A page of a query names no page of the org as the next.")
-        answer: Record = self._session.call(
-            lambda sf: sf.query_more(url, identifier_is_url=True),
-            "read the next page of a query",
-            refusal=QueryRefused,
-        )
-        return answer
-
-    def _composite(self, queries: Mapping[str, str]) -> dict[str, Record | QueryRefused]:
-        """Ask several queries in one call and return each one's first page."""
-        if not 0 < len(queries) <= QUERIES_PER_CALL:
-            raise ValueError(f"{len(queries)} queries: one call takes 1 to {QUERIES_PER_CALL}")
-        names = list(queries)
-        base = f"/services/data/v{self._session.api_version}/query/?q="
-        body = {
-            "allOrNone": False,
-            "compositeRequest": [
-                {
-                    "method": "GET",
-                    "url": base + quote_plus(soql, safe=_SAFE_IN_QUERY),
-                    "referenceId": f"q{number}",
-                }
-                for number, soql in enumerate(queries.values())
-            ],
-        }
-
-        def request(sf: Library) -> list[Record | QueryRefused]:
-            answer = sf.restful("composite", method="POST", json=body) or {}
-            parts = {part["referenceId"]: part for part in answer.get("compositeResponse", ())}
-            return [_part(parts, f"q{number}", name) for number, name in enumerate(names)]
-
-        answers = self._session.call(request, "ask several queries", refusal=QueryRefused)
-        return dict(zip(names, answers, strict=True))
-
-    def _all_rows(self, answer: Record) -> list[dict[str, Any]]:
-        """Return the rows of `answer` and of the pages after it, a call each."""
-        with understood("query"):
-            rows = plain_rows(answer)
-            following = answer.get("nextRecordsUrl")
-            is_last = answer["done"] or not following
-        if not is_last:
-            for records in self._pages(self._next_page(following)):
-                with understood("query"):
-                    rows.extend(plain_rows({"records": records}))
-        return rows
-
-    # --- bulk queries
+        return self._queries.read_by_ids(select, ids, schema)
 
     def bulk_query(
         self,
@@ -405,81 +251,59 @@ class Salesforce:
         deadline_seconds: float,
         on_progress: Callable[[], None] = lambda: None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows to `schema` by a bulk job: create, a few looks, one call a page.
+        """Yield the rows to `schema` by a bulk job: create, a few polls, one call a page.
 
-        `on_progress` is called after each look at the job: a long job is no hanging one.
+        `on_progress` is called after each poll: a long job is no hanging one.
 
         Raises:
             QueryRefused: the SOQL.
             JobFailed: the job ended without results.
             JobNotFinished: it did not end within `deadline_seconds`; it is aborted then.
         """
-        job_id = self._jobs.create_query_job(soql)
-        job = self._jobs.finished_query_job(job_id, deadline_seconds, on_progress)
-        yield from self._jobs.query_results(job, schema, rows_per_page=self._rows_per_page)
+        return self._bulk_queries.run(soql, schema, deadline_seconds, on_progress)
 
-    # --- bulk ingest, a call each
+    # --- pushing rows by an ingest job, a call each
 
-    def create_ingest_job(
-        self,
-        object_name: str,
-        operation: str = "update",
-        external_id: str | None = None,
-    ) -> str:
+    def create_ingest_job(self, object_name: str) -> str:
         """Create an empty job and return its id, to be recorded before `upload` (D3)."""
-        return self._jobs.create_ingest_job(object_name, operation, external_id)
+        return self._ingest_jobs.create(object_name)
 
     def upload(self, job_id: str, csv: bytes) -> None:
         """Give the job its rows (`update_csv`), once. Raises JobRefused past 100 MB."""
-        self._jobs.upload(job_id, csv)
+        self._ingest_jobs.upload(job_id, csv)
 
     def close_job(self, job_id: str) -> JobInfo:
         """Let the org begin. Raises JobSpoiled where the job must be aborted and made anew."""
-        return self._jobs.close_job(job_id)
+        return self._ingest_jobs.close(job_id)
 
-    def job(self, job_id: str, kind: JobKind = "ingest") -> JobInfo:
+    def job(self, job_id: str) -> JobInfo:
         """Return how the job stands."""
-        return self._jobs.job(job_id, kind)
+        return self._job_calls.job("ingest", job_id)
 
     def wait_for_job(
         self,
         job_id: str,
         deadline_seconds: float,
-        kind: JobKind = "ingest",
         on_poll: Callable[[], None] = lambda: None,
         rows: int = 0,
     ) -> JobInfo:
         """Return the job once it has ended, or as it stands when the deadline has passed.
 
-        `on_look` is called at each look; `rows` is how many the job was sent, where that is known.
+        `on_poll` is called after each poll; `rows` is how many the job was sent, if known.
         """
-        return self._jobs.wait_for_job(job_id, deadline_seconds, kind, on_poll, rows)
+        return self._job_calls.wait("ingest", job_id, deadline_seconds, on_poll, rows)
 
-    def results(self, job: JobInfo | str, *, sent: int | None = None) -> IngestResults:
+    def results(self, job: JobInfo, *, sent: int | None = None) -> IngestResults:
         """Return what became of the rows of a job that has ended: one to three API calls.
 
-        Given the id instead of the job, one more. With the number of rows `sent`, a complete job's
-        empty list of unprocessed rows is not asked for.
+        With the number of rows `sent`, a complete job's empty list of unprocessed rows is not
+        asked for.
         """
-        known = self._jobs.job(job) if isinstance(job, str) else job
-        return self._jobs.results(known, sent=sent)
+        return self._ingest_jobs.results(job, sent=sent)
 
-    def abort_job(self, job_id: str, kind: JobKind = "ingest") -> JobInfo:
+    def abort_job(self, job_id: str) -> JobInfo:
         """Stop a job unless it has ended already. Rows already saved stay saved."""
-        return self._jobs.abort_job(job_id, kind)
-
-    def delete_job(self, job_id: str, kind: JobKind = "ingest") -> None:
-        """Remove a job and its results from the org. Finished jobs are better kept: admins look."""
-        self._jobs.delete_job(job_id, kind)
-
-    def jobs_open(self, object_name: str) -> list[JobInfo]:
-        """Return the ingest jobs on the object that wait for data, whoever made them."""
-        return self._jobs.jobs_open(object_name)
-
-    @property
-    def stray_jobs(self) -> tuple[JobInfo, ...]:
-        """Open jobs that may be of a creation whose answer was lost: reported, never touched."""
-        return tuple(self._jobs.stray_jobs)
+        return self._job_calls.abort("ingest", job_id)
 
     # --- single records, for setting up an org
 
@@ -490,77 +314,16 @@ class Salesforce:
 
         Not repeated where it may have been carried out. Raises CallRefused.
         """
-        path = f"{'tooling/' if tooling else ''}sobjects/{object_name}"
-        answer = self._session.call(
-            lambda sf: sf.restful(path, method="POST", json=dict(values)),
-            f"create a {object_name}",
-            repeatable=False,
-        )
-        with understood(f"create a {object_name}"):
-            return str((answer or {}).get("id", ""))
+        return self._records.create(object_name, values, tooling=tooling)
 
     def create_records(
         self, object_name: str, rows: Sequence[Mapping[str, Any]]
     ) -> list[SaveResult]:
         """Create up to 200 records in one call, each on its own, and say what became of each."""
-        return self._save_records("POST", object_name, rows)
+        return self._records.save("POST", object_name, rows)
 
     def update_records(
         self, object_name: str, rows: Sequence[Mapping[str, Any]]
     ) -> list[SaveResult]:
         """Update up to 200 records (`id` among each row's keys) in one call, each on its own."""
-        return self._save_records("PATCH", object_name, rows)
-
-    def _save_records(
-        self, method: str, object_name: str, rows: Sequence[Mapping[str, Any]]
-    ) -> list[SaveResult]:
-        if not 0 < len(rows) <= RECORDS_PER_CALL:
-            raise ValueError(f"{len(rows)} records: one call takes 1 to {RECORDS_PER_CALL}")
-        records = [{"attributes": {"type": object_name}, **row} for row in rows]
-        body = {"allOrNone": False, "records": records}
-        answer = self._session.call(
-            lambda sf: sf.restful("composite/sobjects", method=method, json=body),
-            f"save {len(rows)} of {object_name}",
-            repeatable=method == "PATCH",
-        )
-        if not isinstance(answer, list) or len(answer) != len(rows):
-            raise UnexpectedAnswer(f"The org does not say what became of {len(rows)} records.")
-        with understood(f"save {len(rows)} of {object_name}"):
-            return [_save_result(entry) for entry in answer]
-
-
-@dataclass(frozen=True, slots=True)
-class SaveResult:
-    """What became of one record: its id, or Salesforce's own code and message."""
-
-    record_id: str | None
-    code: str = ""
-    message: str = ""
-
-
-def _save_result(entry: Mapping[str, Any]) -> SaveResult:
-    if entry.get("success"):
-        return SaveResult(str(entry["id"]))
-    first = (entry.get("errors") or [{}])[0]
-    return SaveResult(None, str(first.get("statusCode", "")), str(first.get("message", "")))
-
-
-def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | QueryRefused:
-    """Return one query's answer out of a composite answer, or why it was refused.
-
-    Raises what concerns the call as a whole: a lost session, a limit, an org that is unavailable.
-    """
-    part = parts.get(reference)
-    if part is None:
-        raise OrgUnavailable(f"The org left out the answer to the query {name}.")
-    if part["httpStatusCode"] == HTTPStatus.OK:
-        body: Record = part["body"]
-        return body
-    error = error_from_answer(
-        part["httpStatusCode"], part["body"], f"query {name}", refusal=QueryRefused
-    )
-    if isinstance(error, QueryRefused):
-        return error
-    if isinstance(error, SessionLost):
-        logger.info("The session was lost inside a composite call.")
-    raise error
+        return self._records.save("PATCH", object_name, rows)

@@ -80,6 +80,7 @@ class FileTokenStore:
             raise self._unusable("replaced", error) from error
 
     def _replace(self, refresh_token: str) -> None:
+        # A file beside it, then renamed: a crash on the way leaves the old token, never half a one.
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".token-")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -125,6 +126,7 @@ def _login_url_problem(scheme: str, host: str | None, path: str) -> str:
             "is not a web address: use https://ACME.my.salesforce.com with your My Domain's name, "
             "or https://login.salesforce.com, or https://test.salesforce.com for a sandbox."
         )
+
     if scheme == "http" and not is_loopback(host):
         return f"must begin with https:// (http is for this machine only, and {host} is not)."
     if host.endswith("lightning.force.com"):
@@ -253,6 +255,7 @@ class _Variables:
             self.problems.append(f"{variable} and {variable}_FILE are both set: keep one of them.")
         if value or not file:
             return value
+
         try:
             content = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -279,7 +282,7 @@ def connection_from_environment(
 ) -> Connection:
     """Return the connection that the SALESFORCE_... variables describe.
 
-    The flow is told by what is set: a refresh token, a private key, a password, or else the token that
+    What is set decides the flow: a refresh token, a private key, a password, or else the token that
     `insights login` left in `login_file`, or else client id and secret. Each secret may be given as
     ..._FILE, naming a file that holds it.
 
@@ -291,6 +294,7 @@ def connection_from_environment(
     if len(flows) > 1:
         names = " and ".join(f"SALESFORCE_{flow}" for flow in flows)
         variables.problems.append(f"{names} are both set: keep the one to sign in with.")
+
     build = {
         "REFRESH_TOKEN": _refresh_token,
         "PRIVATE_KEY": _jwt_bearer,
@@ -300,6 +304,7 @@ def connection_from_environment(
         connection: Connection | None = _browser_login(variables, login_url, login_file)
     else:
         connection = build(variables, login_url)
+
     variables.raise_problems()
     if connection is None:  # pragma: no cover - a builder without a result has named its problem
         raise ConfigurationError(["The SALESFORCE_... variables describe no connection."])
@@ -310,7 +315,7 @@ ADMIN_PREFIX: Final = "SALESFORCE_ADMIN_"
 
 
 def admin_connection(env: Mapping[str, str]) -> Connection | None:
-    """Return the admin's connection, for setting up the org alone (R13); None where none is described.
+    """Return the admin's connection, for setting up the org alone (R13), None where none is set.
 
     The same variables under SALESFORCE_ADMIN_...; the address is that of the one org.
     """
@@ -321,6 +326,7 @@ def admin_connection(env: Mapping[str, str]) -> Connection | None:
     }
     if not given:
         return None
+
     try:
         return connection_from_environment(
             {"SALESFORCE_LOGIN_URL": env.get("SALESFORCE_LOGIN_URL", ""), **given}
@@ -332,7 +338,7 @@ def admin_connection(env: Mapping[str, str]) -> Connection | None:
 
 
 def login_app(env: Mapping[str, str], login_file: Path) -> RefreshToken:
-    """Return the connection that `insights login` is to fill: the app, and the file its token goes to.
+    """Return the connection that `insights login` completes: the app, and the file for its token.
 
     Raises ConfigurationError with every problem.
     """
@@ -363,6 +369,7 @@ def _login_url(variables: _Variables) -> str:
             "https://ACME.my.salesforce.com."
         )
         return ""
+
     try:
         return checked_login_url(url)
     except ConfigurationError as error:
@@ -400,6 +407,7 @@ def _username_password(variables: _Variables, login_url: str) -> Connection | No
         variables.problems.append(
             "SALESFORCE_CLIENT_ID and SALESFORCE_CLIENT_SECRET go together: set both or none."
         )
+
     if variables.problems:
         return None
     return UsernamePassword(login_url, username, password, token, client_id, client_secret)

@@ -13,11 +13,9 @@ def object_from_describe(answer: Mapping[str, Any]) -> ObjectDescribe:
     fields = (_field(entry) for entry in answer["fields"])
     return ObjectDescribe(
         name=answer["name"],
-        label=answer["label"],
         createable=answer["createable"],
         updateable=answer["updateable"],
         queryable=answer["queryable"],
-        deletable=answer["deletable"],
         fields={field.name: field for field in fields},
     )
 
@@ -33,15 +31,10 @@ def _field(entry: Mapping[str, Any]) -> Field:
         precision=entry.get("precision") or 0,
         scale=entry.get("scale") or 0,
         digits=entry.get("digits") or 0,
-        nillable=entry["nillable"],
-        createable=entry["createable"],
         updateable=entry["updateable"],
         calculated=entry.get("calculated", False),
         auto_number=entry.get("autoNumber", False),
         restricted_picklist=entry.get("restrictedPicklist", False),
         picklist_values=tuple(value["value"] for value in values if value.get("active", True)),
-        reference_to=tuple(entry.get("referenceTo") or ()),
-        relationship_name=entry.get("relationshipName"),
-        filterable=entry.get("filterable", True),
         custom=entry.get("custom", False),
     )

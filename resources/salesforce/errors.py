@@ -28,13 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import CannotProceedNow, InsightsError
-
-if TYPE_CHECKING:
-    from resources.salesforce.bulk import JobInfo
 
 _TEXT_MAX: Final = 500
 """Characters of an answer that is not Salesforce's JSON which a message may quote."""
@@ -85,7 +82,10 @@ class SignInRefused(SalesforceError):
 
 
 class LoginRevoked(SignInRefused):
-    """The grant behind the refresh token is gone: an admin revoked it, a policy ended it, a password changed."""
+    """The grant behind the refresh token is gone.
+
+    An admin revoked it, a policy ended it, or the password was changed.
+    """
 
     hint = "Run `insights login` again; or renew SALESFORCE_REFRESH_TOKEN, where the token came from there."
 
@@ -145,12 +145,13 @@ class JobSpoiled(JobRefused):
 class JobFailed(SalesforceError):
     """A bulk job ended as Failed or Aborted. Rows of an ingest job may be saved all the same."""
 
-    def __init__(self, job: JobInfo) -> None:
-        """Quote the job's own error message."""
-        self.job = job
+    def __init__(
+        self, kind: str, job_id: str, object_name: str, state: str, error_message: str
+    ) -> None:
+        """Name the job and its last state, and quote its own `error_message`."""
+        self.job_id = job_id
         super().__init__(
-            f"Bulk {job.kind} job {job.id} on {job.object} ended as {job.state}.",
-            text=job.error_message,
+            f"Bulk {kind} job {job_id} on {object_name} ended as {state}.", text=error_message
         )
 
 
@@ -179,7 +180,7 @@ class DailyRequestLimit(SalesforceError, CannotProceedNow):
 class OrgUnavailable(SalesforceError, CannotProceedNow):
     """The org cannot answer now; the same call may well succeed later.
 
-    `may_have_happened` tells whether the call may have been carried out all the same.
+    `may_have_happened` says whether the call may have been carried out all the same.
     """
 
     exit_code = 3
@@ -210,11 +211,11 @@ class TooManyConcurrentRequests(OrgUnavailable):
 class JobNotFinished(OrgUnavailable):
     """A bulk job did not end within its deadline; it goes on in the org."""
 
-    def __init__(self, job: JobInfo, deadline_seconds: float) -> None:
+    def __init__(self, kind: str, job_id: str, state: str, deadline_seconds: float) -> None:
         """Name the job, its last known state and the deadline."""
-        self.job = job
+        self.job_id = job_id
         super().__init__(
-            f"Bulk {job.kind} job {job.id} was still {job.state} after {deadline_seconds:g} s."
+            f"Bulk {kind} job {job_id} was still {state} after {deadline_seconds:g} s."
         )
 
 
@@ -233,6 +234,7 @@ def error_from_answer(
     error to return where Salesforce understood it and said no.
     """
     code, text = salesforce_words(body)
+
     if (
         status >= HTTPStatus.INTERNAL_SERVER_ERROR
         or status in PASSING_STATUSES
@@ -247,6 +249,7 @@ def error_from_answer(
             status=status,
             may_have_happened=not refused_at_the_door,
         )
+
     if code == "REQUEST_LIMIT_EXCEEDED" or code.upper() in QUOTA_CODES:
         return _request_limit(status, code, text, what)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -256,6 +259,8 @@ def error_from_answer(
             text=text,
             status=status,
         )
+
+    # Salesforce always gives a code: without one, a proxy or a login page has answered.
     if not code:
         return UnexpectedAnswer(
             f"Something other than Salesforce may have answered ({what}: HTTP {status}). "
@@ -267,7 +272,7 @@ def error_from_answer(
 
 
 def _request_limit(status: int, code: str, text: str, what: str) -> SalesforceError:
-    """Tell the daily limit from the limit of concurrent requests: only their texts differ."""
+    """Return which limit it is, the daily one or that of concurrent requests: only texts differ."""
     if "concurrent" in text.lower():
         return TooManyConcurrentRequests(
             f"Too many requests at once in the org ({what}).",
@@ -276,6 +281,7 @@ def _request_limit(status: int, code: str, text: str, what: str) -> SalesforceEr
             status=status,
             may_have_happened=False,
         )
+
     return DailyRequestLimit(
         f"The org's daily limit of API requests is used up ({what}).",
         code=code,
@@ -304,7 +310,8 @@ def salesforce_words(body: object) -> tuple[str, str]:
 def understood(what: str) -> Iterator[None]:
     """Read an answer: one that lacks a part, or has one of another type, is an UnexpectedAnswer.
 
-    Around parsing alone. The cause is left out of the message but for a missing key: it may quote a value.
+    Put it around parsing alone. The cause is left out of the message but for a missing key: it may
+    quote a value.
     """
     try:
         yield
@@ -322,7 +329,7 @@ def not_understood(error: Exception, what: str) -> UnexpectedAnswer:
 
 
 def _host_of(url: str) -> str:
-    """Return scheme and host of an address: its path and query may hold what is nobody's business."""
+    """Return scheme and host of an address: its path and query may hold what nobody may see."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 

@@ -63,23 +63,25 @@ class QueryResultReader:
         """
         seen = 0
         held: pa.RecordBatch | None = None
-        for batch in self._parsed(file):
+        for batch in self._parse(file):
             fresh = batch.slice(min(max(0, skip_rows - seen), batch.num_rows))
             seen += batch.num_rows
             if held is not None and held.num_rows:
                 yield held
             held = fresh
+
         if expected_rows is not None and seen != expected_rows:
             raise PageIncomplete(f"A page of results has {seen} of its {expected_rows} rows.")
         if held is not None and held.num_rows:
             yield held
 
-    def _parsed(self, file: IO[bytes]) -> Iterator[pa.RecordBatch]:
-        """Yield everything in the page."""
+    def _parse(self, file: IO[bytes]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of the page, to the schema."""
         names = self._column_names(file)
         if names is None or not _has_more(file):
             return
-        wanted = _matched(self.schema.names, names)
+
+        wanted = _headings_of(self.schema.names, names)
         convert = csv.ConvertOptions(
             column_types={wanted[field.name]: _read_type(field.type) for field in self.schema},
             include_columns=[wanted[field.name] for field in self.schema],
@@ -90,16 +92,19 @@ class QueryResultReader:
             false_values=["false", "FALSE"],
         )
         read = csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES)
+
         try:
             with csv.open_csv(
                 file, read_options=read, parse_options=PARSE, convert_options=convert
             ) as reader:
                 for batch in reader:
-                    yield self._typed(batch)
+                    yield self._cast(batch)
         except pa.ArrowInvalid as error:
-            raise _what_is_wrong(error, names) from None  # Arrow's text quotes the record's value
+            raise _error_from_arrow(
+                error, names
+            ) from None  # Arrow's text quotes the record's value
 
-    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return `batch` exactly of the schema."""
         columns = [
             column if column.type == field.type else column.cast(field.type)
@@ -140,7 +145,7 @@ def _has_more(file: IO[bytes]) -> bool:
     return more
 
 
-def _matched(wanted: Sequence[str], found: Sequence[str]) -> dict[str, str]:
+def _headings_of(wanted: Sequence[str], found: Sequence[str]) -> dict[str, str]:
     """Return the heading of each wanted column: Salesforce may write another case than asked."""
     by_lower = {name.lower(): name for name in found}
     missing = [name for name in wanted if name.lower() not in by_lower]
@@ -154,7 +159,7 @@ def _read_type(kind: pa.DataType) -> pa.DataType:
     return pa.float64() if pa.types.is_integer(kind) else kind
 
 
-def _what_is_wrong(error: pa.ArrowInvalid, names: Sequence[str]) -> Exception:
+def _error_from_arrow(error: pa.ArrowInvalid, names: Sequence[str]) -> Exception:
     """Name the column of a value that is not of its type; anything else is a broken page."""
     found = re.search(r"CSV column #(\d+): CSV conversion error to (.+?): invalid", str(error))
     if found is None:
@@ -175,6 +180,7 @@ def text_columns(file: IO[bytes], wanted: Sequence[str]) -> pa.Table:
     schema = pa.schema([(name, pa.string()) for name in included])
     if not included or not _has_more(file):
         return schema.empty_table()
+
     convert = csv.ConvertOptions(
         column_types=schema,
         include_columns=included,
@@ -183,6 +189,7 @@ def text_columns(file: IO[bytes], wanted: Sequence[str]) -> pa.Table:
         quoted_strings_can_be_null=True,
     )
     read = csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES)
+
     try:
         return csv.read_csv(file, read_options=read, parse_options=PARSE, convert_options=convert)
     except pa.ArrowInvalid:

@@ -59,7 +59,7 @@ class Session:
     ) -> None:
         """Prepare the session; nothing is sent before the first call.
 
-        `kept` outlives this object: what was signed in to by an earlier one of the same user is used again.
+        `kept` outlives this object: an earlier session of the same user is used again.
         """
         self._kept = kept if kept is not None else {}
         self.connection = connection
@@ -67,6 +67,7 @@ class Session:
         self._on_limit = on_limit
         self.api_version = api_version
         self.clock = OrgClock()
+
         loopback = is_plain_http(connection.login_url)
         self._total_seconds = timeouts.total_seconds
         self._adapter = adapter = OrgAdapter(
@@ -77,6 +78,7 @@ class Session:
             clock=self.clock,
         )
         self._http = open_http_session(adapter, loopback=loopback)
+
         self._again = stamina.RetryingCaller(
             attempts=retry.attempts,
             timeout=timeouts.total_seconds,
@@ -84,6 +86,7 @@ class Session:
             wait_max=retry.longest_wait_seconds,
             wait_jitter=retry.jitter_seconds,
         )
+
         self._grant: Grant | None = None
         self._library: Library | None = None
         self._refused: SignInRefused | None = None

@@ -85,6 +85,7 @@ def _form(
         }
     if isinstance(connection, JwtBearer):
         return {"grant_type": _JWT_GRANT, "assertion": _assertion(connection, now)}
+
     return {
         "grant_type": "password",
         "client_id": connection.client_id or "",
@@ -188,6 +189,7 @@ def _ask_for_token(
         allow_redirects=False,
     )
     answer = _json_of(response)
+
     if response.status_code != HTTPStatus.OK:
         raise _refusal(response.status_code, answer)
     if not isinstance(answer, dict) or not {"access_token", "instance_url"} <= answer.keys():
@@ -197,6 +199,7 @@ def _ask_for_token(
             "The app gives no refresh token: let it have the scope `Perform requests at any time "
             "(refresh_token, offline_access)`."
         )
+
     _keep_rotated_token(connection, answer)
     org_id, user_id = _identities(str(answer.get("id", "")))
     instance_url = checked_instance_url(str(answer["instance_url"]), connection.login_url)
@@ -212,7 +215,7 @@ def _json_of(response: requests.Response) -> Any:
 
 
 def _refusal(status: int, answer: object) -> SalesforceError:
-    """Tell refused credentials from an org that cannot answer now (API notes 1.2)."""
+    """Return the error: refused credentials, or an org that cannot answer now (API notes 1.2)."""
     code, text = salesforce_words(answer)
     if code in _PASSING_GRANT_ERRORS:
         return OrgUnavailable("The org allows no more sign-ins now.", code=code, text=text)
@@ -247,7 +250,8 @@ def _identities(identity_url: str) -> tuple[str | None, str | None]:
 def checked_instance_url(instance_url: str, login_url: str) -> str:
     """Return the base for all further calls.
 
-    Raises UnexpectedAnswer where it is no address, or a stand-in on this machine names a host elsewhere.
+    Raises UnexpectedAnswer where it is no address, or a stand-in on this machine names a host
+    elsewhere.
     """
     url = instance_url.rstrip("/")
     if not _INSTANCE.fullmatch(url):
@@ -282,13 +286,14 @@ def _sign_in_by_soap(
     except (ExpatError, ValueError, LookupError):
         # Not XML, or in no encoding: a proxy's page, which the library takes for Salesforce's.
         raise OrgUnavailable("Something other than Salesforce answered the sign-in.") from None
+
     scheme = urlsplit(connection.login_url).scheme
     instance_url = checked_instance_url(f"{scheme}://{host}", connection.login_url)
     return Grant(session_id, instance_url, _org_id_in(session_id))
 
 
 def _org_id_in(session_id: str) -> str | None:
-    """Return the org id that a session's token begins with, None where it has another form (API notes 1.1)."""
+    """Return the org id that a token begins with, None if it has another form (API notes 1.1)."""
     org_id, mark, _ = session_id.partition("!")
     return org_id if mark and _ORG_ID.fullmatch(org_id) else None
 

@@ -37,28 +37,28 @@ class OrgClock:
     header's whole seconds), never ahead: the safe side for the upper end of a window.
     """
 
-    _heard: datetime | None = None
-    _heard_at_seconds: float = 0.0
+    _org_time: datetime | None = None
+    _read_at_seconds: float = 0.0
 
-    def hear(self, headers: Mapping[str, str]) -> None:
+    def read(self, headers: Mapping[str, str]) -> None:
         """Take the time out of an answer's headers, if it holds one."""
         text = headers.get("Date")
         if not text:
             return
         try:
-            heard = parsedate_to_datetime(text)
-            heard = (heard if heard.tzinfo else heard.replace(tzinfo=UTC)).astimezone(UTC)
+            stamp = parsedate_to_datetime(text)
+            stamp = (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             return
-        self._heard = heard
-        self._heard_at_seconds = time.monotonic()
+        self._org_time = stamp
+        self._read_at_seconds = time.monotonic()
 
     def now(self) -> datetime | None:
-        """Return the org's time (aware UTC), or None where no answer has told it yet."""
-        if self._heard is None:
+        """Return the org's time (aware UTC), or None where no answer has held it yet."""
+        if self._org_time is None:
             return None
-        since = timedelta(seconds=time.monotonic() - self._heard_at_seconds)
-        return self._heard + since
+        since = timedelta(seconds=time.monotonic() - self._read_at_seconds)
+        return self._org_time + since
 
 
 class OrgAdapter(HTTPAdapter):
@@ -85,7 +85,7 @@ class OrgAdapter(HTTPAdapter):
         self._on_usage = on_usage
         self._clock = clock
         self.give_up_at_seconds = math.inf
-        """When, by `time.monotonic`, what is being done must have ended: no answer is awaited longer."""
+        """When, by `time.monotonic`, what is being done must end: no answer is awaited longer."""
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -102,15 +102,17 @@ class OrgAdapter(HTTPAdapter):
         if self._loopback:
             _rewrite_to_http(request)
         url = urlsplit(str(request.url))
-        left_seconds = self.left_seconds(request)
+
+        remaining_seconds = self.remaining_seconds(request)
         self._on_call(ApiCall.of(method=request.method or "GET", path=url.path))
-        kwargs["timeout"] = tuple(min(left_seconds, t) for t in self._timeouts.as_pair())
+        kwargs["timeout"] = tuple(min(remaining_seconds, t) for t in self._timeouts.as_pair())
         # Streamed in any case: read in one piece, an answer that trickles in could take for ever.
         read_now = not kwargs.get("stream")
         response = super().send(request, **{**kwargs, "stream": True})
         if read_now:
             self._read(response)
-        self._clock.hear(response.headers)
+
+        self._clock.read(response.headers)
         usage = usage_from_header(response.headers.get("Sforce-Limit-Info", ""))
         if usage is not None:
             self._on_usage(usage)
@@ -125,26 +127,27 @@ class OrgAdapter(HTTPAdapter):
                 raise requests.exceptions.ConnectionError(error, request=response.request) from None
             vars(response)["_content_consumed"] = True
 
-    def left_seconds(self, request: requests.PreparedRequest) -> float:
+    def remaining_seconds(self, request: requests.PreparedRequest) -> float:
         """Return how long an answer may be awaited. Raises ReadTimeout where that is over."""
-        left_seconds = self.give_up_at_seconds - time.monotonic()
-        if left_seconds <= 0:
+        remaining_seconds = self.give_up_at_seconds - time.monotonic()
+        if remaining_seconds <= 0:
             raise requests.exceptions.ReadTimeout(
                 "given up after waiting long enough", request=request
             )
-        return left_seconds
+        return remaining_seconds
 
 
 def blocks(response: requests.Response) -> Iterator[bytes]:
     """Yield the body of an answer that was asked for as a stream, as it comes in.
 
-    Raises: ReadTimeout when what is being done takes too long as a whole, and whatever breaks a connection.
+    Raises: ReadTimeout when what is being done takes too long as a whole, and whatever breaks a
+    connection.
     """
     adapter = response.connection
     while block := response.raw.read1(_READ_BYTES, decode_content=True):
         yield block
         if isinstance(adapter, OrgAdapter):
-            adapter.left_seconds(response.request)
+            adapter.remaining_seconds(response.request)
 
 
 def _rewrite_to_http(request: requests.PreparedRequest) -> None:

@@ -43,10 +43,12 @@ def update_csv(table: pa.Table, written: Mapping[str, Column] | None = None) -> 
     unknown = sorted(marks.keys() - set(table.column_names))
     if unknown:
         raise UnwritableValue(f"There is no column {', '.join(unknown)} to leave rows of alone.")
+
     columns = [
         _cells(_as_text(name, column), marks.get(name))
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
+
     buffer = io.BytesIO()
     options = csv.WriteOptions(null_string="", batch_size=_ROWS_AT_ONCE)
     csv.write_csv(pa.table(columns, names=table.column_names), buffer, options)
@@ -64,6 +66,7 @@ def _as_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return `column` ready for the writer: its own text, or numbers that write themselves."""
     kind = column.type
     text = column
+
     if pa.types.is_dictionary(kind):
         text = _as_text(name, column.cast(kind.value_type))
     elif pa.types.is_boolean(kind):
@@ -71,7 +74,7 @@ def _as_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     elif pa.types.is_floating(kind):
         text = _number_text(name, column)
     elif pa.types.is_timestamp(kind):
-        text = _moment_text(name, column, kind)
+        text = _datetime_text(name, column, kind)
     elif _is_text(kind):
         text = _clean_text(column.cast(pa.string()))
     elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
@@ -94,6 +97,7 @@ def _number_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     with_exponent = pc.match_substring(text, "e")
     if not pc.any(with_exponent).as_py():
         return text
+
     plain = [format(Decimal(value), "f") for value in text.filter(with_exponent).to_pylist()]
     flat = text.combine_chunks()
     return pa.chunked_array(
@@ -105,8 +109,8 @@ def _number_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     )
 
 
-def _moment_text(name: str, column: pa.ChunkedArray, kind: pa.TimestampType) -> pa.ChunkedArray:
-    """Write moments in UTC, whole seconds."""
+def _datetime_text(name: str, column: pa.ChunkedArray, kind: pa.TimestampType) -> pa.ChunkedArray:
+    """Write datetimes in UTC, whole seconds."""
     if kind.tz is None:
         raise UnwritableValue(f"Column {name} holds moments without a time zone.")
     # Without the zone, which is UTC: with it Arrow looks the zone up for each value.
@@ -123,6 +127,8 @@ def _clean_text(text: pa.ChunkedArray) -> pa.ChunkedArray:
     if _any(pc.match_substring(text, "\r")):
         text = pc.replace_substring(text, "\r\n", "\n")
         text = pc.replace_substring(text, "\r", "\n")
+
+    # Salesforce trims what it saves: text of blanks alone would be stored as null all the same.
     blank = pc.match_substring_regex(text, r"\A[ \t\n\f\v]*\z")
     if _any(blank):
         text = pc.if_else(blank, None, text)

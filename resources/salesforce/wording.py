@@ -1,8 +1,8 @@
 """Salesforce's messages without the values that they quote (R24).
 
-No list of patterns can know every message: triggers, flows and validation rules word their own. So nothing
-is looked for that must go; what may stay is named instead: words that Salesforce's own messages are made
-of, the object's field names, and record ids.
+No list of patterns can know every message: triggers, flows and validation rules word their own. So
+nothing is looked for that must go. What may stay is named instead: words that Salesforce's own
+messages are made of, the object's field names, and record ids.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VOCABULARY: Final = """
     there this time to too trigger type unable unknown update updated use used user valid validation value values
     was were when while with without write written
 """
-"""What Salesforce's standard messages are worded with (API notes 3.3), without anything that names a thing."""
+"""What Salesforce's standard messages are made of (API notes 3.3), without names of things."""
 
 _WORDS: Final = frozenset(_VOCABULARY.split())
 _PHRASES: Final = re.compile(
@@ -40,10 +40,10 @@ _REPEATED: Final = re.compile(rf"{CUT}(?:[\s,.;:()\[\]]*{CUT})+")
 
 
 def without_values(message: str, names: Container[str]) -> str:
-    """Return `message` with every word cut out that may be a record's value; `names` are the fields' API names.
+    """Return `message` with every word cut out that may be a record's value.
 
-    Words stay up to the first colon, field names and record ids anywhere; what is quoted goes, unless it is a
-    field's name.
+    Words stay up to the first colon, record ids and `names` (the fields' API names) anywhere. What
+    is quoted goes, unless it is a field's name.
     """
     unquoted = _QUOTED.sub(lambda found: _name_or_cut(found[0][1:-1], names), message)
     kept: list[str] = []
@@ -56,6 +56,7 @@ def without_values(message: str, names: Container[str]) -> str:
         is_mark = len(word) == 1 and word in ":,.;()[]"
         kept.append(word if may_stay or is_mark else CUT)
         after_colon = after_colon or word == ":"
+
     text = re.sub(r"\s+([:,.;)\]])|([(\[])\s+", r"\1\2", " ".join(kept))
     text = _REPEATED.sub(CUT, text)
     return text + EXPLANATION if CUT in text else text
@@ -66,7 +67,7 @@ def _name_or_cut(quoted: str, names: Container[str]) -> str:
 
 
 def _is_id(word: str) -> bool:
-    """Tell whether `word` is a record id: the suffix is a checksum that a value does not have by chance."""
+    """Say whether `word` is a record id: no value has its suffix, a checksum, by chance."""
     return (
         len(word) == _ID_LENGTH
         and word.isascii()

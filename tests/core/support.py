@@ -52,7 +52,6 @@ def describe(name: str, *fields: Field, **more: Any) -> ObjectDescribe:
     rights = {"createable": True, "updateable": True, "queryable": True}
     return ObjectDescribe(
         name=name,
-        label=name,
         fields={f.name: f for f in (*plain, *tracking, *fields)},
         **{**rights, **more},
     )

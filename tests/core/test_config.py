@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.core.configuration.configuration import Configuration, Document, configuration
+from pipeline.core.configuration.configuration import Configuration, Document, check_configuration
 from pipeline.core.errors import ConfigurationError
 from tests.core.support import market_content
 
@@ -29,7 +29,7 @@ def configured(
     integrations: list[Any] | None = None,
 ) -> Configuration:
     """Check a configuration whose integrations are called a.yaml, b.yaml and so on."""
-    return configuration(
+    return check_configuration(
         Document("settings.yaml", settings),
         [
             Document(f"{n}/market.yaml", m)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.configuration.configuration import Configuration, Document, configuration
+from pipeline.core.configuration.configuration import Configuration, Document, check_configuration
 from pipeline.core.configuration.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
 from pipeline.core.configuration.integration import MARKETS_PER_OBJECT_MAX
-from pipeline.core.configuration.mistakes import KeyPath, Mistake, choice, nearest
+from pipeline.core.configuration.mistakes import KeyPath, Mistake, list_choices, nearest
 from pipeline.core.errors import ConfigurationError
 from tests.core.support import market_content
 
@@ -38,7 +38,7 @@ def configured(
     """Check a configuration whose markets are m0.yaml, …, whose integrations i0.yaml, and so on."""
     markets = [market_content()] if markets is None else markets
     integrations = [LEAD] if integrations is None else integrations
-    return configuration(
+    return check_configuration(
         Document("settings.yaml", settings),
         [Document(f"m{n}.yaml", content) for n, content in enumerate(markets)],
         [Document(f"i{n}.yaml", content) for n, content in enumerate(integrations)],
@@ -66,7 +66,7 @@ def test_a_problem_stands_at_the_line_of_its_key_or_of_the_nearest_key_above() -
     lines: dict[KeyPath, int] = {(): 1, ("object",): 2, ("outputs",): 6, ("outputs", "scroe"): 7}
     document = Document("lead.fit.yaml", {**LEAD, "outputs": {"scroe": "A__c"}}, lines)
     with pytest.raises(ConfigurationError) as caught:
-        configuration(
+        check_configuration(
             Document("settings.yaml", SETTINGS), [Document("m", market_content())], [document]
         )
 
@@ -83,7 +83,7 @@ def test_problems_come_file_by_file_and_line_by_line() -> None:
     lines: dict[KeyPath, int] = {(): 1, ("pull_interval_minutes",): 9, ("daily_record_limit",): 4}
     wrong = {**SETTINGS, "pull_interval_minutes": 0, "daily_record_limit": 0}
     with pytest.raises(ConfigurationError) as caught:
-        configuration(
+        check_configuration(
             Document("settings.yaml", wrong, lines),
             [Document("m", market_content())],
             [Document("i", {**LEAD, "market": "x"})],
@@ -98,9 +98,9 @@ def test_problems_come_file_by_file_and_line_by_line() -> None:
 
 def test_what_the_reading_found_is_told_with_the_rest() -> None:
     """R2: one reading shows all there is to mend."""
-    unread = Document("i.yaml", None, problems=(Mistake((), "bad.", line=3),), is_read=False)
+    unread = Document("i.yaml", None, mistakes=(Mistake((), "bad.", line=3),), is_read=False)
     with pytest.raises(ConfigurationError) as caught:
-        configuration(Document("s.yaml", {**SETTINGS, "time_zone": ""}), [], [unread])
+        check_configuration(Document("s.yaml", {**SETTINGS, "time_zone": ""}), [], [unread])
 
     assert [text.split(": ")[0] for text in caught.value.problems] == ["s.yaml", "i.yaml:3"]
 
@@ -276,7 +276,7 @@ def test_the_nearest_name_is_found_whatever_its_case() -> None:
 
 def test_a_long_list_of_what_is_allowed_is_cut_and_the_nearest_is_named_all_the_same() -> None:
     """R2."""
-    text = choice("n99", [f"n{n}" for n in range(100)])
+    text = list_choices("n99", [f"n{n}" for n in range(100)])
 
     assert "n39 and 60 more; did you mean 'n99'?" in text
 
@@ -387,7 +387,7 @@ def test_a_daily_pull_time_that_the_clocks_skip_is_accepted_with_a_notice(
 ) -> None:
     """R17: and it says when the daily pull runs on that day."""
     settings = {**SETTINGS, "time_zone": zone, "daily_pull_time": at}
-    (text,) = configured(settings=settings).notices(date(2026, 1, 1))
+    (text,) = configured(settings=settings).settings.notices(date(2026, 1, 1))
 
     assert text.startswith("settings.yaml: daily_pull_time: ")
     assert says in text
@@ -406,15 +406,15 @@ def test_a_daily_pull_time_that_every_day_has_needs_no_notice(zone: str, at: str
     """R17."""
     settings = {**SETTINGS, "time_zone": zone, "daily_pull_time": at}
 
-    assert configured(settings=settings).notices(date(2026, 1, 1)) == ()
+    assert configured(settings=settings).settings.notices(date(2026, 1, 1)) == ()
 
 
 def test_the_notice_is_of_the_next_such_day() -> None:
     """R17: last spring's is over."""
     read = configured(settings={**SETTINGS, "daily_pull_time": "02:30"})
 
-    assert "2026-03-29" in read.notices(date(2026, 3, 29))[0]
-    assert "2027-03-28" in read.notices(date(2026, 3, 30))[0]
+    assert "2026-03-29" in read.settings.notices(date(2026, 3, 29))[0]
+    assert "2027-03-28" in read.settings.notices(date(2026, 3, 30))[0]
 
 
 # -- the schemas for editors -------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from pipeline.core.configuration.integration import (
     TRACKING_FIELDS,
     Integration,
     conflicts,
-    object_problems,
-    problems,
+    integration_mistakes,
+    object_mistakes,
 )
 from pipeline.core.configuration.market import Market
 from tests.core.support import integration, market
@@ -19,7 +19,7 @@ from tests.core.support import integration, market
 
 def the_problem(of: Integration, by: Market | None = None) -> str:
     """The one problem that there is, in full."""
-    found = problems(of, by or market())
+    found = integration_mistakes(of, by or market())
     assert len(found) == 1, found
     return str(found[0])
 
@@ -29,13 +29,13 @@ def clash(**second: Any) -> list[str]:
     first = integration(outputs={"score": "Score__c"}, candidate_field="Fit__c")
     other: dict[str, Any] = {"outputs": {"score": "Score__c"}, "candidate_field": "Smb__c"}
     both = [first, integration(market_name="smb", **{**other, **second})]
-    return [str(problem) for problem in object_problems(both)]
+    return [str(problem) for problem in object_mistakes(both)]
 
 
 def test_a_well_mapped_integration_has_no_problems() -> None:
     """R4 to R8."""
     for name in ("Lead", "Account", "Contact"):
-        assert problems(integration(name), market()) == []
+        assert integration_mistakes(integration(name), market()) == []
 
 
 @pytest.mark.parametrize("name", ["Opportunity", "Thing__c", "lead", ""])
@@ -50,8 +50,8 @@ def test_a_lead_based_market_does_not_score_accounts() -> None:
     lead_based = market(kind="lead_based")
 
     assert "(R5)" in the_problem(integration("Account"), lead_based)
-    assert problems(integration("Contact"), lead_based) == []
-    assert problems(integration("Lead"), lead_based) == []
+    assert integration_mistakes(integration("Contact"), lead_based) == []
+    assert integration_mistakes(integration("Lead"), lead_based) == []
 
 
 def test_an_input_that_the_market_does_not_have_is_named() -> None:
@@ -98,7 +98,7 @@ def test_an_input_cannot_be_an_output_of_another_market_on_the_object() -> None:
 
     assert any(
         "written by a market on Lead (R10)" in str(text)
-        for text in object_problems([writes, reads])
+        for text in object_mistakes([writes, reads])
     )
 
 
@@ -106,7 +106,10 @@ def test_an_input_cannot_be_an_output_of_another_market_on_the_object() -> None:
 def test_only_contacts_have_a_parent_account(name: str) -> None:
     """R11."""
     assert "(R11)" in the_problem(integration(name, inputs={"company": "Account.Name"}))
-    assert problems(integration("Contact", inputs={"company": "Account.Name"}), market()) == []
+    assert (
+        integration_mistakes(integration("Contact", inputs={"company": "Account.Name"}), market())
+        == []
+    )
 
 
 @pytest.mark.parametrize("name", TRACKING_FIELDS)
@@ -128,14 +131,14 @@ def test_all_problems_are_told_at_once() -> None:
         outputs={"secret": "A__c", "score": "A__c"},
     )
 
-    assert len(problems(broken, market(kind="lead_based"))) == 6
+    assert len(integration_mistakes(broken, market(kind="lead_based"))) == 6
 
 
 def test_an_integration_without_a_mapping_may_be_saved() -> None:
     """R12: it is not ready, which preflight says."""
     empty = integration(inputs={}, outputs={})
 
-    assert problems(empty, market()) == []
+    assert integration_mistakes(empty, market()) == []
     assert not empty.is_mapped
 
 
@@ -146,7 +149,7 @@ def test_a_required_input_that_is_not_mapped_does_not_stop_the_others() -> None:
         "site": {"label": "S", "type": "text", "required": True},
     }
 
-    assert problems(integration(), market(inputs=inputs)) == []
+    assert integration_mistakes(integration(), market(inputs=inputs)) == []
 
 
 def test_two_integrations_that_write_one_field_are_refused() -> None:
@@ -172,7 +175,7 @@ def test_one_candidate_field_for_both_routes_nothing() -> None:
 
 def test_fields_of_their_own_need_no_candidate_fields() -> None:
     """R6: use-case 2B, score with all."""
-    assert object_problems([integration(), integration(market_name="smb")]) == []
+    assert object_mistakes([integration(), integration(market_name="smb")]) == []
 
 
 def test_integrations_of_different_objects_never_conflict() -> None:
@@ -184,8 +187,8 @@ def test_more_markets_than_the_hash_field_holds_are_refused() -> None:
     """D1: ten in 255 characters."""
     of = [integration(market_name=f"m{n}") for n in range(11)]
 
-    assert object_problems(of[:10]) == []
-    assert "11 integrations" in str(object_problems(of)[0])
+    assert object_mistakes(of[:10]) == []
+    assert "11 integrations" in str(object_mistakes(of)[0])
 
 
 def test_two_markets_of_one_tag_are_refused() -> None:
@@ -194,7 +197,7 @@ def test_two_markets_of_one_tag_are_refused() -> None:
     for n in range(50_000):
         one = integration(market_name=f"m{n}")
         if one.tag in seen:
-            (problem,) = object_problems([seen[one.tag], one])
+            (problem,) = object_mistakes([seen[one.tag], one])
             assert "share the tag" in str(problem)
             return
         seen[one.tag] = one

@@ -32,6 +32,7 @@ def day(
     new: dict[str, int] | None = None,
     changed: dict[str, int] | None = None,
     refresh: dict[str, int] | None = None,
+    pulls_done: bool = True,
     **more: Any,
 ) -> DaySoFar:
     """A day with rows waiting by object; new records are among the claimable of their lane."""
@@ -41,7 +42,7 @@ def day(
     claimable |= {(name, REFRESH): n for name, n in refresh.items()}
     return DaySoFar(
         local_time=at,
-        daily_pulls_done=more.pop("pulls_done", False),
+        awaited=frozenset() if pulls_done else frozenset(OBJECTS),
         used=used or {},
         claimable=claimable,
         claimable_new=new,
@@ -55,7 +56,7 @@ def granted(so_far: DaySoFar, name: str = "Lead", policy: DayPolicy = POLICY) ->
 
 def test_changed_records_have_the_share_of_thirty_percent() -> None:
     """R20: before the daily pulls are in, the rest is kept for refresh."""
-    assert granted(day(changed={"Lead": 5_000})).changes == 300
+    assert granted(day(changed={"Lead": 5_000}, pulls_done=False)).changes == 300
 
 
 def test_refresh_has_the_share_of_seventy_percent() -> None:
@@ -67,7 +68,7 @@ def test_the_share_of_new_and_changed_is_a_setting() -> None:
     """R20."""
     policy = DayPolicy(limit=1_000, changes_share_percent=50)
 
-    assert granted(day(changed={"Lead": 5_000}), policy=policy).changes == 500
+    assert granted(day(changed={"Lead": 5_000}, pulls_done=False), policy=policy).changes == 500
     assert granted(day(refresh={"Lead": 5_000}), policy=policy).refresh == 500
 
 

@@ -33,7 +33,6 @@ def _so_far(at: time, used: Counter[tuple[str, Lane]], waits: Counter[tuple[str,
         claimable[name, Lane.REFRESH if kind == "refresh" else Lane.CHANGES] += n
     return DaySoFar(
         local_time=at,
-        daily_pulls_done=True,
         used=dict(used),
         claimable=dict(claimable),
         claimable_new={name: waits[name, "new"] for name in OBJECTS if waits[name, "new"]},

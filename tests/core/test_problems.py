@@ -28,7 +28,6 @@ def the_error(of: Integration, *describes: ObjectDescribe, **market_changes: Any
 def without(name: str) -> ObjectDescribe:
     return ObjectDescribe(
         "Lead",
-        "Lead",
         createable=True,
         updateable=True,
         queryable=True,
@@ -73,7 +72,6 @@ def test_the_case_of_tracking_fields_counts() -> None:
     """R9."""
     lower = without(HASH_FIELD)
     wrong = ObjectDescribe(
-        "Lead",
         "Lead",
         createable=True,
         updateable=True,

@@ -34,7 +34,7 @@ def scored_at(due_every: timedelta, days: int) -> list[datetime]:
 
 def by_day(scored: list[datetime]) -> list[int]:
     """Count them by calendar day."""
-    days = Counter(moment.date() for moment in scored)
+    days = Counter(at.date() for at in scored)
     return [
         days[START.date() + timedelta(days=n)]
         for n in range(max(days).toordinal() - START.toordinal() + 1)
@@ -72,13 +72,13 @@ def test_record_that_people_edit_twice_a_day_is_never_slowed_down() -> None:
 
 
 def test_record_that_rested_begins_anew() -> None:
-    """A flow that was mended: its record is as free as any other."""
+    """A flow that was fixed: its record is as free as any other."""
     busy = Scoring(START, 4)
     later = scored_again(busy, START + timedelta(hours=9))
 
     assert slowed_until(busy) == START + timedelta(minutes=30)
-    assert scored_again(busy, START + timedelta(hours=7)).in_a_row == 5
-    assert later.in_a_row == 1
+    assert scored_again(busy, START + timedelta(hours=7)).streak == 5
+    assert later.streak == 1
     assert slowed_until(later) is None
 
 

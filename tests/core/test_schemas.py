@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.core.scoring.outputs import Validated, output_schema, validated
+from pipeline.core.scoring.outputs import Validated, validated
+from pipeline.core.scoring.schemas import output_schema
 from tests.core.support import field, market
 
 FIELDS = {

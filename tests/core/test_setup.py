@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.org_fit.fields import DATETIME, TEXT_TYPES, arrow_type
+from pipeline.core.soql import Compare
 from tests.core.support import describe, field, integration, scope
 
 
@@ -41,8 +42,8 @@ def test_fields_of_the_account_are_read_with_the_contact() -> None:
 
 def test_converted_leads_are_left_alone() -> None:
     """R25."""
-    assert scope(integration("Lead")).filters == {"IsConverted": False}
-    assert scope(integration("Account")).filters == {}
+    assert scope(integration("Lead")).scorable == (Compare("IsConverted", "=", False),)
+    assert scope(integration("Account")).scorable == ()
 
 
 def test_the_contact_half_of_person_accounts_is_left_alone_where_the_org_has_them() -> None:
@@ -50,10 +51,10 @@ def test_the_contact_half_of_person_accounts_is_left_alone_where_the_org_has_the
     of = scope(integration("Contact"))
     person = describe("Contact", field("IsPersonAccount", "boolean"))
 
-    assert of.filters == {}
-    assert replace(of, describes={**of.describes, "Contact": person}).filters == {
-        "IsPersonAccount": False
-    }
+    with_person_accounts = replace(of, describes={**of.describes, "Contact": person})
+
+    assert of.scorable == ()
+    assert with_person_accounts.scorable == (Compare("IsPersonAccount", "=", False),)
 
 
 def test_a_field_that_two_markets_write_is_named_once() -> None:

@@ -3,7 +3,7 @@
 Without options every effect of a pull of two segments is tried, with a second death in the run that takes over in every
 third trial. `--kind full-disk` lets the disk be full from an effect on, instead; `lake-lost` and `ledger-restored` take
 what their names say away after the death. `--trials 12 --seed 4` tries so many
-effects, spread over the run; the seed tells which ones.
+effects, spread over the run; the seed tells which ones. `--through-dagster` takes Dagster's engine in as well.
 """
 
 from __future__ import annotations
@@ -79,15 +79,23 @@ def fates(effects: int, trials: int | None, seed: int, kind: str) -> list[Fate]:
 @click.option("--trials", default=None, type=click.IntRange(min=1), help="By default all effects.")
 @click.option("--seed", default=None, type=int, help="Says which effects.")
 @click.option("--workers", default=2, show_default=True, help="Processes, each with its own org.")
+@click.option("--through-dagster", is_flag=True, help="Runs of Dagster's in-process executor.")
 @click.option("--at", "only", default=None, type=int, help="Only this effect.")
-def main(kind: str, trials: int | None, seed: int | None, workers: int, only: int | None) -> None:
+def main(
+    kind: str,
+    trials: int | None,
+    seed: int | None,
+    workers: int,
+    through_dagster: bool,
+    only: int | None,
+) -> None:
     """End runs of the pipeline between any two effects."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}")
     began = time.monotonic()
     # How many effects there are is told by a run that nothing happens to, which warms the imports as well.
     with _org() as (org, folder):
-        effects = kill_twice(Trial(org, folder / "0"), 0, 0, on_the_way=False)
+        effects = kill_twice(Trial(org, folder / "0", through_dagster), 0, 0, on_the_way=False)
     todo = fates(effects, trials, seed, kind)
     if only is not None:
         todo = [Fate(only, kind=kind)]
@@ -97,7 +105,7 @@ def main(kind: str, trials: int | None, seed: int | None, workers: int, only: in
     for worker in range(workers):
         child = os.fork()
         if child == 0:
-            os._exit(min(_work(todo[worker::workers]), 1))
+            os._exit(min(_work(todo[worker::workers], through_dagster), 1))
         children.append(child)
     failed = sum(bool(os.waitpid(child, 0)[1]) for child in children)
     click.echo(f"{time.monotonic() - began:.0f} s")
@@ -114,12 +122,12 @@ def _org() -> Iterator[tuple[RunningOrg, Path]]:
         yield org, Path(folder)
 
 
-def _work(todo: list[Fate]) -> int:
+def _work(todo: list[Fate], through_dagster: bool) -> int:
     """Play `todo`; return how many failed."""
     failed = 0
     with _org() as (org, folder):
         for number, fate in enumerate(todo):
-            trial = Trial(org, folder / str(number))
+            trial = Trial(org, folder / str(number), through_dagster)
             try:
                 fate.play(trial)
             except Exception:  # noqa: BLE001  the other trials go on

@@ -27,11 +27,11 @@ root = pathlib.Path(sys.argv[1])
 (root / "ballast").write_bytes(bytes(os.statvfs(root).f_bavail * os.statvfs(root).f_bsize))
 table = pa.table({"id": [str(n) for n in range(1000)]})
 try:
-    Lake(root / "lake").write_work("20260310-lead-x", table)
+    Lake(root / "lake").write_working_file("20260310-lead-x", table)
 except FolderNotWritable as error:
     print(error)
 (root / "ballast").unlink()
-Lake(root / "lake").write_work("20260310-lead-x", table)
+Lake(root / "lake").write_working_file("20260310-lead-x", table)
 print([path.name for path in (root / "lake" / "_work").iterdir()])
 """
 
@@ -67,7 +67,7 @@ def test_half_written_file_of_a_run_that_was_killed_is_swept_by_the_objects_next
     for path in (half, other):
         path.write_bytes(b"PAR1")
 
-    lake.forget_work_of("Lead", but=set())
+    lake.delete_working_files_of("Lead", but=set())
 
     assert not half.exists()
     assert other.exists()

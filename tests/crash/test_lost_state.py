@@ -23,6 +23,7 @@ LIMIT = 10
 def leads(shared_plant: Build) -> Plant:
     """A plant on Lead with ten records a day, turned on; the org counts the saves of each lead."""
     plant = shared_plant(integration("Lead"), daily_record_limit=LIMIT)
+    plant.through_dagster = False
     plant.org.control("POST", "flows", FLOW)
     plant.turn_on()
     return plant
@@ -134,5 +135,5 @@ def _saves(plant: Plant) -> dict[str, int]:
 
 
 def _used(plant: Plant) -> int:
-    used: int = plant.with_clients(lambda clients: clients.ledger.claims.day_use(TODAY, LIMIT).used)
+    used: int = plant.with_clients(lambda clients: clients.ledger.days.use(TODAY, LIMIT).used)
     return used

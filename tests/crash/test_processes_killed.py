@@ -23,8 +23,10 @@ from tests.crash.trial import FLOW
 from tests.plant import Plant, integration
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE_SECONDS: Final = 150
-HELD_SECONDS: Final = 600
+PATIENCE_SECONDS: Final = 800
+"""Longer than a busy machine needs, shorter than the suite's own time-out: then the daemon's log is shown."""
+
+HELD_SECONDS: Final = 900
 ACME: Final = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 UPLOAD: Final = {"method": "PUT", "path": r"/jobs/ingest/\w+/batches$"}
 
@@ -117,8 +119,10 @@ def site(shared_plant: Callable[..., Plant], tmp_path: Path) -> Iterator[Site]:
         site.kill_daemon()
 
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("killed", ["the run worker", "the daemon and all below it"])
+@pytest.mark.parametrize(
+    "killed",
+    ["the run worker", pytest.param("the daemon and all below it", marks=pytest.mark.slow)],
+)
 def test_run_of_the_daemon_that_is_killed_in_its_push_is_finished(site: Site, killed: str) -> None:
     """D3, D11: Dagster starts the run again, or the next tick does its work; the lead is pushed once."""
     plant = site.plant
@@ -147,8 +151,5 @@ def _judge(plant: Plant, lead: str) -> None:
     assert (record["Fit_Note__c"], record["NumberOfEmployees"]) == ("Acme|CEO", 2)
     states = [job["state"] for job in plant.org.control("GET", "jobs") if job["object"] == "Lead"]
     assert "Open" not in states
-    assert plant.with_clients(lambda clients: clients.ledger.claims.unfinished()) == []
-    assert (
-        plant.with_clients(lambda clients: clients.ledger.claims.day_use(clients.today, 1).used)
-        == 1
-    )
+    assert plant.with_clients(lambda clients: clients.ledger.segments.unfinished()) == []
+    assert plant.with_clients(lambda clients: clients.ledger.days.use(clients.today, 1).used) == 1

@@ -73,11 +73,13 @@ class Ticked:
 class Trial:
     """A plant with its scene set; every run is a process of its own.
 
+    The runs do without Dagster's engine, whose events here are in memory and no effects, or go `through_dagster`.
     `pushes` is how often each lead has to be pushed from the beginning to the end.
     """
 
     org: RunningOrg
     folder: Path
+    through_dagster: bool = False
     plant: Plant = field(init=False)
     pushes: Counter[str] = field(default_factory=Counter)
     saves: Counter[str] = field(default_factory=Counter)
@@ -93,6 +95,7 @@ class Trial:
             settings={"segment_records_max": 3, "daily_record_limit": LIMIT},
             integrations=[integration("Lead")],
             in_memory=True,
+            through_dagster=self.through_dagster,
         )
         self.jobs_before = {job["id"] for job in self.org.control("GET", "jobs")}
         self.org.control("POST", "flows", FLOW)
@@ -134,7 +137,7 @@ class Trial:
             effects.watch()
             ran, why_not = self.plant.tick(resumed=None)
             cursor, modules = self.plant.cursor, sorted(sys.modules)
-            told = [_why(self.plant.last) for run in ran if not run["success"]]
+            told = [_why(self.plant) for run in ran if not run["success"]]
             runs = [_plain(run) for run in ran]
             return Ticked(runs, why_not, told, cursor, effects.seen, modules)
 
@@ -189,20 +192,22 @@ class Trial:
     def _judge_ledger(self, clients: Clients, has_lost: bool) -> None:
         ledger = clients.ledger
         known = {
-            job.job_id for s in ledger.claims.segments() for job in ledger.claims.jobs(s.segment_id)
+            job.job_id
+            for s in ledger.segments.all()
+            for job in ledger.push_jobs.of_segment(s.segment_id)
         }
         jobs = self.org.control("GET", "jobs")
         open_jobs = {j["id"] for j in jobs if j["state"] == "Open"} - self.jobs_before
         assert not known.intersection(open_jobs), "a job whose id was recorded is left open"
         # One whose id was lost with the process holds no data: there can be as many as there were deaths.
         assert len(open_jobs) <= len(self.fates)
-        assert ledger.claims.unfinished() == []
+        assert ledger.segments.unfinished() == []
         refused = self._refused()
         with ledger.database.read() as connection:
             waits = [(r.record_id, r.error_code) for r in connection.execute(sa.select(t.waiting))]
             scored = Counter(connection.scalars(sa.select(t.scorings.c.record_id)))
         assert waits == [(refused, "FIELD_CUSTOM_VALIDATION_EXCEPTION")]
-        used, in_files = ledger.claims.day_use(TODAY, LIMIT).used, self._kept(SCORED).total()
+        used, in_files = ledger.days.use(TODAY, LIMIT).used, self._kept(SCORED).total()
         assert in_files <= used <= LIMIT
         if not has_lost:
             assert scored.pop(refused) >= 1
@@ -255,11 +260,13 @@ def _import(modules: list[str]) -> None:
                 importlib.import_module(name)
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
+def _why(plant: Plant) -> str:
     """Return what a person is told of a failed run, as the command line tells it."""
     from pipeline.runs import _failure
 
-    return _failure(result)[0]
+    if isinstance(plant.last, dg.ExecuteInProcessResult):
+        return _failure(plant.last)[0]
+    return plant.failure()[0]
 
 
 def _plain(run: dict[str, Any]) -> dict[str, Any]:

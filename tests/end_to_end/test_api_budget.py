@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from assets.clients import EXIT_CODE
 from pipeline.steps.asking.status import status
 from pipeline.steps.clients import PULL_RESERVE_CALLS
 from resources.ledger.ledger import Ledger
@@ -50,20 +49,12 @@ def limit(built: Plant, calls: int, **settings: Any) -> None:
 
 def watermark(built: Plant) -> datetime:
     """Return where the next pull begins."""
-    states = built.with_clients(lambda clients: clients.ledger.state.objects())
+    states = built.with_clients(lambda clients: clients.ledger.objects.all())
     found: datetime = states["Lead"].watermark
     return found
 
 
-def failure(built: Plant) -> tuple[str, int]:
-    """Return why the last run failed, and its exit code: a message and no traceback."""
-    (event,) = [e for e in built.last.all_events if e.is_step_failure]
-    data = event.step_failure_data.user_failure_data
-    assert data is not None
-    assert data.description
-    return data.description, int(str(data.metadata[EXIT_CODE].value))
-
-
+@pytest.mark.dagster_runs
 def test_ledger_counts_exactly_what_the_org_saw(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +98,7 @@ def test_pull_that_comes_near_the_limit_stops_in_the_middle_and_loses_nothing(
     stopped = leads.pull("Lead")
 
     assert not stopped["success"]
-    message, code = failure(leads)
+    message, code = leads.failure()
     assert "Pulling resumes at 2026-03-11 00:00 CET" in message
     assert code == 3
     assert watermark(leads) == stood
@@ -222,6 +213,7 @@ def test_tick_costs_one_call_where_an_integration_follows_its_accounts_too(
     assert total(built) == counted + 1
 
 
+@pytest.mark.dagster_runs
 def test_daily_limit_of_the_org_stops_everything_for_an_hour(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +226,7 @@ def test_daily_limit_of_the_org_stops_everything_for_an_hour(
     stopped = leads.pull("Lead")
 
     assert not stopped["success"]
-    message, code = failure(leads)
+    message, code = leads.failure()
     assert "TotalRequests Limit exceeded" in message
     assert "It is asked again at 2026-03-10 11:00 CET" in message
     assert code == 3

@@ -284,6 +284,7 @@ def test_market_that_fails_as_a_whole_stops_that_market_alone(
     assert {f.error_code for f in built.failures()} == {"MARKET_FAILED"}
 
 
+@pytest.mark.dagster_runs
 def test_market_that_kills_its_process_again_and_again_does_not_give_segments_up(
     two_markets: Plant,
 ) -> None:
@@ -318,5 +319,5 @@ def test_model_that_hangs_while_it_loads_rests_and_its_neighbour_goes_on(
     assert pull(built)["pushed"] == 1
 
     assert built.record("Lead", lead)["Other_Note__c"] == "Acme|"
-    states = built.with_clients(lambda clients: clients.ledger.state.integrations())
+    states = built.with_clients(lambda clients: clients.ledger.integrations.all())
     assert "was not loaded within 2 seconds, at model.py:2" in states["Lead", "fit"].not_ready

@@ -30,9 +30,9 @@ def scored_lead(built: Plant) -> str:
     return lead
 
 
-def test_insight_added_is_filled_in_all_records(plant: Build) -> None:
+def test_insight_added_is_filled_in_all_records(shared_plant: Build) -> None:
     """R19: without anybody touching them, through the daily pull."""
-    built = plant(without("note"))
+    built = shared_plant(without("note"))
     lead = scored_lead(built)
     assert built.record("Lead", lead)["Fit_Note__c"] is None
 
@@ -45,10 +45,10 @@ def test_insight_added_is_filled_in_all_records(plant: Build) -> None:
 
 @pytest.mark.parametrize(("old_values", "left"), [("keep", "Acme|CEO"), ("clear", None)])
 def test_insight_removed_leaves_or_clears_its_values(
-    plant: Build, old_values: str, left: str | None
+    shared_plant: Build, old_values: str, left: str | None
 ) -> None:
     """R19: old values stay; with old_values: clear they go with the next scoring."""
-    built = plant(integration("Lead", old_values=old_values))
+    built = shared_plant(integration("Lead", old_values=old_values))
     lead = scored_lead(built)
 
     built.configure(without("note", old_values=old_values))
@@ -60,9 +60,9 @@ def test_insight_removed_leaves_or_clears_its_values(
     assert record["Fit_Score__c"] is not None
 
 
-def test_cleared_field_that_people_fill_again_is_not_emptied_twice(plant: Build) -> None:
+def test_cleared_field_that_people_fill_again_is_not_emptied_twice(shared_plant: Build) -> None:
     """R19: the field is no longer ours; only what was scored before the change is cleared."""
-    built = plant(integration("Lead", old_values="clear"))
+    built = shared_plant(integration("Lead", old_values="clear"))
     lead = scored_lead(built)
     built.configure(without("note", old_values="clear"))
     built.turn_on()
@@ -73,9 +73,9 @@ def test_cleared_field_that_people_fill_again_is_not_emptied_twice(plant: Build)
     assert built.record("Lead", lead)["Fit_Note__c"] == "by hand"
 
 
-def test_output_moved_to_another_field_is_written_there(plant: Build) -> None:
+def test_output_moved_to_another_field_is_written_there(shared_plant: Build) -> None:
     """R19: a renamed field works like a market newly turned on; the digest of the inputs stays the same."""
-    built = plant(integration("Lead", old_values="clear"))
+    built = shared_plant(integration("Lead", old_values="clear"))
     lead = scored_lead(built)
     before = built.record("Lead", lead)
     moved = integration("Lead", old_values="clear")
@@ -91,9 +91,11 @@ def test_output_moved_to_another_field_is_written_there(plant: Build) -> None:
 
 
 @pytest.mark.parametrize("old_values", ["keep", "clear"])
-def test_market_switched_off_leaves_or_clears_its_values(plant: Build, old_values: str) -> None:
+def test_market_switched_off_leaves_or_clears_its_values(
+    shared_plant: Build, old_values: str
+) -> None:
     """R19: also where it was the object's only market."""
-    built = plant(integration("Lead", old_values=old_values))
+    built = shared_plant(integration("Lead", old_values=old_values))
     lead = scored_lead(built)
     before = built.record("Lead", lead)
 
@@ -109,10 +111,12 @@ def test_market_switched_off_leaves_or_clears_its_values(plant: Build, old_value
         assert record["Mintigo_hash__c"] is None
 
 
-def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(plant: Build) -> None:
+def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(
+    shared_plant: Build,
+) -> None:
     """R19: one push, counted as one scoring; the other market's digest stays in the hash."""
     other = integration("Lead", "other", "Other")
-    built = plant(integration("Lead", old_values="clear"), other)
+    built = shared_plant(integration("Lead", old_values="clear"), other)
     lead = scored_lead(built)
 
     built.configure(integration("Lead", enabled=False, old_values="clear"), other)
@@ -125,9 +129,9 @@ def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(plant: B
     assert built.refresh("Lead")["read"] == 0
 
 
-def test_market_switched_on_again_scores_everything_anew(plant: Build) -> None:
+def test_market_switched_on_again_scores_everything_anew(shared_plant: Build) -> None:
     """R17: turned on again, it reaches all records, changed or not."""
-    built = plant(integration("Lead"), integration("Account"))
+    built = shared_plant(integration("Lead"), integration("Account"))
     lead = scored_lead(built)
     first = built.scored_at("Lead", lead)
     built.configure(integration("Lead", enabled=False), integration("Account"))
@@ -141,9 +145,9 @@ def test_market_switched_on_again_scores_everything_anew(plant: Build) -> None:
     assert built.scored_at("Lead", lead) != first
 
 
-def test_market_replaced_by_a_new_version_scores_everything_anew(plant: Build) -> None:
+def test_market_replaced_by_a_new_version_scores_everything_anew(shared_plant: Build) -> None:
     """R17, R28: the model's version is part of the rollout, not of the digest."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     lead = scored_lead(built)
     before = built.record("Lead", lead)
     description = built.market("fit") / "market.yaml"
@@ -158,9 +162,11 @@ def test_market_replaced_by_a_new_version_scores_everything_anew(plant: Build) -
     assert record["Mintigo_update_datetime__c"] != before["Mintigo_update_datetime__c"]
 
 
-def test_unchecked_candidate_is_cleared_where_the_integration_says_so(plant: Build) -> None:
+def test_unchecked_candidate_is_cleared_where_the_integration_says_so(shared_plant: Build) -> None:
     """R7: one push empties outputs and digest and counts as a scoring; checked again it is due."""
-    built = plant(integration("Lead", candidate_field="Fit_Candidate__c", old_values="clear"))
+    built = shared_plant(
+        integration("Lead", candidate_field="Fit_Candidate__c", old_values="clear")
+    )
     built.turn_on()
     (lead,) = built.create("Lead", {**ACME, "Fit_Candidate__c": True})
     built.pull("Lead")

@@ -58,7 +58,10 @@ def orgs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run
 
 @pytest.fixture
 def example(
-    orgs: Callable[..., RunningOrg], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    orgs: Callable[..., RunningOrg],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    through_dagster: bool,
 ) -> Example:
     """Give what builds a plant on an example's folder, turned on."""
     monkeypatch.setenv("SALESFORCE_CLIENT_ID", CLIENT_ID)
@@ -68,7 +71,13 @@ def example(
         org = orgs(name, *objects)
         clean(org)
         monkeypatch.setenv("SALESFORCE_LOGIN_URL", org.base_url)
-        built = ConfiguredPlant(org, tmp_path, in_memory=True, source=EXAMPLES / name)
+        built = ConfiguredPlant(
+            org,
+            tmp_path,
+            in_memory=True,
+            through_dagster=through_dagster,
+            source=EXAMPLES / name,
+        )
         built.turn_on()
         return built
 

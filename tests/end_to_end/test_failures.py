@@ -62,6 +62,7 @@ def test_refused_row_is_kept_with_salesforces_words_and_the_others_are_pushed(le
     assert leads.scored_at("Lead", bad) is None
 
 
+@pytest.mark.both_ledgers
 def test_refused_row_waits_longer_each_time_and_is_pushed_when_the_rule_is_gone(
     leads: Plant,
 ) -> None:
@@ -175,6 +176,7 @@ def test_rows_that_stay_locked_wait_a_few_minutes(leads: Plant) -> None:
     assert leads.run("score_and_push", "Lead")["pushed"] == 1
 
 
+@pytest.mark.both_ledgers
 def test_failing_rows_take_a_twentieth_of_the_day_and_come_last(shared_plant: Build) -> None:
     """R23: with a limit of 40 two of ten failing rows are tried, and the new record first."""
     built = shared_plant(integration("Lead"), daily_record_limit=40)
@@ -194,6 +196,7 @@ def test_failing_rows_take_a_twentieth_of_the_day_and_come_last(shared_plant: Bu
 # -- models that err -------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 def test_bad_rows_are_set_aside_and_the_check_names_rule_and_ids(leads: Plant) -> None:
     """D8, R23: rank E and score 101 are never pushed; what the UI shows has ids and rules, no values."""
     good, bad_rank, bad_score = leads.create(
@@ -237,6 +240,7 @@ def test_bad_rows_are_set_aside_and_the_check_names_rule_and_ids(leads: Plant) -
     assert "CEO" not in shown
 
 
+@pytest.mark.dagster_runs
 def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     """R10: a text longer than its field is found before the push, at run time too."""
     _rewrite(leads.market("fit"), "text[:40]", "text[:41]")
@@ -250,6 +254,7 @@ def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     ]
 
 
+@pytest.mark.dagster_runs
 def test_market_that_raises_stops_that_market_alone(two_markets: Plant) -> None:
     """R23: the other market's outputs are pushed; the failed one keeps its old outputs and digest."""
     (lead,) = two_markets.create("Lead", ACME)
@@ -335,10 +340,7 @@ def test_records_that_wait_for_a_held_market_use_nothing_of_the_day(shared_plant
         plant.wait(seconds=30)
 
     assert {plant.record("Lead", lead)["Fit_Note__c"] for lead in scored} == {"Acme|CEO"}
-    assert (
-        plant.with_clients(lambda clients: clients.ledger.claims.day_use(clients.today, 10).used)
-        == 8
-    )
+    assert plant.with_clients(lambda clients: clients.ledger.days.use(clients.today, 10).used) == 8
     assert plant.waiting("Lead") == 14
 
 
@@ -406,7 +408,7 @@ def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets
     assert two_markets.pull("Lead")["pushed"] == 1
     record = two_markets.record("Lead", lead)
     assert (record["Fit_Note__c"], record["Other_Note__c"]) == ("Umbrella|CEO", "Acme|CEO")
-    states = two_markets.with_clients(lambda clients: clients.ledger.state.integrations())
+    states = two_markets.with_clients(lambda clients: clients.ledger.integrations.all())
     assert "no_such_library" in states["Lead", "other"].not_ready
 
     _write(two_markets.market("other"), (LETTERS / "model.py").read_text())
@@ -417,6 +419,7 @@ def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets
     assert two_markets.pull("Lead")["claimed"] == 0
 
 
+@pytest.mark.dagster_runs
 def test_column_of_the_wrong_type_fails_the_market_as_a_whole(two_markets: Plant) -> None:
     """D8: a text is no score, whatever it says; the check says which column, the other market goes on."""
     _rewrite(two_markets.market("other"), "pa.array(scores, pa.int64())", SCORE_AS_TEXT)

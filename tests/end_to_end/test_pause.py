@@ -10,9 +10,9 @@ import yaml
 
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pause import pause, resume
-from pipeline.steps.preflight import check
-from resources.ledger.claims import Claims
+from pipeline.steps.preflight import check_and_roll_out
 from resources.ledger.ledger import Ledger
+from resources.ledger.segments import Segments
 from tests.plant import RAISES, Plant, integration
 
 Build = Callable[..., Plant]
@@ -41,7 +41,7 @@ def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
     """R12, R17: the other market's stamp is younger than the paused one's score, and than its roll-out."""
     path = leads.market("other") / "market.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
-    leads.with_clients(check)
+    leads.with_clients(check_and_roll_out)
     leads.wait(days=40)
     assert leads.refresh("Lead")["pushed"] == 1
     leads.with_clients(_resume)
@@ -51,19 +51,20 @@ def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
     assert leads.refresh("Lead")["claimed"] == 0
 
 
+@pytest.mark.dagster_runs
 def test_run_that_began_in_the_pause_scores_nothing_more_after_it(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its stamp would pass for a scoring by the market that goes on."""
     leads.wait(days=40)
-    claim = Claims.claim
+    claim = Segments.claim
 
-    def claim_after_the_pause(self: Claims, *args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(Claims, "claim", claim)
+    def claim_after_the_pause(self: Segments, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Segments, "claim", claim)
         leads.with_clients(_resume)
         return claim(self, *args, **more)
 
-    monkeypatch.setattr(Claims, "claim", claim_after_the_pause)
+    monkeypatch.setattr(Segments, "claim", claim_after_the_pause)
     assert leads.refresh("Lead").get("pushed") is None
 
     assert leads.run("score_and_push", "Lead")["pushed"] == 1
@@ -76,14 +77,14 @@ def test_record_in_flight_when_the_pause_ends_is_scored_once_more(
 ) -> None:
     """It was scored without the market; its stamp is from before the end of the pause or not, as it may be."""
     leads.wait(days=40)
-    mark_scored = Claims.mark_scored
+    mark_scored = Segments.mark_scored
 
-    def mark_and_resume(self: Claims, *args: Any, **more: Any) -> None:
-        monkeypatch.setattr(Claims, "mark_scored", mark_scored)
+    def mark_and_resume(self: Segments, *args: Any, **more: Any) -> None:
+        monkeypatch.setattr(Segments, "mark_scored", mark_scored)
         mark_scored(self, *args, **more)
         leads.with_clients(_resume)
 
-    monkeypatch.setattr(Claims, "mark_scored", mark_and_resume)
+    monkeypatch.setattr(Segments, "mark_scored", mark_and_resume)
     assert leads.refresh("Lead")["pushed"] == 1
 
     assert leads.run("score_and_push", "Lead")["pushed"] == 1

@@ -114,6 +114,8 @@ def _talkative(build: Build) -> Build:
     return built
 
 
+@pytest.mark.dagster_runs
+@pytest.mark.dagster_runs
 @pytest.mark.parametrize("persist", [False, True])
 def test_values_stay_nowhere_where_persist_is_off(
     talkative: Build, persist: bool, capfd: pytest.CaptureFixture[str]
@@ -148,6 +150,7 @@ def test_command_leaves_no_value_in_output_logs_or_files(talkative: Build, persi
     """R24: a real process with Dagster's own storage; with persist on the model's output is in its log."""
     built = talkative(integration("Lead", persist=persist), daily_pull_time="23:59")
     built.set_clock(datetime.now(UTC))
+    built.let_clock_run()
     variables = environment(built.org, built.folder / "home") | {
         "INSIGHTS_CONFIG": str(built.folder / "config"),
     }
@@ -170,6 +173,7 @@ def test_command_leaves_no_value_in_output_logs_or_files(talkative: Build, persi
         assert not any(mark in said.lower() for mark in MARKS)
 
 
+@pytest.mark.dagster_runs
 def test_of_two_integrations_the_one_that_persists_keeps_its_own(talkative: Build) -> None:
     """R24: both read the company, and only what the persisting one read and gave is kept."""
     on = integration("Lead", persist=True)

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from local_org.launch import RunningOrg
 from pipeline.core.errors import ConfigurationError
 from pipeline.steps.asking.status import status
 from pipeline.steps.pause import pause, resume
-from pipeline.steps.preflight import check
-from tests.plant import Plant, integration
+from pipeline.steps.preflight import check_and_roll_out
+from tests.plant import FIELDS, Plant, integration
 
 Build = Callable[..., Plant]
 USER = "integration@local.example"
+SPOILT = {
+    "Mintigo_hash__c",
+    "Mintigo_update_datetime__c",
+    "Fit_Score__c",
+    "Fit_Rank__c",
+    "Fit_Note__c",
+    "Fit_Good__c",
+    "Wide_Note__c",
+}
+"""The fields that tests remove or remake."""
+
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+
+
+@pytest.fixture
+def spoilt(shared_plant: Build, shared_org: RunningOrg) -> Iterator[Build]:
+    """Give what builds a plant whose Lead a test may spoil; afterwards its fields and rights are as they were."""
+    yield shared_plant
+    for name, metadata in FIELDS.items():
+        if name in SPOILT:
+            for spelling in (name, name.lower()):
+                with suppress(ValueError):
+                    shared_org.control("DELETE", f"fields/Lead.{spelling}")
+            made = {"label": name.removesuffix("__c").replace("_", " "), **metadata}
+            shared_org.control("POST", "fields", {"fields": {f"Lead.{name}": made}})
+    of_fields = [{"field": name} for name in ("Title", *sorted(SPOILT))]
+    for overridden in (*of_fields, {}):
+        body = {"user": USER, "object": "Lead", "clear": True, **overridden}
+        shared_org.control("POST", "permissions", body)
 
 
 def field(name: str, **metadata: Any) -> Callable[[Plant], None]:
@@ -84,13 +114,13 @@ def rights(**body: Any) -> Callable[[Plant], None]:
     ],
 )
 def test_what_is_wrong_in_the_org_is_named_with_what_to_do(
-    plant: Build, spoil: Callable[[Plant], None], where: str, words: str
+    spoilt: Build, spoil: Callable[[Plant], None], where: str, words: str
 ) -> None:
     """R9, R10: the integration is held back, and nothing else is."""
-    built = plant(integration("Lead"), integration("Account"))
+    built = spoilt(integration("Lead"), integration("Account"))
     spoil(built)
 
-    found = built.with_clients(check)
+    found = built.with_clients(check_and_roll_out)
 
     own = [p for p in found.errors if where in p.where and words in p.message]
     assert own, [str(problem) for problem in found.errors]
@@ -98,21 +128,21 @@ def test_what_is_wrong_in_the_org_is_named_with_what_to_do(
     assert [i.name for i in found.ready] == ["Account.fit"]
 
 
-def test_picklist_that_lacks_a_rank_is_refused(plant: Build) -> None:
+def test_picklist_that_lacks_a_rank_is_refused(spoilt: Build) -> None:
     """R10: a restricted picklist takes its own values only."""
-    built = plant(integration("Lead"))
+    built = spoilt(integration("Lead"))
     values = [{"fullName": v, "label": v, "default": False} for v in ("A", "B", "C")]
     picklist = {"restricted": True, "valueSetDefinition": {"sorted": False, "value": values}}
     field("Fit_Rank__c", type="Picklist", valueSet=picklist)(built)
 
-    (error,) = built.with_clients(check).errors
+    (error,) = built.with_clients(check_and_roll_out).errors
 
     assert "lacks D, F" in error.message
 
 
-def test_input_field_that_vanishes_after_set_up_holds_its_integration_back(plant: Build) -> None:
+def test_input_field_that_vanishes_after_set_up_holds_its_integration_back(spoilt: Build) -> None:
     """R9: the run says so; the other market on the object goes on."""
-    built = plant(
+    built = spoilt(
         integration("Lead", inputs={"company": "Company", "title": "Wide_Note__c"}),
         integration("Lead", "other", "Other"),
     )
@@ -126,19 +156,19 @@ def test_input_field_that_vanishes_after_set_up_holds_its_integration_back(plant
     assert (record["Fit_Score__c"], record["Other_Note__c"]) == (None, "Acme|CEO")
 
 
-def test_preflight_costs_a_call_for_each_object_not_for_each_field(plant: Build) -> None:
+def test_preflight_costs_a_call_for_each_object_not_for_each_field(shared_plant: Build) -> None:
     """R9: three objects, the sign-in, and at first sight what kind of org it is."""
-    built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
+    built = shared_plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
     before = len(built.org.calls()["log"])
 
-    built.with_clients(check)
+    built.with_clients(check_and_roll_out)
 
     assert len(built.org.calls()["log"]) - before <= 5
 
 
-def test_paused_integration_rests_and_catches_up(plant: Build) -> None:
+def test_paused_integration_rests_and_catches_up(shared_plant: Build) -> None:
     """R12: its digest stays on the record; what changed meanwhile is scored when it goes on."""
-    built = plant(integration("Lead"), integration("Lead", "other", "Other"))
+    built = shared_plant(integration("Lead"), integration("Lead", "other", "Other"))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")
@@ -157,9 +187,9 @@ def test_paused_integration_rests_and_catches_up(plant: Build) -> None:
     assert built.pull("Lead")["claimed"] == 0
 
 
-def test_paused_integration_is_visible_and_an_unknown_one_is_refused(plant: Build) -> None:
+def test_paused_integration_is_visible_and_an_unknown_one_is_refused(shared_plant: Build) -> None:
     """R12: `status` says so; a wrong name gets the nearest right one."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     built.turn_on()
     built.with_clients(lambda clients: pause(clients, "Lead.fit"))
 
@@ -172,8 +202,8 @@ def test_paused_integration_is_visible_and_an_unknown_one_is_refused(plant: Buil
         built.with_clients(lambda clients: pause(clients, "Lead.fitt"))
 
 
-def test_fields_of_the_plant_pass(plant: Build) -> None:
+def test_fields_of_the_plant_pass(shared_plant: Build) -> None:
     """The cases above start from a set-up without problems."""
-    built = plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
+    built = shared_plant(*(integration(name) for name in ("Account", "Contact", "Lead")))
 
-    assert built.with_clients(check).problems == ()
+    assert built.with_clients(check_and_roll_out).problems == ()

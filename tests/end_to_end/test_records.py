@@ -13,13 +13,15 @@ ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 
 
 @pytest.fixture
-def leads(plant: Build) -> Plant:
+def leads(shared_plant: Build) -> Plant:
     """A plant with one market on Lead, turned on."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     built.turn_on()
     return built
 
 
+@pytest.mark.dagster_runs
+@pytest.mark.both_ledgers
 def test_new_lead_is_scored_at_the_next_pull(leads: Plant) -> None:
     """R14, R16: it carries score, rank, insights, hash and datetime, written in one row."""
     (lead,) = leads.create("Lead", ACME)
@@ -35,6 +37,7 @@ def test_new_lead_is_scored_at_the_next_pull(leads: Plant) -> None:
     assert record["Mintigo_update_datetime__c"] is not None
 
 
+@pytest.mark.dagster_runs
 def test_change_of_an_important_field_is_scored_anew(leads: Plant) -> None:
     """R14: the outputs are those of the new value."""
     (lead,) = leads.create("Lead", ACME)
@@ -61,6 +64,7 @@ def test_change_of_another_field_is_not_scored(leads: Plant) -> None:
     assert leads.scored_at("Lead", lead) == before["Mintigo_update_datetime__c"]
 
 
+@pytest.mark.dagster_runs
 def test_own_push_is_not_scored_again(leads: Plant) -> None:
     """R15: the pull that follows reads the pushed record and finds it not due."""
     leads.create("Lead", ACME)
@@ -83,9 +87,10 @@ def test_edit_between_pull_and_push_is_found_by_the_next_pull(leads: Plant) -> N
     assert leads.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
 
 
-def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(plant: Build) -> None:
+@pytest.mark.dagster_runs
+def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(shared_plant: Build) -> None:
     """R16, R17: never scored, it is the daily pull's."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     (lead,) = built.create("Lead", ACME)
     built.wait(minutes=1)
     built.turn_on()
@@ -97,6 +102,7 @@ def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(plant: Build
     assert built.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.both_ledgers
 def test_stale_record_is_scored_again_by_the_daily_pull(leads: Plant) -> None:
     """R17: scored longer ago than the refresh period, and not before that."""
     (lead,) = leads.create("Lead", ACME)
@@ -123,9 +129,9 @@ def test_clearing_the_datetime_lets_the_daily_pull_score_and_no_other(leads: Pla
     assert leads.scored_at("Lead", lead) is not None
 
 
-def test_unchecked_candidate_is_not_scored_and_checked_one_is(plant: Build) -> None:
+def test_unchecked_candidate_is_not_scored_and_checked_one_is(shared_plant: Build) -> None:
     """R7: checking it for the first time makes it due; unchecking writes nothing; the scores then still hold."""
-    built = plant(integration("Lead", candidate_field="Fit_Candidate__c"))
+    built = shared_plant(integration("Lead", candidate_field="Fit_Candidate__c"))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     assert built.pull("Lead")["claimed"] == 0
@@ -142,11 +148,11 @@ def test_unchecked_candidate_is_not_scored_and_checked_one_is(plant: Build) -> N
     assert built.pull("Lead")["claimed"] == 0
 
 
-def test_record_routed_to_another_market_and_back_is_due_each_time(plant: Build) -> None:
+def test_record_routed_to_another_market_and_back_is_due_each_time(shared_plant: Build) -> None:
     """R6, R7: two markets write the same fields; candidate fields route each record to one of them."""
     fit = integration("Account", "fit", candidate_field="Fit_Candidate__c")
     other = integration("Account", "other", candidate_field="Other_Candidate__c")
-    built = plant(fit, other)
+    built = shared_plant(fit, other)
     built.turn_on()
     (account,) = built.create("Account", {"Name": "Acme", "Fit_Candidate__c": True})
     assert built.pull("Account")["pushed"] == 1
@@ -162,11 +168,11 @@ def test_record_routed_to_another_market_and_back_is_due_each_time(plant: Build)
     assert built.record("Account", account)["Mintigo_hash__c"] == first
 
 
-def test_record_that_two_rival_markets_claim_is_left_alone(plant: Build) -> None:
+def test_record_that_two_rival_markets_claim_is_left_alone(shared_plant: Build) -> None:
     """R6: reported, scored by neither."""
     fit = integration("Account", "fit", candidate_field="Fit_Candidate__c")
     other = integration("Account", "other", candidate_field="Other_Candidate__c")
-    built = plant(fit, other)
+    built = shared_plant(fit, other)
     built.turn_on()
     both = {"Name": "Acme", "Fit_Candidate__c": True, "Other_Candidate__c": True}
     (account,) = built.create("Account", both)
@@ -178,9 +184,10 @@ def test_record_that_two_rival_markets_claim_is_left_alone(plant: Build) -> None
     assert built.scored_at("Account", account) is None
 
 
-def test_two_markets_on_one_object_are_pushed_in_one_row(plant: Build) -> None:
+@pytest.mark.dagster_runs
+def test_two_markets_on_one_object_are_pushed_in_one_row(shared_plant: Build) -> None:
     """R6, R22: one push writes both markets' fields; the hash holds both digests."""
-    built = plant(integration("Contact"), integration("Contact", "other", "Other"))
+    built = shared_plant(integration("Contact"), integration("Contact", "other", "Other"))
     built.turn_on()
     (account,) = built.create("Account", {"Name": "Acme"})
     (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": account, "Title": "CEO"})
@@ -194,9 +201,11 @@ def test_two_markets_on_one_object_are_pushed_in_one_row(plant: Build) -> None:
     assert record["Mintigo_hash__c"].count(".") == 2
 
 
-def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(plant: Build) -> None:
+def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(
+    shared_plant: Build,
+) -> None:
     """R17, R19: scored before it was turned on, they are stale; the first market's digest stays."""
-    built = plant(integration("Lead"))
+    built = shared_plant(integration("Lead"))
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")
@@ -211,9 +220,9 @@ def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(pla
     assert built.pull("Lead")["claimed"] == 0
 
 
-def test_account_rename_does_not_make_its_contacts_due(plant: Build) -> None:
+def test_account_rename_does_not_make_its_contacts_due(shared_plant: Build) -> None:
     """R18: but moving a contact to another account does, since its inputs are other ones then."""
-    built = plant(integration("Contact"))
+    built = shared_plant(integration("Contact"))
     built.turn_on()
     acme, umbrella = built.create("Account", {"Name": "Acme"}, {"Name": "Umbrella"})
     (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": acme, "Title": "CEO"})
@@ -227,9 +236,11 @@ def test_account_rename_does_not_make_its_contacts_due(plant: Build) -> None:
     assert built.record("Contact", contact)["Fit_Note__c"] == "Umbrella|CEO"
 
 
-def test_account_rename_makes_contacts_due_where_the_integration_opted_in(plant: Build) -> None:
+def test_account_rename_makes_contacts_due_where_the_integration_opted_in(
+    shared_plant: Build,
+) -> None:
     """R18: the sensor sees it as well, though no contact was touched."""
-    built = plant(integration("Contact", account_changes=True))
+    built = shared_plant(integration("Contact", account_changes=True))
     built.turn_on()
     (account,) = built.create("Account", {"Name": "Acme"})
     (contact,) = built.create("Contact", {"LastName": "Ito", "AccountId": account, "Title": "CEO"})
@@ -248,9 +259,9 @@ def test_account_rename_makes_contacts_due_where_the_integration_opted_in(plant:
     assert built.record("Contact", contact)["Fit_Note__c"] == "Acme Corporation|CEO"
 
 
-def test_contact_without_an_account_is_scored(plant: Build) -> None:
+def test_contact_without_an_account_is_scored(shared_plant: Build) -> None:
     """R11: the parent's fields are then empty, no more."""
-    built = plant(integration("Contact"))
+    built = shared_plant(integration("Contact"))
     built.turn_on()
     (contact,) = built.create("Contact", {"LastName": "Ito", "Title": "CEO"})
 
@@ -287,9 +298,9 @@ def test_record_deleted_while_it_is_scored_is_left_alone(leads: Plant) -> None:
     assert leads.waiting("Lead") == 0
 
 
-def test_merged_account_is_left_alone_and_its_master_scored(plant: Build) -> None:
+def test_merged_account_is_left_alone_and_its_master_scored(shared_plant: Build) -> None:
     """R25: the loser is a deleted record."""
-    built = plant(integration("Account"))
+    built = shared_plant(integration("Account"))
     built.turn_on()
     master, loser = built.create("Account", {"Name": "Acme"}, {"Name": "Acme Inc"})
     built.run("pull", "Account", asset_selection=[_key("salesforce_changed_records")])
@@ -327,9 +338,11 @@ def test_contact_half_of_a_person_account_is_left_alone(plant: Build) -> None:
     assert built.scored_at("Contact", made["contact_id"]) is None
 
 
-def test_null_output_clears_its_field_and_another_market_leaves_it(plant: Build) -> None:
+def test_null_output_clears_its_field_and_another_market_leaves_it(shared_plant: Build) -> None:
     """R8: a null clears; with null_outputs: keep the old value stays."""
-    built = plant(integration("Lead"), integration("Lead", "other", "Other", null_outputs="keep"))
+    built = shared_plant(
+        integration("Lead"), integration("Lead", "other", "Other", null_outputs="keep")
+    )
     built.turn_on()
     (lead,) = built.create("Lead", ACME)
     built.pull("Lead")

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from pipeline.steps.clients import SCORED, Clients
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from resources.ledger import tables as t
-from resources.ledger.claims import Claims
+from resources.ledger.segments import Segments
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -32,14 +32,14 @@ def test_run_with_an_older_market_scores_nothing_more_once_another_is_rolled_out
 ) -> None:
     """R17: what it claimed is scored by the next run, with the market as it is now."""
     leads.create("Lead", ACME)
-    claim = Claims.claim
+    claim = Segments.claim
 
-    def claim_after_the_rollout(self: Claims, *args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(Claims, "claim", claim)
+    def claim_after_the_rollout(self: Segments, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Segments, "claim", claim)
         _install(leads, version="2")
         return claim(self, *args, **more)
 
-    monkeypatch.setattr(Claims, "claim", claim_after_the_rollout)
+    monkeypatch.setattr(Segments, "claim", claim_after_the_rollout)
     assert leads.pull("Lead").get("pushed") is None
 
     figures = leads.run("score_and_push", "Lead")
@@ -69,7 +69,7 @@ def _install(plant: Plant, *, version: str) -> None:
     """Put another version of the market in its place and check it, as an admin does."""
     path = plant.market("fit") / "market.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version}))
-    plant.with_clients(check)
+    plant.with_clients(check_and_roll_out)
 
 
 def _versions(clients: Clients) -> list[str]:

@@ -12,8 +12,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from assets.clients import WORK_TAG
 from assets.partitions import partition_key
+from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG
 from resources.lake import Lake
@@ -37,6 +37,7 @@ def leads(shared_plant: Build) -> Plant:
 # -- runs that end half-way ------------------------------------------------------------------------
 
 
+@pytest.mark.both_ledgers
 def test_segment_of_a_run_that_died_before_the_push_is_pushed_with_its_stamp(leads: Plant) -> None:
     """D3: the later run pushes what was scored: the same segment, the same stamp, no second charge."""
     ids = leads.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(3)))
@@ -78,7 +79,7 @@ def test_run_that_dies_while_it_scores_is_repeated_on_the_same_claim(
     """D3: claimed and not scored; the next run scores that segment, and charges nothing."""
     (lead,) = leads.create("Lead", ACME)
     with monkeypatch.context() as dying:
-        dying.setattr(Lake, "write_work", _die_at("2026"))
+        dying.setattr(Lake, "write_working_file", _die_at("2026"))
         assert not leads.pull("Lead")["success"]
     (segment,) = _segments(leads)
     assert segment.state == "claimed"
@@ -96,7 +97,7 @@ def test_segment_that_kills_its_run_three_times_is_given_up_and_its_rows_wait(
     """D3: tries are capped; later runs are free again, the rows come back singly and late."""
     leads.create("Lead", ACME)
     with monkeypatch.context() as dying:
-        dying.setattr(Lake, "write_work", _die_at("2026"))
+        dying.setattr(Lake, "write_working_file", _die_at("2026"))
         assert not leads.pull("Lead")["success"]
         for _ in range(2):
             assert not leads.run("score_and_push", "Lead")["success"]
@@ -163,7 +164,7 @@ def test_job_deleted_in_setup_before_it_was_read_is_decided_by_the_records(
         assert not leads.pull("Lead")["success"]
     pushed = leads.record("Lead", lead)
     jobs = [str(job["id"]) for job in leads.org.control("GET", "jobs")]
-    leads.with_clients(lambda clients: clients.org.delete_job(max(jobs)))
+    leads.delete_job(max(jobs))
 
     figures = leads.run("score_and_push", "Lead", resumed=1)
 
@@ -180,7 +181,7 @@ def test_segment_of_a_restored_ledger_that_was_pushed_since_is_not_pushed_twice(
     from resources.salesforce.client import Salesforce
 
     (lead,) = leads.create("Lead", ACME)
-    dies_in = {"claimed": (Lake, "write_work"), "scored": (Salesforce, "create_ingest_job")}
+    dies_in = {"claimed": (Lake, "write_working_file"), "scored": (Salesforce, "create_ingest_job")}
     with monkeypatch.context() as dying:
         dying.setattr(*dies_in[state], _die_at("2026") if state == "claimed" else _die)
         assert not leads.pull("Lead")["success"]
@@ -260,6 +261,7 @@ def test_yesterdays_segment_without_a_job_is_dissolved_and_yesterdays_charge_sta
     assert _scored_ids(leads, TOMORROW) == [lead]
 
 
+@pytest.mark.dagster_runs
 def test_midnight_between_claim_and_push_counts_on_the_claims_day(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +291,7 @@ def test_midnight_between_claim_and_push_counts_on_the_claims_day(
     assert set(said) == {str(partition_key(d, "Lead")) for d in (TODAY, TOMORROW)}
 
 
+@pytest.mark.dagster_runs
 def test_run_launched_before_midnight_claims_on_the_new_day_whatever_its_key_says(
     leads: Plant,
 ) -> None:
@@ -307,6 +310,7 @@ def test_run_launched_before_midnight_claims_on_the_new_day_whatever_its_key_say
 # -- two runs at once ------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 def test_second_run_on_an_object_ends_well_without_materialising(leads: Plant) -> None:
     """D3: the run that holds the lease does its work; another object is not held back."""
     leads.create("Lead", ACME)
@@ -322,6 +326,8 @@ def test_second_run_on_an_object_ends_well_without_materialising(leads: Plant) -
     assert leads.pull("Lead")["pushed"] == 1
 
 
+@pytest.mark.both_ledgers
+@pytest.mark.dagster_runs
 def test_run_that_lost_its_lease_writes_nothing_more(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +356,7 @@ def test_run_that_lost_its_lease_writes_nothing_more(
 # -- doing it again --------------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 def test_past_partition_is_redone_once_for_each_request_under_todays_partition(
     leads: Plant,
 ) -> None:
@@ -449,6 +456,7 @@ def test_todays_partition_materialised_by_hand_is_a_work_run(leads: Plant) -> No
 # -- ledgers from backups --------------------------------------------------------------------------
 
 
+@pytest.mark.dagster_runs
 @pytest.mark.parametrize("backup", ["deleted", "older"])
 def test_ledger_from_a_backup_does_not_exceed_the_days_limit(
     shared_plant: Build, backup: str
@@ -569,8 +577,8 @@ def _die(*_: Any, **__: Any) -> Any:
 
 
 def _die_at(prefix: str) -> Callable[[Lake, str, pa.Table], None]:
-    """Return a `write_work` that dies where the file's name begins so: a segment's, not a pull's."""
-    write = Lake.write_work
+    """Return a `write_working_file` that dies where the file's name begins so: a segment's, not a pull's."""
+    write = Lake.write_working_file
 
     def dying(lake: Lake, name: str, table: pa.Table) -> None:
         if name.startswith(prefix):
@@ -585,7 +593,7 @@ def _hold(built: Plant, name: str) -> None:
     from datetime import timedelta
 
     taken = built.with_clients(
-        lambda clients: clients.ledger.state.acquire_lease(
+        lambda clients: clients.ledger.leases.acquire(
             name, "elsewhere", now=clients.now(), lasts=timedelta(minutes=10)
         )
     )
@@ -610,12 +618,12 @@ def _restore_ledger(built: Plant) -> None:
 
 
 def _segments(built: Plant) -> list[Any]:
-    segments: list[Any] = built.with_clients(lambda clients: clients.ledger.claims.segments())
+    segments: list[Any] = built.with_clients(lambda clients: clients.ledger.segments.all())
     return segments
 
 
 def _used(built: Plant, day: date) -> int:
-    used: int = built.with_clients(lambda clients: clients.ledger.claims.day_use(day, 10_000).used)
+    used: int = built.with_clients(lambda clients: clients.ledger.days.use(day, 10_000).used)
     return used
 
 

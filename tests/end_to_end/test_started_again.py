@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import pull
 from pipeline.steps.score import score
-from resources.ledger.claims import Claims
+from resources.ledger.segments import Segments
 from tests.plant import RAISES, Plant, integration
 
 Build = Callable[..., Plant]
@@ -48,7 +48,7 @@ def test_run_started_again_scores_no_rows_that_its_dead_process_had_pulled(
     assert lease is not None
     summary = score(again, lease)
     (segment,) = summary.segments
-    rows = again.lake.read_work(segment)
+    rows = again.lake.read_working_file(segment)
 
     assert (summary.claimed, summary.scored, summary.gone) == (2, 1, 1)
     assert rows is not None
@@ -65,16 +65,16 @@ def test_edit_is_scored_where_the_restored_ledger_holds_the_claim_of_before_it(
     plant.turn_on()
     (lead,) = plant.create("Lead", ACME)
     ledger, backup = plant.folder / "home" / "ledger.db", plant.folder / "backup.db"
-    claim = Claims.claim
+    claim = Segments.claim
 
-    def claim_and_copy(self: Claims, *args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(Claims, "claim", claim)
+    def claim_and_copy(self: Segments, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Segments, "claim", claim)
         claimed = claim(self, *args, **more)
         with sqlite3.connect(ledger) as source, sqlite3.connect(backup) as copy:
             source.backup(copy)
         return claimed
 
-    monkeypatch.setattr(Claims, "claim", claim_and_copy)
+    monkeypatch.setattr(Segments, "claim", claim_and_copy)
     assert plant.pull("Lead")["pushed"] == 1
     stamp = plant.scored_at("Lead", lead)
     for path in ledger.parent.glob("ledger.db*"):
@@ -106,7 +106,7 @@ def test_segment_scored_again_without_a_row_to_push_leaves_no_earlier_scores_beh
         raise RuntimeError("the process is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Claims, "mark_scored", dies)
+        patched.setattr(Segments, "mark_scored", dies)
         assert not plant.pull("Lead")["success"]
     for market in ("fit", "other"):
         (plant.market(market) / "model.py").write_text(RAISES)

@@ -36,6 +36,7 @@ from resources.salesforce.connection import (
     UsernamePassword,
 )
 from resources.salesforce.errors import SalesforceError, error_from_answer
+from resources.salesforce.jobs import JobInfo
 from resources.salesforce.sign_in import Grant
 from resources.salesforce.transport import OrgClock
 from tests.fuzz.target import SECRET, Target, keeps_secret, text_of
@@ -226,7 +227,7 @@ def _drained(batches: Iterator[pa.RecordBatch]) -> None:
 
 
 def _results(org: Salesforce) -> None:
-    results = org.results("7505e000000ABCDEAA", sent=2)
+    results = org.results(org.job("7505e000000ABCDEAA"), sent=2)
     assert results.failed.column_names == ["id", "error_code", "error_message", "fields"]
 
 
@@ -245,7 +246,7 @@ def _headers(data: bytes) -> None:
     usage = usage_from_header(text)
     assert usage is None or (usage.used >= 0 and usage.allotted >= 0)
     clock = OrgClock()
-    clock.hear({"Date": text})
+    clock.read({"Date": text})
     now = clock.now()
     assert now is None or now.tzinfo is UTC
 
@@ -285,7 +286,7 @@ def _token_file(data: bytes) -> None:
         assert token
         with client(b"200\n{}", RefreshToken(URL, "id", None, store), signed_in=False) as org:
             try:
-                org.usage()
+                org.describe("Lead")
             except InsightsError as error:
                 keeps_secret(error)
         store.write(token)
@@ -340,11 +341,6 @@ TARGETS = (
     ),
     asking("describe_answer", lambda org: org.describe("Lead"), ok(OBJECT)),
     asking(
-        "limits_answer",
-        lambda org: org.usage(),
-        ok({"DailyApiRequests": {"Max": 15000, "Remaining": 14000}}),
-    ),
-    asking(
         "identity_answer",
         lambda org: org._ask_identities(),
         ok({"organization_id": "00D5e000000ABCDEAA", "user_id": "0055e000000ABCDEAA"}),
@@ -352,7 +348,7 @@ TARGETS = (
     asking("job_answer", lambda org: org.job("7505e000000ABCDEAA"), ok(JOB)),
     asking(
         "jobs_answer",
-        lambda org: org.jobs_open("Lead"),
+        lambda org: org._ingest_jobs.open_jobs("Lead"),
         ok({"done": True, "records": [JOB], "nextRecordsUrl": None}),
         ok({"done": False, "records": [JOB], "nextRecordsUrl": "/services/data/v62.0/jobs/x"}),
     ),
@@ -372,7 +368,7 @@ TARGETS = (
     asking("bulk_results_answer", _results, ok(JOB), b"200\n" + RESULT_CSV),
     asking(
         "bulk_query_answer",
-        lambda org: _drained(org._jobs.query_results(_complete(org), SCHEMA, rows_per_page=10)),
+        lambda org: _drained(org._bulk_queries.results(_complete(), SCHEMA)),
         f"200 Sforce-NumberOfRecords: 1; Sforce-Locator: null\n{CSV}".encode(),
         f"200 Sforce-NumberOfRecords: 1; Sforce-Locator: abc\n{CSV}".encode(),
     ),
@@ -403,9 +399,6 @@ TARGETS = (
 )
 
 
-def _complete(org: Salesforce) -> Any:
-    from resources.salesforce.bulk import JobInfo
-
-    del org
+def _complete() -> JobInfo:
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    return JobInfo("750A", "query", "JobComplete", "Contact", 1, 0, "", at, "005A")
+    return JobInfo("750A", "query", "JobComplete", "Contact", 1, 0, "", at)

@@ -23,7 +23,7 @@ from local_org.wire import Reply, Request, Spool
 from tests.fuzz.target import Target, text_of
 
 DATA = "/services/data/v62.0"
-JOB_SECONDS_MAX = 10
+JOB_SECONDS_MAX = 120
 PREFIX = "fuzz-org-"
 
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 from pipeline.core.errors import InsightsError
 from pipeline.core.scoring.outputs import validated
 from resources.lake import Lake
-from resources.salesforce.bulk import failed_rows, ids_of
 from resources.salesforce.errors import SalesforceError
+from resources.salesforce.ingest_results import failed_rows, ids_of
 from resources.salesforce.result_csv import QueryResultReader, spool, text_columns
 from resources.salesforce.update_csv import CLEAR, update_csv
 from tests.core.support import field, market
@@ -200,7 +200,7 @@ def _lake(data: bytes) -> None:
         path = lake.write("scored_enriched", DAY, "Lead", "s", pa.table({"id": ["a"]}))
         path.write_bytes(data)
         for read in (
-            lambda: lake.counted("scored_enriched", DAY, "Lead", "reason"),
+            lambda: lake.count_by("scored_enriched", DAY, "Lead", "reason"),
             lambda: lake.read_file("scored_enriched", DAY, "Lead", "s"),
             lambda: list(lake.read("scored_enriched", DAY, "Lead")),
         ):
@@ -208,9 +208,9 @@ def _lake(data: bytes) -> None:
                 read()
             except InsightsError as error:
                 assert str(path) in str(error)
-        lake.write_work("w", pa.table({"id": ["a"]}))
+        lake.write_working_file("w", pa.table({"id": ["a"]}))
         lake._work("w").write_bytes(data)
-        found = lake.read_work("w")
+        found = lake.read_working_file("w")
         assert found is None or isinstance(found, pa.Table)
 
 

@@ -25,7 +25,7 @@ from pipeline.cli import cli
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.scoring.digest import hash_field, stored_digests
-from pipeline.sensors import _read_cursor, _written
+from pipeline.sensors import _cursor_text, _read_cursor
 from resources.configuration import read_configuration
 from resources.salesforce.browser import LoginAttempt, LoginNotFinished, _Handler, _Server
 from resources.salesforce.connection import (
@@ -81,7 +81,7 @@ def _configuration(data: bytes) -> None:
                 assert problem.startswith(str(folder)), problem
                 assert "\n" not in problem, problem
             return
-        assert read.notices(date(2026, 1, 1)) is not None
+        assert read.settings.notices(date(2026, 1, 1)) is not None
         assert set(read.objects) <= set(OBJECTS)
 
 
@@ -201,7 +201,7 @@ def _cursor(data: bytes) -> None:
     for asked in read.values():
         assert asked.at.tzinfo is not None
         assert asked.attempts >= 1
-    assert _read_cursor(_written(read)) == read
+    assert _read_cursor(_cursor_text(read)) == read
 
 
 def _partition(data: bytes) -> None:

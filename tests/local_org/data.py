@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from local_org.chunks import Operation, RowResult
 from local_org.clock import Clock
 from local_org.options import Options
 from local_org.query import QueryService
-from local_org.saving import Operation, RowResult
 from local_org.store import Store
 from local_org.values import Json
 

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from local_org import launch
 from tests.local_org.support import Api, error
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = launch.PASSWORD + launch.SECURITY_TOKEN
 CALLBACK = "http://localhost:8788/callback"
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -11,6 +11,8 @@ import requests
 from local_org import launch
 from tests.local_org.support import Api, csv_text, error, rows
 
+pytestmark = pytest.mark.slow
+
 ABSENT_ID = "00Q5e000zzzzzzzEAA"
 
 

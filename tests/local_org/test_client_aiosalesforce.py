@@ -14,6 +14,8 @@ from aiosalesforce.exceptions import SalesforceError
 
 from local_org import launch
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 HOST = "https://acme.my.salesforce.com"
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from local_org import launch
 from tests.local_org.support import Api, error
+
+pytestmark = pytest.mark.slow
 
 ABSENT_ID = "00Q5e000zzzzzzzEAA"
 DATA = "/services/data/v62.0"

@@ -11,6 +11,8 @@ import requests
 from local_org import launch
 from tests.local_org.support import Api, csv_text
 
+pytestmark = pytest.mark.slow
+
 
 def test_rows_are_loaded_from_csv_and_ndjson_with_their_own_stamps(
     org: launch.RunningOrg, api: Api

@@ -14,6 +14,8 @@ import requests
 from local_org import launch
 from tests.local_org.support import Api, csv_text, error
 
+pytestmark = pytest.mark.slow
+
 
 def scores(org: launch.RunningOrg, ids: list[str]) -> dict[str, Any]:
     """Give the scores that stand in the org."""

@@ -10,6 +10,8 @@ import pytest
 from local_org import launch
 from tests.local_org.support import Api, error
 
+pytestmark = pytest.mark.slow
+
 ABSENT_ID = "00Q5e000zzzzzzzEAA"
 
 

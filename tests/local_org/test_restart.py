@@ -12,6 +12,8 @@ import pytest
 from local_org import launch
 from tests.local_org.support import Api, csv_text, rows
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_of_the_org_is_there_after_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "org.sqlite3"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import pytest
 import requests
 
 from local_org import launch
 from tests.local_org.support import Api, csv_text
+
+pytestmark = pytest.mark.slow
 
 HOME = "/lightning/setup/AsyncApiJobStatus/home"
 

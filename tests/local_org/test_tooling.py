@@ -9,6 +9,8 @@ import pytest
 from local_org import launch
 from tests.local_org.support import Api, error
 
+pytestmark = pytest.mark.slow
+
 SERIAL = count(1)
 
 

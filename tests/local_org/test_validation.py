@@ -12,6 +12,8 @@ from local_org.errors import SalesforceError
 from local_org.values import java_double
 from tests.local_org.data import FIELDS, Org
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Org]:

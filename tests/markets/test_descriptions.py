@@ -12,7 +12,7 @@ from pipeline.core.configuration.integration import (
     TRACKING_FIELDS,
     Integration,
     conflicts,
-    problems,
+    integration_mistakes,
 )
 from pipeline.core.configuration.market import Market as DescribedMarket
 
@@ -88,7 +88,7 @@ def test_the_samples_stay_small() -> None:
 
 @pytest.mark.parametrize("integration", integrations(), ids=lambda i: i.name)
 def test_an_integration_has_no_problems_as_written(integration: Integration) -> None:
-    assert problems(integration, described(integration.market)) == []
+    assert integration_mistakes(integration, described(integration.market)) == []
 
 
 def test_no_two_integrations_of_an_object_write_the_same_field() -> None:

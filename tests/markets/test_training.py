@@ -32,6 +32,7 @@ def retrained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return name, out, figures
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_committed_files_byte_for_byte(
     retrained: tuple[str, Path, dict[str, Any]],
 ) -> None:
@@ -41,6 +42,7 @@ def test_training_again_gives_the_committed_files_byte_for_byte(
         assert (out / file).read_bytes() == (MARKETS / name / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_figures_in_the_market_file_are_those_of_the_training(
     retrained: tuple[str, Path, dict[str, Any]],
 ) -> None:
@@ -50,6 +52,7 @@ def test_figures_in_the_market_file_are_those_of_the_training(
     assert {key: described["training"][key] for key in figures} == figures
 
 
+@pytest.mark.slow
 def test_held_out_auc_is_better_than_the_best_single_feature_rule_beyond_chance(
     retrained: tuple[str, Path, dict[str, Any]],
 ) -> None:
@@ -59,6 +62,7 @@ def test_held_out_auc_is_better_than_the_best_single_feature_rule_beyond_chance(
     assert figures["best_single_feature"]["auc"] < low < figures["auc"] < high
 
 
+@pytest.mark.slow
 def test_shares_of_scores_and_ranks_add_up_to_one(
     retrained: tuple[str, Path, dict[str, Any]],
 ) -> None:

@@ -3,60 +3,27 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
 import pytest
 
 from pipeline.alerts import WEBHOOK
 from tests.plant import Plant, integration
+from tests.receiver import Receiver, listening
 
 Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 
 
-@dataclass
-class Receiver:
-    """A chat that takes messages; `status` is what it answers."""
-
-    url: str = ""
-    status: int = 200
-    bodies: list[dict[str, str]] = field(default_factory=list)
-
-    def texts(self) -> list[str]:
-        """Return the alerts taken since the last look, a line each."""
-        lines = [line for body in self.bodies for line in body["text"].splitlines()[1:]]
-        self.bodies.clear()
-        return lines
-
-
 @pytest.fixture
 def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     """Listen on loopback and name the address in the environment."""
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if receiver.status < 400:
-                receiver.bodies.append(json.loads(body))
-            self.send_response(receiver.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        receiver.url = f"http://127.0.0.1:{server.server_address[1]}/services/T0/secret-part"
+    with listening() as receiver:
         monkeypatch.setenv(WEBHOOK, receiver.url)
         yield receiver
-        server.shutdown()
 
 
 @dataclass
@@ -139,6 +106,21 @@ def test_a_failing_check_is_told_with_counts_and_no_values(
     assert len(told) == 1
     assert "warns: 1 records were set aside" in told[0]
     assert "Secret" not in told[0]
+
+
+def test_a_cursor_of_release_0_1_0_is_read_on(shared_plant: Build, chat: Receiver) -> None:
+    """What it told is not told again, and what came after it is told."""
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    built.create("Lead", ACME | {"Company": "BAD SCORE"}, ACME | {"Company": "BAD RANK"})
+    built.pull("Lead")
+    name = f"scored_enriched: score_range of {built.today}|Lead"
+    cursor = {"told": [f"check {built.today} {name}"], "runs": -1, "checks": -1, "backlog": {}}
+
+    Watcher(built, json.dumps(cursor)).tick()
+
+    (text,) = chat.texts()
+    assert "rank_values" in text
 
 
 def test_a_used_up_limit_is_told_with_the_day_of_the_last_record(

@@ -1,4 +1,8 @@
-"""The command `insights` as people run it: processes, exit codes, messages, JSON."""
+"""The command `insights`: exit codes, messages, JSON.
+
+Most run `main` in this process. Four are processes as people start them: what a process alone shows is that nothing
+else gets into its streams, and that what it imports at its start is enough.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
+from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from local_org.launch import RunningOrg
+from pipeline.cli import main
+from resources.salesforce.calls import RetryPolicy
 from tests.plant import CLIENT_ID, CLIENT_SECRET, Plant, clean, integration
 
 ROOT = Path(__file__).parents[2]
@@ -36,10 +47,29 @@ START_WITHOUT_WAITING = (
 )
 """Retries as often as ever, without the pauses between."""
 
+HEAVY = ("dagster", "pandas", "pandera", "hypothesis", "simple_salesforce", "rich")
+START_AND_NAME_WHAT_IS_LOADED = (
+    "import atexit, sys; "
+    f"heavy = {HEAVY}; "
+    "loaded = lambda: [name for name in heavy if name in sys.modules]; "
+    "atexit.register(lambda: print('loaded', *loaded(), file=sys.stderr)); " + START
+)
+"""Names on stderr what the process has imported at its end."""
+
 LAG_SECONDS = 3
 """A pull leaves the newest two seconds to the next one."""
 
-Done = subprocess.CompletedProcess[str]
+BUILT_FROM_THE_ENVIRONMENT = ("pipeline.runs", "pipeline.definitions")
+"""These modules read it when they are imported: a command of a test has to import them anew."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said where."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @dataclass
@@ -50,22 +80,31 @@ class Site:
     org: RunningOrg
     plant: Plant
 
-    def insights(
-        self, *arguments: str, code: int = 0, start: str = START, **variables: str
-    ) -> Done:
-        """Run the command; it must end with `code`, and never with a traceback."""
+    def insights(self, *arguments: str, code: int = 0, **variables: str) -> Done:
+        """Run the command in this process; it must end with `code`, and never with a traceback."""
+        with _as_a_process_has_it(self._variables(variables), arguments):
+            return self._ended(_main(), code)
+
+    def process(self, *arguments: str, code: int = 0, start: str = START, **variables: str) -> Done:
+        """Run the command as people do, in a process of its own; else like `insights`."""
         done = subprocess.run(
             [sys.executable, "-c", start, *arguments],
             cwd=ROOT,
-            env={name: value for name, value in (self.env() | variables).items() if value},
+            env=self._variables(variables),
             text=True,
             capture_output=True,
             check=False,
-            timeout=120,
         )
+        return self._ended(Done(done.returncode, done.stdout, done.stderr), code)
+
+    @staticmethod
+    def _ended(done: Done, code: int) -> Done:
         assert "Traceback" not in done.stdout + done.stderr
         assert done.returncode == code, done.stdout + done.stderr
         return done
+
+    def _variables(self, changed: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in (self.env() | dict(changed)).items() if value}
 
     def json(self, *arguments: str, code: int = 0, **variables: str) -> Any:
         """Run the command with --json and return what it printed, which must be nothing but JSON."""
@@ -90,6 +129,38 @@ class Site:
         """Change settings.yaml."""
         path = self.folder / "config" / "settings.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
+
+
+@contextmanager
+def _as_a_process_has_it(variables: dict[str, str], arguments: Sequence[str]) -> Iterator[None]:
+    """Set environment and arguments, and put back all that `main` changes in its process."""
+    hooks = get_on_retry_hooks()
+    kept = {name: sys.modules.pop(name, None) for name in BUILT_FROM_THE_ENVIRONMENT}
+    try:
+        with (
+            mock.patch.dict(os.environ, variables, clear=True),
+            mock.patch.object(sys, "argv", ["insights", *arguments]),
+            mock.patch.object(RetryPolicy.__init__, "__defaults__", (6, 0.0, 0.0, 0.0)),
+            warnings.catch_warnings(),
+        ):
+            yield
+    finally:
+        set_on_retry_hooks(hooks)
+        for name, module in kept.items():
+            sys.modules.pop(name, None)
+            if module:
+                sys.modules[name] = module
+
+
+def _main() -> Done:
+    """Run `main` with streams of its own."""
+    code = 0
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def _site(org: RunningOrg, folder: Path) -> Site:
@@ -121,12 +192,12 @@ class Worked:
 def worked(shared_org: RunningOrg, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worked]:
     """Run `check` and `pull` once for the tests that only look."""
     site = _site(shared_org, tmp_path_factory.mktemp("site"))
-    check = site.json("check")
+    check = json.loads(site.process("check", "--json").stdout)
     people = [ACME | {"LastName": name} for name in ("Ito", "Silva", "Okafor")]
     *good, refused = site.plant.create("Lead", *people)
     site.org.control("POST", "validation-rules", RULE)
     time.sleep(LAG_SECONDS)
-    pull = site.json("pull")
+    pull = json.loads(site.process("pull", "--json").stdout)
     yield Worked(site, check, pull, good, refused)
     clean(shared_org)
 
@@ -207,12 +278,43 @@ def test_refresh_of_one_object_scores_what_was_never_scored(worked: Worked) -> N
     assert "(run " in text
 
 
+ORG_CLIENT = frozenset({"simple_salesforce", "rich"})
+"""What speaks with the org, and what it loads itself."""
+
+BY_PYARROW = frozenset({"pandas"})
+"""Loaded by pyarrow where it makes an array: nothing of ours asks for it."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (("status", "--json"), frozenset()),
+        (("failures", "--json"), frozenset()),
+        (("pause", "Lead.fit"), frozenset()),
+        (("resume", "Lead.fit"), frozenset()),
+        (("schema", "market"), frozenset()),
+        (("explain", "00Q000000000001AAA", "--json"), BY_PYARROW),
+        (("check", "--json"), ORG_CLIENT | BY_PYARROW),
+        (("plan", "--json"), ORG_CLIENT | BY_PYARROW),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_commands_load_neither_dagster_nor_what_scores(
+    worked: Worked, arguments: tuple[str, ...], needed: frozenset[str]
+) -> None:
+    """D15: what asks the ledger alone loads no HTTP client either."""
+    done = worked.site.insights(*arguments, start=START_AND_NAME_WHAT_IS_LOADED)
+
+    loaded = set(done.stderr.splitlines()[-1].split()[1:])
+    assert loaded <= needed
+
+
 # -- commands that cannot --------------------------------------------------------------------------
 
 
 def test_missing_variables_are_named_and_nothing_else_is_said(site: Site) -> None:
     """R3: wrong configuration: 2; which variables, all of them, and nothing on stdout."""
-    done = site.insights("check", code=2, SALESFORCE_LOGIN_URL="", SALESFORCE_CLIENT_SECRET="")
+    done = site.process("check", code=2, SALESFORCE_LOGIN_URL="", SALESFORCE_CLIENT_SECRET="")
 
     assert done.stdout == ""
     assert done.stderr.startswith("Error: ")
@@ -308,7 +410,7 @@ def test_org_that_cannot_be_reached_is_nothing_could_be_done_now(site: Site) -> 
     """Exit code 3, after the retries."""
     address = "http://127.0.0.1:9"
 
-    done = site.insights("check", code=3, start=START_WITHOUT_WAITING, SALESFORCE_LOGIN_URL=address)
+    done = site.insights("check", code=3, SALESFORCE_LOGIN_URL=address)
 
     assert done.stderr.startswith("Error: The connection to the org at")
 
@@ -317,7 +419,7 @@ def test_org_that_cannot_be_reached_is_named(site: Site) -> None:
     """House rule: where; a wrong SALESFORCE_LOGIN_URL is the first mistake that people make."""
     address = "http://127.0.0.1:9"
 
-    done = site.insights("check", code=3, start=START_WITHOUT_WAITING, SALESFORCE_LOGIN_URL=address)
+    done = site.insights("check", code=3, SALESFORCE_LOGIN_URL=address)
 
     assert address in done.stderr
 
@@ -326,10 +428,10 @@ def test_json_is_nothing_but_json_when_a_call_was_tried_again(site: Site) -> Non
     """A program that reads stdout must not stumble over a retry."""
     fault = site.org.arm("http_503", path="/describe", count=1)
 
-    found = site.json("check", start=START_WITHOUT_WAITING)
+    done = site.process("check", "--json", start=START_WITHOUT_WAITING)
 
     assert site.org.fired(fault) == 1
-    assert found["ready"] == ["Lead.fit"]
+    assert json.loads(done.stdout)["ready"] == ["Lead.fit"]
 
 
 def test_site_where_nothing_ran_says_that_nothing_waits_or_fails(site: Site) -> None:

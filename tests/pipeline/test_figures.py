@@ -184,8 +184,8 @@ def test_a_day_counts_once_what_a_repeated_segment_scores_twice(
     with monkeypatch.context() as late:
         late.setattr(Salesforce, "create_ingest_job", dies)
         leads.pull("Lead")
-    (segment,) = leads.with_clients(lambda clients: clients.ledger.claims.unfinished("Lead"))
-    leads.with_clients(lambda clients: clients.lake.delete_work(segment.segment_id))
+    (segment,) = leads.with_clients(lambda clients: clients.ledger.segments.unfinished("Lead"))
+    leads.with_clients(lambda clients: clients.lake.delete_working_file(segment.segment_id))
     leads.wait(minutes=11)
     leads.run("score_and_push", "Lead")
 

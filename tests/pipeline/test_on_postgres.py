@@ -102,7 +102,6 @@ def insights(variables: dict[str, str], *arguments: str) -> subprocess.Completed
         text=True,
         capture_output=True,
         check=False,
-        timeout=120,
     )
 
 
@@ -145,6 +144,7 @@ def test_ledger_and_runs_share_one_postgresql_database(
     assert not list((tmp_path / "home").rglob("*.db"))
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_ends_a_command_with_three(
     variables: dict[str, str], shared_org: RunningOrg, tmp_path: Path
 ) -> None:

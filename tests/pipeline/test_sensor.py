@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.clients import WORK_TAG
+from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG, PRIORITY_TAG
 from tests.plant import START, Plant, integration
@@ -357,7 +357,7 @@ def hold_lease(built: Plant, name: str, owner: str) -> None:
     from pipeline.steps.clients import LEASE_LASTS
 
     taken = built.with_clients(
-        lambda clients: clients.ledger.state.acquire_lease(
+        lambda clients: clients.ledger.leases.acquire(
             name, owner, now=clients.now(), lasts=LEASE_LASTS
         )
     )
@@ -394,9 +394,7 @@ def _counted_total(built: Plant) -> int:
 def _watermarks(built: Plant) -> dict[str, datetime]:
     return {
         name: state.watermark
-        for name, state in built.with_clients(
-            lambda clients: clients.ledger.state.objects()
-        ).items()
+        for name, state in built.with_clients(lambda clients: clients.ledger.objects.all()).items()
     }
 
 

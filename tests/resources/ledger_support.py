@@ -11,11 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.shares import Allowance, DayPolicy
+from pipeline.core.limit.shares import Allowance, DayFacts, DayPolicy
 from resources.ledger import tables as t
-from resources.ledger.claims import Outcome, RowFailure, Segment
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import Lease
+from resources.ledger.segments import Segment
+from resources.ledger.settling import Outcome, RowFailure
 from resources.ledger.waiting import ScoringRequest
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -30,13 +31,13 @@ class Book:
     ledger: Ledger
     now: datetime = NOW
     limit: int = 100
-    pulls_done: bool = False
+    awaited: frozenset[str] = frozenset()
     leases: dict[str, Lease] = field(default_factory=dict)
 
     def lease(self, name: str = "Lead") -> Lease:
         """The one lease that the test holds on an object."""
         if name not in self.leases:
-            lease = self.ledger.state.acquire_lease(name, "me", now=self.now, lasts=LASTS)
+            lease = self.ledger.leases.acquire(name, "me", now=self.now, lasts=LASTS)
             assert lease is not None
             self.leases[name] = lease
         return self.leases[name]
@@ -52,13 +53,9 @@ class Book:
 
     def claim(self, of: str = "Lead", rows_max: int = 10_000, day: date = DAY) -> Segment | None:
         """Claim on `day`, at the time it is."""
-        return self.ledger.claims.claim(
+        return self.ledger.segments.claim(
             self.lease(of),
-            day=day,
-            now=self.now,
-            now_local=self.now,
-            policy=DayPolicy(limit=self.limit),
-            daily_pulls_done=self.pulls_done,
+            self.facts(day),
             rows_max=rows_max,
             run_id="run",
         )
@@ -71,13 +68,16 @@ class Book:
 
     def allowed(self, of: str = "Lead") -> Allowance:
         """What a claim would be granted."""
-        return self.ledger.claims.allowed(
-            of,
-            DAY,
-            self.now,
-            DayPolicy(limit=self.limit),
-            daily_pulls_done=self.pulls_done,
+        return self.ledger.days.allowed(of, self.facts())
+
+    def facts(self, day: date = DAY) -> DayFacts:
+        """What a claim has to know of `day`, at the time it is."""
+        return DayFacts(
+            day=day,
             now=self.now,
+            local_time=self.now.time(),
+            policy=DayPolicy(limit=self.limit),
+            awaited=self.awaited,
         )
 
     def end(
@@ -98,9 +98,9 @@ class Book:
             partial=[failure(i, passing=passing) for i in partial],
         )
         lease = self.lease(segment.object)
-        claims = self.ledger.claims
-        claims.settle_rows(lease, segment, outcome, now=self.now, org_now=self.now)
-        return claims.settle(lease, segment, self.now)
+        ledger = self.ledger
+        ledger.settling.settle_rows(lease, segment, outcome, now=self.now, org_now=self.now)
+        return ledger.settling.settle(lease, segment, self.now)
 
     def ids(self, segment: Segment) -> set[str]:
         """The records that a segment holds."""
@@ -156,23 +156,19 @@ def work_at_once(number: int, ready: Barrier, url: str, limit: int) -> Counter[s
     name, owner = ("Account", "Contact", "Lead")[number % 3], f"process-{number}"
     claimed: Counter[str] = Counter()
     while True:
-        lease = ledger.state.acquire_lease(name, owner, now=NOW, lasts=LASTS)
+        lease = ledger.leases.acquire(name, owner, now=NOW, lasts=LASTS)
         if lease is None:
             sleep(0.002)
             continue
-        segment = ledger.claims.claim(
+        segment = ledger.segments.claim(
             lease,
-            day=DAY,
-            now=NOW,
-            now_local=datetime.combine(DAY, time(22, 30), UTC),
-            policy=DayPolicy(limit=limit),
-            daily_pulls_done=True,
+            DayFacts(day=DAY, now=NOW, local_time=time(22, 30), policy=DayPolicy(limit=limit)),
             rows_max=97,
             run_id=owner,
         )
         ledger.calls.count(DAY, "query")
         claimed["calls"] += 1
-        ledger.state.release_lease(name, owner)
+        ledger.leases.release(name, owner)
         if segment is None:
             break
         claimed["rows"] += segment.rows

@@ -27,7 +27,7 @@ def test_nothing_is_made_before_something_is_written(lake: Lake) -> None:
     """D15: loading opens nothing; an empty partition is no error."""
     assert lake.files("scored_enriched", DAY, "Lead") == []
     assert list(lake.read("scored_enriched", DAY, "Lead")) == []
-    assert lake.counted("scored_enriched", DAY, "Lead", "reason") == {}
+    assert lake.count_by("scored_enriched", DAY, "Lead", "reason") == {}
     assert not lake.root.exists()
 
 
@@ -66,7 +66,7 @@ def test_rows_are_counted_over_all_files_of_a_partition(lake: Lake) -> None:
     write(lake)
     write(lake, "segment-2")
 
-    assert lake.counted("scored_enriched", DAY, "Lead", "reason") == {"new": 2, "stale": 4}
+    assert lake.count_by("scored_enriched", DAY, "Lead", "reason") == {"new": 2, "stale": 4}
 
 
 def test_a_segment_written_again_replaces_its_file(lake: Lake) -> None:
@@ -74,26 +74,26 @@ def test_a_segment_written_again_replaces_its_file(lake: Lake) -> None:
     write(lake)
     write(lake, table=TABLE.slice(1))
 
-    assert lake.counted("scored_enriched", DAY, "Lead", "reason") == {"stale": 2}
+    assert lake.count_by("scored_enriched", DAY, "Lead", "reason") == {"stale": 2}
 
 
 @pytest.mark.parametrize(
     "breaks_off",
-    [lambda lake: write(lake, table="no table"), lambda lake: lake.write_work("w", None)],
+    [lambda lake: write(lake, table="no table"), lambda lake: lake.write_working_file("w", None)],
 )
 def test_a_write_that_breaks_off_leaves_what_was_there(
     lake: Lake, breaks_off: Callable[[Lake], object]
 ) -> None:
     """D4: whole files or none, and no rubbish."""
     write(lake)
-    lake.write_work("w", TABLE)
+    lake.write_working_file("w", TABLE)
     before = sorted(p for p in lake.root.rglob("*") if p.is_file())
     with pytest.raises((AttributeError, TypeError)):
         breaks_off(lake)
 
     assert sorted(p for p in lake.root.rglob("*") if p.is_file()) == before
     assert next(lake.read("scored_enriched", DAY, "Lead")).equals(TABLE)
-    kept = lake.read_work("w")
+    kept = lake.read_working_file("w")
     assert kept is not None
     assert kept.equals(TABLE)
 
@@ -108,10 +108,10 @@ def test_a_file_that_is_being_written_is_not_part_of_the_partition(lake: Lake) -
 
 def test_working_files_are_kept_until_they_are_deleted(lake: Lake) -> None:
     """R24: deleting twice is no error, reading one that is gone gives none."""
-    lake.write_work("segment-1", TABLE)
-    assert lake.read_work("segment-1") == TABLE
-    lake.delete_work("segment-1")
-    lake.delete_work("segment-1")
+    lake.write_working_file("segment-1", TABLE)
+    assert lake.read_working_file("segment-1") == TABLE
+    lake.delete_working_file("segment-1")
+    lake.delete_working_file("segment-1")
 
-    assert lake.read_work("segment-1") is None
+    assert lake.read_working_file("segment-1") is None
     assert not list(lake.root.rglob("*.parquet*"))

@@ -7,15 +7,11 @@ from datetime import date, timedelta
 import pytest
 import sqlalchemy as sa
 
+from pipeline.core.configuration.running import IntegrationKey
 from resources.ledger import tables as t
-from resources.ledger.claims import (
-    BACKOFF_MAX,
-    PASSING_BACKOFF_MAX,
-    Outcome,
-    PushJob,
-    SegmentState,
-    backoff,
-)
+from resources.ledger.push_jobs import PushJob
+from resources.ledger.segments import SegmentState
+from resources.ledger.settling import BACKOFF_MAX, PASSING_BACKOFF_MAX, Outcome, backoff
 from resources.ledger.waiting import ScoringRequest
 from tests.resources.ledger_support import DAY, NOW, Book, failure
 
@@ -60,7 +56,7 @@ def test_a_claim_fixes_stamp_day_and_rows(book: Book) -> None:
     assert (segment.stamp, segment.day, segment.rows, segment.object) == (NOW, DAY, 2, "Lead")
     assert segment.state == SegmentState.CLAIMED
     assert len(book.ids(segment)) == 2
-    assert book.ledger.claims.unfinished() == [segment]
+    assert book.ledger.segments.unfinished() == [segment]
 
 
 def test_a_claimed_row_is_not_claimed_again(book: Book) -> None:
@@ -121,12 +117,13 @@ def test_no_more_than_the_limit_is_claimed_on_a_day(book: Book) -> None:
         rows += segment.rows if segment else 0
 
     assert rows == 100 == book.day()["used"]
-    assert sum(book.ledger.waiting.ids_waiting(n) for n in ("Account", "Contact", "Lead")) == 180
+    assert sum(book.ledger.waiting.count(n) for n in ("Account", "Contact", "Lead")) == 180
     assert book.claimed(day=TOMORROW).rows > 0
 
 
 def test_a_limit_that_was_lowered_grants_nothing_more(book: Book) -> None:
     """R2, R20: and one that was raised goes on."""
+    book.awaited = frozenset({"Lead"})
     book.many(100)
     book.claimed()
     book.limit = 10
@@ -141,20 +138,84 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
     book.limit = 1000
     book.many(600, reason="stale")
     book.many(600, of="Contact", reason="stale")
-    state = book.ledger.state
-    wanted = {("Lead", "fit"): ("a", None), ("Contact", "fit"): ("a", None)}
-    state.record_integrations(wanted, NOW)
+    ledger = book.ledger
+    wanted = {
+        IntegrationKey("Lead", "fit"): ("a", None),
+        IntegrationKey("Contact", "fit"): ("a", None),
+    }
+    ledger.integrations.roll_out(wanted, NOW)
     assert book.allowed().refresh == 350
 
-    state.record_integrations({("Lead", "fit"): ("a", None)}, NOW)
+    ledger.integrations.roll_out({IntegrationKey("Lead", "fit"): ("a", None)}, NOW)
     assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
 
-    state.record_integrations(wanted, NOW)
+    ledger.integrations.roll_out(wanted, NOW)
     with book.ledger.database.begin() as connection:
         connection.execute(
             t.integrations.update().filter_by(object="Contact").values(paused_at=NOW)
         )
     assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
+
+
+@pytest.fixture
+def shared(book: Book) -> Book:
+    """A day of 1,000 records, with 600 that wait on each of two objects, each scored by one market."""
+    book.limit = 1_000
+    for name in ("Lead", "Contact"):
+        book.many(600, of=name, reason="stale")
+    roll_out(book)
+    return book
+
+
+def roll_out(book: Book, why: str | None = None) -> None:
+    """Check `fit` on Lead and `reach` on Contact; `why` says what is wrong with the latter."""
+    checked = {
+        IntegrationKey("Lead", "fit"): ("a", None),
+        IntegrationKey("Contact", "reach"): ("a", why),
+    }
+    book.ledger.integrations.roll_out(checked, book.now)
+
+
+def test_an_object_that_is_not_ready_leaves_its_share_to_the_others(shared: Book) -> None:
+    """R20: nobody scores it, so it needs none."""
+    assert shared.allowed().refresh == 350
+    roll_out(shared, "a field is missing")
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    roll_out(shared)
+
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+
+
+def test_an_object_whose_only_market_is_held_leaves_its_share_to_the_others(shared: Book) -> None:
+    """R20, R23: until its trial is due."""
+    hold = shared.ledger.holds.hold("reach", "it does not answer", shared.now)
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    shared.now = hold.retry_at
+
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+
+
+def test_an_object_with_another_market_that_runs_keeps_its_share(shared: Book) -> None:
+    """R20: what its other markets score is wanted all the same."""
+    checked = {
+        IntegrationKey("Lead", "fit"): ("a", None),
+        IntegrationKey("Contact", "fit"): ("a", None),
+        IntegrationKey("Contact", "reach"): ("a", "a field is missing"),
+    }
+    shared.ledger.integrations.roll_out(checked, shared.now)
+    shared.ledger.holds.hold("reach", "it does not answer", shared.now)
+
+    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+
+
+def test_of_an_object_that_rests_only_old_values_are_cleared(shared: Book) -> None:
+    """R19, R20: clearing asks no market; the rows that a market is asked for wait."""
+    shared.request("c-1", "c-2", of="Contact", reason="left")
+    roll_out(shared, "a field is missing")
+    segment = shared.claimed("Contact")
+
+    assert shared.ids(segment) == {"c-1", "c-2"}
+    assert shared.claim("Contact") is None
 
 
 def test_pushed_rows_leave_the_list(book: Book) -> None:
@@ -164,7 +225,7 @@ def test_pushed_rows_leave_the_list(book: Book) -> None:
 
     assert (segment.pushed, segment.state) == (2, SegmentState.SETTLED)
     assert book.row("a") is None
-    assert book.ledger.claims.unfinished() == []
+    assert book.ledger.segments.unfinished() == []
 
 
 def test_gone_rows_leave_the_list(book: Book) -> None:
@@ -194,10 +255,10 @@ def test_a_redo_asked_for_while_the_model_runs_is_not_lost(book: Book) -> None:
     book.request("a", "b")
     segment = book.claimed()
     book.request("a", reason="redo")
-    book.ledger.claims.begin_attempt(book.lease(), segment)
+    book.ledger.segments.begin_attempt(book.lease(), segment)
     book.request("b", reason="redo")
-    book.ledger.claims.note_inputs(book.lease(), segment, {"a": "h", "b": "h"})
-    book.ledger.claims.mark_scored(book.lease(), segment)
+    book.ledger.segments.note_inputs(book.lease(), segment, {"a": "h", "b": "h"})
+    book.ledger.segments.mark_scored(book.lease(), segment)
     book.end(segment, pushed=("a", "b"))
 
     assert book.row("a") is None
@@ -328,8 +389,8 @@ def test_settling_the_same_rows_twice_counts_them_once(book: Book) -> None:
     segment = book.claimed()
     outcome = Outcome(pushed=["a"], failed=[failure("b")], gone=["c"], partial=[failure("d")])
     for _ in range(2):
-        book.ledger.claims.settle_rows(book.lease(), segment, outcome, now=NOW, org_now=NOW)
-    settled = book.ledger.claims.settle(book.lease(), segment, NOW)
+        book.ledger.settling.settle_rows(book.lease(), segment, outcome, now=NOW, org_now=NOW)
+    settled = book.ledger.settling.settle(book.lease(), segment, NOW)
 
     assert (settled.pushed, settled.failed, settled.gone) == (1, 2, 1)
     assert book.there("b")["tries"] == book.there("d")["tries"] == 1
@@ -351,11 +412,11 @@ def test_dissolving_a_segment_keeps_its_charge_and_gives_its_rows_back(book: Boo
     """D3, R20."""
     book.many(3)
     segment = book.claimed()
-    book.ledger.claims.dissolve(book.lease(), segment, NOW)
+    book.ledger.segments.dissolve(book.lease(), segment, NOW)
 
     assert book.day()["used"] == 3
-    assert book.ledger.claims.unfinished() == []
-    assert book.ledger.claims.segments(day=DAY)[0].state == SegmentState.DISSOLVED
+    assert book.ledger.segments.unfinished() == []
+    assert book.ledger.segments.all(day=DAY)[0].state == SegmentState.DISSOLVED
     assert book.claimed().rows == 3
     assert book.day()["used"] == 6
 
@@ -364,8 +425,8 @@ def test_a_ledger_from_a_backup_learns_what_was_scored(book: Book) -> None:
     """D3, R20: by object and lane; what it knew of counts once."""
     book.many(60, reason="stale")
     book.claimed(rows_max=10)
-    book.ledger.claims.raise_used(DAY, {("Lead", "refresh"): 40, ("Account", "changes"): 5}, 100)
-    book.ledger.claims.raise_used(DAY, {("Lead", "refresh"): 40, ("Account", "changes"): 3}, 100)
+    book.ledger.days.raise_used(DAY, {("Lead", "refresh"): 40, ("Account", "changes"): 5}, 100)
+    book.ledger.days.raise_used(DAY, {("Lead", "refresh"): 40, ("Account", "changes"): 3}, 100)
 
     assert book.used() == {("Lead", "refresh"): 40, ("Account", "changes"): 5}
     assert book.day()["used"] == 45
@@ -373,17 +434,17 @@ def test_a_ledger_from_a_backup_learns_what_was_scored(book: Book) -> None:
 
 def test_more_scored_than_the_limit_allows_is_remembered_as_well(book: Book) -> None:
     """D3: the limit was lowered since; nothing more is claimed."""
-    book.ledger.claims.raise_used(DAY, {("Lead", "refresh"): 150}, 100)
+    book.ledger.days.raise_used(DAY, {("Lead", "refresh"): 150}, 100)
     book.many(5, reason="new")
 
     assert book.claim() is None
-    assert book.ledger.claims.day_use(DAY, 100).left == 0
-    assert book.ledger.claims.day_use(DAY, 100).used == 150
+    assert book.ledger.days.use(DAY, 100).remaining == 0
+    assert book.ledger.days.use(DAY, 100).used == 150
 
 
 def test_a_day_without_claims_has_all_of_its_limit_left(book: Book) -> None:
     """R20."""
-    assert book.ledger.claims.day_use(DAY, 100).left == 100
+    assert book.ledger.days.use(DAY, 100).remaining == 100
 
 
 def test_attempts_at_a_segment_are_counted(book: Book) -> None:
@@ -391,18 +452,22 @@ def test_attempts_at_a_segment_are_counted(book: Book) -> None:
     book.request("a")
     segment = book.claimed()
 
-    assert [book.ledger.claims.begin_attempt(book.lease(), segment) for _ in range(3)] == [1, 2, 3]
+    assert [book.ledger.segments.begin_attempt(book.lease(), segment) for _ in range(3)] == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_a_segment_goes_from_claimed_to_scored_and_its_rows_know_their_hash(book: Book) -> None:
     """D3: rows listed by id only learn what was scored."""
     book.request("a", "b", reason="stale")
     segment = book.claimed()
-    book.ledger.claims.note_inputs(book.lease(), segment, {"a": "ha", "b": "hb"})
-    book.ledger.claims.mark_scored(book.lease(), segment)
+    book.ledger.segments.note_inputs(book.lease(), segment, {"a": "ha", "b": "hb"})
+    book.ledger.segments.mark_scored(book.lease(), segment)
 
-    assert book.ledger.claims.unfinished("Lead")[0].state == SegmentState.SCORED
-    assert book.ledger.claims.unfinished("Account") == []
+    assert book.ledger.segments.unfinished("Lead")[0].state == SegmentState.SCORED
+    assert book.ledger.segments.unfinished("Account") == []
     assert [book.there(i)["hash_seen"] for i in "ab"] == ["ha", "hb"]
 
 
@@ -412,14 +477,14 @@ def test_jobs_of_a_segment_are_kept_with_their_state(book: Book) -> None:
     segment = book.claimed()
     for number in ("7501", "7502"):
         job = PushJob(number, segment.segment_id, "Lead", 1, "open", book.now)
-        book.ledger.claims.record_job(book.lease(), job)
+        book.ledger.push_jobs.record(book.lease(), job)
         book.wait(seconds=1)
-    book.ledger.claims.set_job_state("7501", "aborted", book.now)
+    book.ledger.push_jobs.set_state("7501", "aborted", book.now)
 
-    jobs = book.ledger.claims.jobs(segment.segment_id)
+    jobs = book.ledger.push_jobs.of_segment(segment.segment_id)
     assert [(job.job_id, job.state) for job in jobs] == [("7501", "aborted"), ("7502", "open")]
     with pytest.raises(sa.exc.IntegrityError):
-        book.ledger.claims.record_job(book.lease(), jobs[0])
+        book.ledger.push_jobs.record(book.lease(), jobs[0])
 
 
 def test_segments_are_found_by_day_and_run(book: Book) -> None:
@@ -428,9 +493,9 @@ def test_segments_are_found_by_day_and_run(book: Book) -> None:
     segment = book.claimed(rows_max=1)
     other = book.claimed(day=TOMORROW)
 
-    assert book.ledger.claims.segments(day=DAY) == [segment]
-    assert book.ledger.claims.segments(run_id="run") == [segment, other]
-    assert book.ledger.claims.segments(run_id="another") == []
+    assert book.ledger.segments.all(day=DAY) == [segment]
+    assert book.ledger.segments.all(run_id="run") == [segment, other]
+    assert book.ledger.segments.all(run_id="another") == []
 
 
 def scored(book: Book, *ids: str) -> None:
@@ -444,11 +509,11 @@ def test_a_partitions_records_are_those_scored_on_its_day(book: Book) -> None:
     scored(book, "b")
     book.request("c", of="Account")
     book.claimed("Account")
-    claims = book.ledger.claims
+    ledger = book.ledger
     asked_at = book.now + timedelta(hours=1)
 
-    assert claims.scored_on("Lead", DAY, before=asked_at) == ["a", "b"]
-    assert claims.scored_on("Lead", TOMORROW, before=asked_at) == []
+    assert ledger.scorings.scored_on("Lead", DAY, before=asked_at) == ["a", "b"]
+    assert ledger.scorings.scored_on("Lead", TOMORROW, before=asked_at) == []
 
 
 def test_records_scored_since_a_backfill_was_asked_for_are_passed_over(book: Book) -> None:
@@ -459,7 +524,7 @@ def test_records_scored_since_a_backfill_was_asked_for_are_passed_over(book: Boo
     book.request("a")
     book.claimed(day=TOMORROW)
 
-    assert book.ledger.claims.scored_on("Lead", DAY, before=asked_at) == ["b"]
+    assert book.ledger.scorings.scored_on("Lead", DAY, before=asked_at) == ["b"]
 
 
 def test_a_redo_is_recorded_once_for_each_request(book: Book) -> None:
@@ -478,14 +543,14 @@ def test_a_redo_is_recorded_once_for_each_request(book: Book) -> None:
 
 def test_a_daily_pull_and_its_mark_are_one_transaction(book: Book) -> None:
     """R17: a day is marked only where its records wait."""
-    book.ledger.state.turn_on(["Lead"], NOW)
+    book.ledger.objects.turn_on(["Lead"], NOW)
     book.ledger.record_daily_pull(
         book.lease(), [ScoringRequest("a", "stale", NOW)], day=DAY, now=NOW
     )
 
-    assert book.ledger.state.objects()["Lead"].daily_pulled_on == DAY
+    assert book.ledger.objects.all()["Lead"].daily_pulled_on == DAY
     bad = [ScoringRequest("b", "stale", NOW), ScoringRequest("c", "no such reason", NOW)]
     with pytest.raises(KeyError):
         book.ledger.record_daily_pull(book.lease(), bad, day=TOMORROW, now=NOW)
-    assert book.ledger.state.objects()["Lead"].daily_pulled_on == DAY
+    assert book.ledger.objects.all()["Lead"].daily_pulled_on == DAY
     assert book.row("b") is None

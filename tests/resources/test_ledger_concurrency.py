@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import resources.ledger.state
+import resources.ledger.integrations
+from pipeline.core.configuration.running import IntegrationKey
 from resources.ledger import tables as t
+from resources.ledger.fencing import check_lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import check_lease
 from tests.postgres import Postgres
 from tests.resources.ledger_support import DAY, LASTS, NOW, Book, open_at_once, work_at_once
 
@@ -86,11 +87,11 @@ def test_processes_that_claim_at_once_are_granted_exactly_the_limit(
     book = Book(ledger)
     for name, count in WANTED.items():
         book.many(count, of=name)
-        ledger.state.release_lease(name, "me")
+        ledger.leases.release(name, "me")
     done: list[Counter[str]] = [
         one.result(timeout=200) for one in crowd.do(work_at_once, new_ledger, LIMIT)
     ]
-    segments = ledger.claims.segments(day=DAY)
+    segments = ledger.segments.all(day=DAY)
     ids = [i for segment in segments for i in sorted(book.ids(segment))]
 
     assert sum(WANTED.values()) == 19_400
@@ -106,21 +107,21 @@ def test_a_pause_during_a_preflight_is_not_forgotten(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D3: what was read before somebody else wrote decides nothing."""
-    state = book.ledger.state
-    key = ("Lead", "fit")
-    state.record_integrations({key: ("a", None)}, NOW)
+    ledger = book.ledger
+    key = IntegrationKey("Lead", "fit")
+    ledger.integrations.roll_out({key: ("a", None)}, NOW)
     other = Ledger(str(book.ledger.database.url))
-    read = resources.ledger.state._integrations
+    read = resources.ledger.integrations.integration_states
 
     def read_then_paused(connection: sa.Connection) -> Any:
         found = read(connection)
-        monkeypatch.setattr(resources.ledger.state, "_integrations", read)
-        other.state.pause("Lead", "fit", NOW)
+        monkeypatch.setattr(resources.ledger.integrations, "integration_states", read)
+        other.integrations.pause(key, NOW)
         return found
 
-    monkeypatch.setattr(resources.ledger.state, "_integrations", read_then_paused)
-    state.record_integrations({key: ("b", None)}, NOW + LASTS)
-    found = state.integrations()[key]
+    monkeypatch.setattr(resources.ledger.integrations, "integration_states", read_then_paused)
+    ledger.integrations.roll_out({key: ("b", None)}, NOW + LASTS)
+    found = ledger.integrations.all()[key]
 
     assert (found.paused_at, found.resting_since) == (NOW, NOW)
     other.close()
@@ -128,7 +129,7 @@ def test_a_pause_during_a_preflight_is_not_forgotten(
 
 def test_one_new_lead_is_claimed_before_a_backlog_of_many_days(book: Book) -> None:
     """R16: at the next claim, whatever waits, while any of the day is left."""
-    book.limit, book.pulls_done = 1_000, True
+    book.limit = 1_000
     with book.ledger.database.begin() as connection:
         connection.execute(backlog(60_000))
     first = book.claimed(rows_max=10_000)
@@ -161,10 +162,9 @@ def test_writers_wait_for_one_another(book: Book) -> None:
     lease = book.lease()
     other = Ledger(str(book.ledger.database.url))
     with ThreadPoolExecutor(1) as pool:
-        with book.ledger.database.begin() as connection:
-            check_lease(connection, lease)
+        with book.ledger.database.begin(lease) as connection:
             take_over = partial(
-                other.state.acquire_lease, "Lead", "b", now=NOW + LASTS, lasts=timedelta(minutes=1)
+                other.leases.acquire, "Lead", "b", now=NOW + LASTS, lasts=timedelta(minutes=1)
             )
             taking = pool.submit(take_over)
             with pytest.raises(TimeoutError):

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.core.limit.repeats import Scoring
 from resources.ledger import failures as module
-from resources.ledger.claims import Outcome, RowFailure
 from resources.ledger.failures import Chosen, Retried
+from resources.ledger.settling import Outcome, RowFailure
 from tests.resources.ledger_support import DAY, NOW, Book
 
 pytestmark = pytest.mark.both_ledgers
@@ -22,11 +22,11 @@ def fail(
     """Claim what waits, and let these records fail."""
     segment = book.claimed(of)
     failed = [RowFailure(i, code, f"{code} of {i}", held_for=held) for i in ids]
-    claims = book.ledger.claims
-    claims.settle_rows(
+    ledger = book.ledger
+    ledger.settling.settle_rows(
         book.lease(of), segment, Outcome(failed=failed), now=book.now, org_now=book.now
     )
-    claims.settle(book.lease(of), segment, book.now)
+    ledger.settling.settle(book.lease(of), segment, book.now)
 
 
 def ids(book: Book, chosen: Chosen | None = None) -> list[str]:
@@ -110,7 +110,7 @@ def test_failures_alike_are_counted(book: Book) -> None:
 
 def test_retried_row_is_claimed_at_once_like_any_other(book: Book) -> None:
     """R23, R29: not last, and not within a twentieth of the day; the day's limit holds."""
-    book.limit, book.pulls_done = 30, True
+    book.limit = 30
     book.many(20)
     fail(book, *(f"L-changed-{n:04}" for n in range(20)))
     assert book.claim() is None
@@ -154,7 +154,7 @@ def test_retry_of_records_that_wait_for_a_held_market_tries_the_market(book: Boo
 
 def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
     """R20, R23: 100 rows fail whenever they are tried; each day's 40 changed records are scored all the same."""
-    book.limit, book.pulls_done = 1_000, True
+    book.limit = 1_000
     failing = {f"bad-{n:03}" for n in range(100)}
     book.request(*failing)
     fail(book, *failing)
@@ -184,18 +184,18 @@ def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
 def test_only_what_was_scored_counts_as_scored(book: Book) -> None:
     """R15, R28: neither what was claimed and given back nor what a job did not work off."""
     book.request("back", "lost")
-    book.ledger.claims.dissolve(book.lease(), book.claimed(), book.now)
+    book.ledger.segments.dissolve(book.lease(), book.claimed(), book.now)
     segment = book.claimed()
     unprocessed = RowFailure("lost", "UNPROCESSED", "")
     outcome = Outcome(pushed=["back"], failed=[unprocessed])
     for _ in range(2):  # a successor reads the results again
-        book.ledger.claims.settle_rows(
+        book.ledger.settling.settle_rows(
             book.lease(), segment, outcome, now=book.now, org_now=book.now
         )
 
-    assert book.ledger.claims.scored_on("Lead", DAY, before=book.now) == ["back"]
+    assert book.ledger.scorings.scored_on("Lead", DAY, before=book.now) == ["back"]
     with book.ledger.database.read() as connection:
-        found = book.ledger.waiting.scored_since(connection, "Lead", ["back", "lost"], NOW - A_DAY)
+        found = book.ledger.scorings.scored_since(connection, "Lead", ["back", "lost"], NOW - A_DAY)
     assert found == {"back": [Scoring(NOW, 1)]}
 
 
@@ -206,7 +206,7 @@ def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> N
         fail(book, "a")
         book.wait(days=1)
     with book.ledger.database.read() as connection:
-        once = book.ledger.waiting.scored_since(connection, "Lead", ["a"], NOW - A_DAY)
+        once = book.ledger.scorings.scored_since(connection, "Lead", ["a"], NOW - A_DAY)
     assert once == {"a": [Scoring(NOW, 1)]}
 
     for n in range(3):
@@ -214,8 +214,8 @@ def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> N
         fail(book, "a")
         book.wait(minutes=1)
     with book.ledger.database.read() as connection:
-        again = book.ledger.waiting.scored_since(connection, "Lead", ["a"], NOW + A_DAY)
-    assert [scoring.in_a_row for scoring in again["a"]] == [1, 2, 3]
+        again = book.ledger.scorings.scored_since(connection, "Lead", ["a"], NOW + A_DAY)
+    assert [scoring.streak for scoring in again["a"]] == [1, 2, 3]
 
 
 def test_records_that_rest_are_told_from_those_that_failed(book: Book) -> None:

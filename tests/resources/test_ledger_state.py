@@ -11,16 +11,19 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from pipeline.core.configuration.running import IntegrationKey
 from pipeline.core.errors import LeaseLost, WrongOrg
 from resources.ledger import tables as t
-from resources.ledger.claims import Outcome, PushJob, Segment
 from resources.ledger.database import VERSION_TABLE, Database, normalised_url
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
-from resources.ledger.state import Lease
+from resources.ledger.push_jobs import PushJob
+from resources.ledger.segments import Segment
+from resources.ledger.settling import Outcome
 from tests.resources.ledger_support import DAY, LASTS, NOW, Book
 
 pytestmark = pytest.mark.both_ledgers
-KEY = ("Lead", "fit")
+KEY = IntegrationKey("Lead", "fit")
 
 
 def test_migrations_make_the_tables_that_the_code_expects(book: Book) -> None:
@@ -53,11 +56,11 @@ def test_migrations_make_the_checks_that_the_code_expects(book: Book) -> None:
 def test_opening_a_ledger_again_keeps_what_it_holds(new_ledger: str) -> None:
     """D3."""
     first = Ledger(new_ledger)
-    first.state.connect_org("00D1", "sandbox", NOW)
+    first.org.connect("00D1", "sandbox", NOW)
     first.close()
     second = Ledger(new_ledger)
 
-    assert second.state.org_id() == "00D1"
+    assert second.org.id() == "00D1"
     second.close()
 
 
@@ -85,37 +88,37 @@ def test_a_database_is_not_touched_before_it_is_used(tmp_path: Path) -> None:
 def test_times_come_back_as_utc_and_naive_ones_are_refused(book: Book) -> None:
     """D3: no time without a zone enters the ledger."""
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    book.ledger.state.turn_on(["Lead"], elsewhere)
+    book.ledger.objects.turn_on(["Lead"], elsewhere)
 
-    assert book.ledger.state.objects()["Lead"].turned_on_at == NOW
-    assert book.ledger.state.objects()["Lead"].turned_on_at.tzinfo is UTC
+    assert book.ledger.objects.all()["Lead"].turned_on_at == NOW
+    assert book.ledger.objects.all()["Lead"].turned_on_at.tzinfo is UTC
     with pytest.raises(sa.exc.StatementError, match="naive"):
-        book.ledger.state.turn_on(["Account"], NOW.replace(tzinfo=None))
+        book.ledger.objects.turn_on(["Account"], NOW.replace(tzinfo=None))
 
 
 def test_another_org_stops_everything_with_a_way_to_go_on(book: Book) -> None:
     """R1: a refreshed sandbox is another org."""
-    state = book.ledger.state
-    state.connect_org("00D1", "sandbox", NOW)
-    state.connect_org("00D1", "sandbox", NOW)
+    ledger = book.ledger
+    ledger.org.connect("00D1", "sandbox", NOW)
+    ledger.org.connect("00D1", "sandbox", NOW)
     with pytest.raises(WrongOrg, match=r"00D2.*00D1.*INSIGHTS_HOME"):
-        state.connect_org("00D2", "sandbox", NOW)
+        ledger.org.connect("00D2", "sandbox", NOW)
 
-    assert state.org_id() == "00D1"
+    assert ledger.org.id() == "00D1"
 
 
 def test_no_org_is_known_at_first(book: Book) -> None:
     """R1."""
-    assert book.ledger.state.org_id() is None
+    assert book.ledger.org.id() is None
 
 
 def enabled_at(book: Book) -> datetime | None:
-    return book.ledger.state.integrations()[KEY].enabled_at
+    return book.ledger.integrations.all()[KEY].enabled_at
 
 
 def record(book: Book, fingerprint: str | None = "a", not_ready: str | None = None) -> None:
     wanted = {KEY: (fingerprint, not_ready)} if fingerprint else {}
-    book.ledger.state.record_integrations(wanted, book.now)
+    book.ledger.integrations.roll_out(wanted, book.now)
     book.wait(hours=1)
 
 
@@ -131,11 +134,11 @@ def test_an_unchanged_integration_is_not_rolled_out_again(book: Book) -> None:
     record(book)
     record(book)
     record(book, not_ready="a field is missing")
-    assert book.ledger.state.integrations()[KEY].not_ready == "a field is missing"
+    assert book.ledger.integrations.all()[KEY].not_ready == "a field is missing"
     record(book)
 
     assert enabled_at(book) == NOW
-    assert book.ledger.state.integrations()[KEY].not_ready is None
+    assert book.ledger.integrations.all()[KEY].not_ready is None
 
 
 def test_another_fingerprint_is_rolled_out_like_a_new_market(book: Book) -> None:
@@ -177,10 +180,10 @@ def test_another_fingerprint_that_is_not_ready_is_off_until_it_is(book: Book) ->
 
 def test_turning_on_keeps_the_first_moment(book: Book) -> None:
     """R16: pulls begin there, and the watermark is not moved by a later preflight."""
-    state = book.ledger.state
-    state.turn_on(["Lead"], NOW)
-    state.turn_on(["Account", "Lead"], NOW + LASTS)
-    lead, account = state.objects()["Lead"], state.objects()["Account"]
+    ledger = book.ledger
+    ledger.objects.turn_on(["Lead"], NOW)
+    ledger.objects.turn_on(["Account", "Lead"], NOW + LASTS)
+    lead, account = ledger.objects.all()["Lead"], ledger.objects.all()["Account"]
 
     assert (lead.turned_on_at, lead.watermark) == (NOW, NOW)
     assert (account.turned_on_at, account.watermark) == (NOW + LASTS, NOW + LASTS)
@@ -189,9 +192,9 @@ def test_turning_on_keeps_the_first_moment(book: Book) -> None:
 
 def test_a_pull_moves_the_watermark_and_keeps_what_it_saw(book: Book) -> None:
     """D6, D7: of its own object."""
-    book.ledger.state.turn_on(["Lead", "Account"], NOW)
+    book.ledger.objects.turn_on(["Lead", "Account"], NOW)
     book.ledger.record_pull(book.lease(), watermark=NOW + LASTS, seen=(7, NOW), now=NOW)
-    objects = book.ledger.state.objects()
+    objects = book.ledger.objects.all()
 
     assert objects["Lead"].watermark == NOW + LASTS
     assert (objects["Lead"].seen_count, objects["Lead"].seen_newest) == (7, NOW)
@@ -200,48 +203,48 @@ def test_a_pull_moves_the_watermark_and_keeps_what_it_saw(book: Book) -> None:
 
 def test_a_second_owner_is_refused_while_a_lease_runs(book: Book) -> None:
     """D3: one run at a time works on an object; another object is free."""
-    state = book.ledger.state
-    first = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
+    ledger = book.ledger
+    first = ledger.leases.acquire("Lead", "a", now=NOW, lasts=LASTS)
 
     assert first is not None
     assert (
-        state.acquire_lease("Lead", "b", now=NOW + LASTS - timedelta(seconds=1), lasts=LASTS)
+        ledger.leases.acquire("Lead", "b", now=NOW + LASTS - timedelta(seconds=1), lasts=LASTS)
         is None
     )
-    assert state.acquire_lease("Account", "b", now=NOW, lasts=LASTS) is not None
-    assert state.lease_holder("Lead", NOW) == "a"
+    assert ledger.leases.acquire("Account", "b", now=NOW, lasts=LASTS) is not None
+    assert ledger.leases.holder("Lead", NOW) == "a"
 
 
 def test_the_same_owner_may_take_its_lease_anew_with_a_higher_token(book: Book) -> None:
     """D3: a run started again shares its owner with a process that may still be alive: the older token is void."""
-    state = book.ledger.state
-    first = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
-    second = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
+    ledger = book.ledger
+    first = ledger.leases.acquire("Lead", "a", now=NOW, lasts=LASTS)
+    second = ledger.leases.acquire("Lead", "a", now=NOW, lasts=LASTS)
 
     assert first is not None
     assert second is not None
     assert second.token == first.token + 1
     with pytest.raises(LeaseLost):
-        state.renew_lease(first, now=NOW, lasts=LASTS)
+        ledger.leases.renew(first, now=NOW, lasts=LASTS)
 
 
 def test_an_expired_lease_is_taken_over_under_a_higher_token(book: Book) -> None:
     """D3."""
-    state = book.ledger.state
-    first = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
-    second = state.acquire_lease("Lead", "b", now=NOW + LASTS, lasts=LASTS)
+    ledger = book.ledger
+    first = ledger.leases.acquire("Lead", "a", now=NOW, lasts=LASTS)
+    second = ledger.leases.acquire("Lead", "b", now=NOW + LASTS, lasts=LASTS)
 
     assert first is not None
     assert second is not None
     assert second.token > first.token
-    assert state.lease_holder("Lead", NOW + LASTS) == "b"
+    assert ledger.leases.holder("Lead", NOW + LASTS) == "b"
 
 
 def test_an_owner_whose_lease_ran_out_comes_back_under_a_higher_token(book: Book) -> None:
     """D3: what it left behind in another process is not taken for it."""
-    state = book.ledger.state
-    first = state.acquire_lease("Lead", "a", now=NOW, lasts=LASTS)
-    second = state.acquire_lease("Lead", "a", now=NOW + LASTS, lasts=LASTS)
+    ledger = book.ledger
+    first = ledger.leases.acquire("Lead", "a", now=NOW, lasts=LASTS)
+    second = ledger.leases.acquire("Lead", "a", now=NOW + LASTS, lasts=LASTS)
 
     assert first is not None
     assert second is not None
@@ -250,24 +253,24 @@ def test_an_owner_whose_lease_ran_out_comes_back_under_a_higher_token(book: Book
 
 def test_progress_prolongs_a_lease(book: Book) -> None:
     """D3."""
-    state = book.ledger.state
+    ledger = book.ledger
     lease = book.lease()
     later = NOW + LASTS - timedelta(seconds=1)
-    state.renew_lease(lease, now=later, lasts=LASTS)
+    ledger.leases.renew(lease, now=later, lasts=LASTS)
 
-    assert state.acquire_lease("Lead", "b", now=NOW + LASTS, lasts=LASTS) is None
-    assert state.acquire_lease("Lead", "b", now=later + LASTS, lasts=LASTS) is not None
+    assert ledger.leases.acquire("Lead", "b", now=NOW + LASTS, lasts=LASTS) is None
+    assert ledger.leases.acquire("Lead", "b", now=later + LASTS, lasts=LASTS) is not None
 
 
 def test_a_released_lease_is_free_at_once_and_only_its_owner_releases_it(book: Book) -> None:
     """D3."""
-    state = book.ledger.state
+    ledger = book.ledger
     lease = book.lease()
-    state.release_lease("Lead", "somebody")
-    assert state.lease_holder("Lead", NOW) == "me"
-    state.release_lease("Lead", "me")
-    assert state.lease_holder("Lead", NOW) is None
-    taken = state.acquire_lease("Lead", "b", now=NOW, lasts=LASTS)
+    ledger.leases.release("Lead", "somebody")
+    assert ledger.leases.holder("Lead", NOW) == "me"
+    ledger.leases.release("Lead", "me")
+    assert ledger.leases.holder("Lead", NOW) is None
+    taken = ledger.leases.acquire("Lead", "b", now=NOW, lasts=LASTS)
 
     assert taken is not None
     assert taken.token > lease.token
@@ -282,22 +285,22 @@ EFFECTS: dict[str, Callable[[Book, Lease], object]] = {
     "record_daily_pull": lambda book, lease: book.ledger.record_daily_pull(
         lease, [], day=DAY, now=NOW
     ),
-    "renew_lease": lambda book, lease: book.ledger.state.renew_lease(lease, now=NOW, lasts=LASTS),
-    "begin_attempt": lambda book, lease: book.ledger.claims.begin_attempt(lease, _segment(book)),
-    "mark_scored": lambda book, lease: book.ledger.claims.mark_scored(lease, _segment(book)),
-    "record_job": lambda book, lease: book.ledger.claims.record_job(
+    "renew_lease": lambda book, lease: book.ledger.leases.renew(lease, now=NOW, lasts=LASTS),
+    "begin_attempt": lambda book, lease: book.ledger.segments.begin_attempt(lease, _segment(book)),
+    "mark_scored": lambda book, lease: book.ledger.segments.mark_scored(lease, _segment(book)),
+    "record_job": lambda book, lease: book.ledger.push_jobs.record(
         lease, PushJob("750", _segment(book).segment_id, "Lead", 1, "open", NOW)
     ),
-    "settle_rows": lambda book, lease: book.ledger.claims.settle_rows(
+    "settle_rows": lambda book, lease: book.ledger.settling.settle_rows(
         lease, _segment(book), Outcome(pushed=["a"]), now=NOW, org_now=NOW
     ),
-    "settle": lambda book, lease: book.ledger.claims.settle(lease, _segment(book), NOW),
-    "dissolve": lambda book, lease: book.ledger.claims.dissolve(lease, _segment(book), NOW),
+    "settle": lambda book, lease: book.ledger.settling.settle(lease, _segment(book), NOW),
+    "dissolve": lambda book, lease: book.ledger.segments.dissolve(lease, _segment(book), NOW),
 }
 
 
 def _segment(book: Book) -> Segment:
-    return book.ledger.claims.unfinished("Lead")[0]
+    return book.ledger.segments.unfinished("Lead")[0]
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
@@ -306,13 +309,13 @@ def test_a_run_that_was_taken_over_has_no_effect_any_more(book: Book, effect: st
     book.request("a", "b")
     book.claimed(rows_max=1)
     old = book.lease()
-    taken = book.ledger.state.acquire_lease("Lead", "b", now=NOW + LASTS, lasts=LASTS)
+    taken = book.ledger.leases.acquire("Lead", "b", now=NOW + LASTS, lasts=LASTS)
     before = (
         book.row("a"),
         book.row("b"),
         book.used(),
-        book.ledger.claims.unfinished(),
-        book.ledger.claims.jobs(_segment(book).segment_id),
+        book.ledger.segments.unfinished(),
+        book.ledger.push_jobs.of_segment(_segment(book).segment_id),
     )
     with pytest.raises(LeaseLost, match="another run has taken over"):
         EFFECTS[effect](book, old)
@@ -322,8 +325,8 @@ def test_a_run_that_was_taken_over_has_no_effect_any_more(book: Book, effect: st
         book.row("a"),
         book.row("b"),
         book.used(),
-        book.ledger.claims.unfinished(),
-        book.ledger.claims.jobs(_segment(book).segment_id),
+        book.ledger.segments.unfinished(),
+        book.ledger.push_jobs.of_segment(_segment(book).segment_id),
     )
 
 
@@ -363,3 +366,50 @@ def test_newest_migration_is_the_one_the_database_looks_for() -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
 
     assert ScriptDirectory.from_config(config).get_current_head() == NEWEST
+
+
+def test_fields_that_an_older_release_noted_are_kept_as_lists(new_ledger: str) -> None:
+    """R19: what an integration wrote is known after the upgrade, and after the way back."""
+    database = Database(new_ledger)
+    noted = {"outputs": "A__c,B__c", "left_fields": "C__c"}
+    migrated(database, "0001")
+    insert_integration(database, "fit", **noted)
+    insert_integration(database, "other", outputs=None, left_fields="")
+    migrated(database, "0002")
+    states = Ledger(new_ledger).integrations.all()
+    migrated(database, "0001")
+
+    assert (states[KEY].outputs, states[KEY].dropped_fields) == (("A__c", "B__c"), ("C__c",))
+    other = states[IntegrationKey("Lead", "other")]
+    assert (other.outputs, other.dropped_fields) == ((), ())
+    with database.read() as connection:
+        query = sa.text("SELECT outputs, left_fields FROM integrations WHERE market = 'fit'")
+        assert dict(connection.execute(query).mappings().one()) == noted
+
+
+def migrated(database: Database, version: str) -> None:
+    """Bring the tables to the form of an older or newer release."""
+    from alembic import command
+    from alembic.config import Config
+
+    from resources.ledger.database import MIGRATIONS
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        is_new = not sa.inspect(connection).has_table(VERSION_TABLE)
+        move = command.upgrade if is_new or version == "0002" else command.downgrade
+        move(config, version)
+
+
+def insert_integration(database: Database, market: str, **noted: str | None) -> None:
+    """Write a row as the older release did."""
+    names = ("object", "market", "fingerprint", *noted)
+    statement = sa.text(
+        f"INSERT INTO integrations ({', '.join(names)}) VALUES ({', '.join(f':{n}' for n in names)})"
+    )
+    with database.begin() as connection:
+        connection.execute(
+            statement, {"object": "Lead", "market": market, "fingerprint": "a", **noted}
+        )

@@ -34,7 +34,7 @@ def test_a_record_that_waits_keeps_the_more_urgent_reason(
 
     assert book.there("a")["reason"] == min(first, second, key=REASONS.index)
     assert book.there("a")["priority"] == min(REASONS.index(first), REASONS.index(second))
-    assert book.ledger.waiting.ids_waiting("Lead") == 1
+    assert book.ledger.waiting.count("Lead") == 1
 
 
 def test_a_more_urgent_reason_brings_its_place_in_the_order(book: Book) -> None:
@@ -51,8 +51,8 @@ def test_one_id_may_wait_on_two_objects(book: Book) -> None:
     book.request("a")
     book.request("a", of="Account")
 
-    assert book.ledger.waiting.ids_waiting("Lead") == 1
-    assert book.ledger.waiting.ids_waiting("Account") == 1
+    assert book.ledger.waiting.count("Lead") == 1
+    assert book.ledger.waiting.count("Account") == 1
 
 
 def test_a_record_read_twice_in_one_pull_waits_once(book: Book) -> None:
@@ -140,8 +140,8 @@ def test_the_list_is_counted_by_object_reason_and_state(book: Book) -> None:
     book.many(2, reason="new")
     book.claimed(rows_max=1)
     found = {
-        (r["object"], r["reason"], r["state"]): r["records"]
-        for r in book.ledger.waiting.summary(NOW)
+        (count.object, count.reason, count.state): count.records
+        for count in book.ledger.waiting.summary(NOW)
     }
 
     assert found == {
@@ -174,11 +174,11 @@ def test_when_a_record_was_scored_lately_is_known(book: Book) -> None:
         book.end(segment, pushed=("a", ids[-1]))
         book.wait(minutes=1)
     with book.ledger.database.read() as connection:
-        found = book.ledger.waiting.scored_since(
+        found = book.ledger.scorings.scored_since(
             connection, "Lead", ["a", *ids], NOW - timedelta(days=1)
         )
-        newer = book.ledger.waiting.scored_since(connection, "Lead", ["a"], NOW)
-        other = book.ledger.waiting.scored_since(connection, "Contact", ["a"], NOW)
+        newer = book.ledger.scorings.scored_since(connection, "Lead", ["a"], NOW)
+        other = book.ledger.scorings.scored_since(connection, "Contact", ["a"], NOW)
 
     both = [Scoring(NOW, 1), Scoring(LATER, 2)]
     assert found == {"a": both, ids[-1]: both}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.core.configuration.configuration import MARKET_TIMEOUT_SECONDS_MAX
+from pipeline.core.configuration.settings import MARKET_TIMEOUT_SECONDS_MAX
 from pipeline.core.errors import ConfigurationError, ModelFailed
 from pipeline.steps.clients import LEASE_LASTS
 from resources import market_calls

@@ -8,11 +8,11 @@ from datetime import time, timedelta
 from functools import partial
 from typing import Final
 
-from assets.clients import BACKFILL_TAG
 from assets.partitions import partition_key
+from assets.step_runs import BACKFILL_TAG
 from pipeline.steps.clients import SCORED
 from pipeline.steps.pause import pause, resume
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import Run
 from tests.simulation.schedule import FAULT_PATHS, Schedule
@@ -61,7 +61,7 @@ def _backfill(schedule: Schedule) -> str | None:
         days = [schedule.today - timedelta(days=1)]
     request = f"backfill{schedule.serial}"
     ledger = Ledger(schedule.stage.url)
-    ids = [i for day in days for i in ledger.claims.scored_on(name, day, before=schedule.now())]
+    ids = [i for day in days for i in ledger.scorings.scored_on(name, day, before=schedule.now())]
     ledger.close()
     keys = [str(partition_key(day, name)) for day in days]
     tags = {BACKFILL_TAG: request}
@@ -84,7 +84,7 @@ def _command(schedule: Schedule) -> str | None:
     elif kind == "pause":
         schedule.scheduler.spawn(schedule.command(f"pause {name}", partial(pause, name=name)))
     else:
-        schedule.scheduler.spawn(schedule.command("check", check))
+        schedule.scheduler.spawn(schedule.command("check", check_and_roll_out))
     return f"{kind} {name}"
 
 
@@ -178,7 +178,7 @@ def _roll_out(schedule: Schedule) -> str:
         schedule.version = str(int(schedule.version) + 1)
     else:
         schedule.narrow = not schedule.narrow
-    schedule.scheduler.spawn(schedule.command("check", check))
+    schedule.scheduler.spawn(schedule.command("check", check_and_roll_out))
     return f"version {schedule.version} narrow {schedule.narrow}"
 
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 import requests
 import sqlalchemy as sa
 
-import assets.clients
+import assets.clients_resource
 import resources.lake
 import resources.ledger.ledger
-from assets.clients import ClientsResource
+from assets.clients_resource import ClientsResource
 from local_org.launch import CLIENT_ID, CLIENT_SECRET
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.configuration.market import Market
@@ -106,7 +106,7 @@ class PointedParts(_Parts):
         if STAMP_COLUMN in table.column_names:
             schedule.note_scored(table)
         if schedule.disk_full:
-            with self._lake.told_plainly():
+            with self._lake.explain_write_errors():
                 raise OSError(errno.ENOSPC, "No space left on device")
         super().add(table)
 
@@ -134,7 +134,11 @@ class PointedParts(_Parts):
     def _effect(self) -> str:
         folder = self._path.relative_to(self._lake.root).parts[0]
         clients = folder == "_work"
-        return f"lake write_work {_kind(self._path.name)}" if clients else f"lake write {folder}"
+        return (
+            f"lake write_working_file {_kind(self._path.name)}"
+            if clients
+            else f"lake write {folder}"
+        )
 
 
 class PointedLake(Lake):
@@ -145,15 +149,15 @@ class PointedLake(Lake):
         super().__init__(root)
         self._schedule = schedule
 
-    def delete_work(self, name: str) -> None:
+    def delete_working_file(self, name: str) -> None:
         """Delete a working file."""
-        with self._schedule.scheduler.effect(f"lake delete_work {_kind(name)}"):
-            super().delete_work(name)
+        with self._schedule.scheduler.effect(f"lake delete_working_file {_kind(name)}"):
+            super().delete_working_file(name)
 
-    def forget_work_of(self, name: str, **more: Any) -> None:
+    def delete_working_files_of(self, name: str, **more: Any) -> None:
         """Delete an object's working files."""
-        with self._schedule.scheduler.effect("lake forget_work_of"):
-            super().forget_work_of(name, **more)
+        with self._schedule.scheduler.effect("lake delete_working_files_of"):
+            super().delete_working_files_of(name, **more)
 
     def note_job(self, name: str, job_id: str) -> None:
         """Note a push job."""
@@ -182,16 +186,16 @@ class SteppedClock(OrgClock):
         self._schedule = schedule
         self._at: datetime | None = None
 
-    def hear(self, headers: Mapping[str, str]) -> None:
+    def read(self, headers: Mapping[str, str]) -> None:
         """Take the time out of an answer's headers."""
-        super().hear(headers)
+        super().read(headers)
         self._at = self._schedule.now()
 
     def now(self) -> datetime | None:
         """Return the org's time, or None where no answer has told it yet."""
-        if self._heard is None or self._at is None:
+        if self._org_time is None or self._at is None:
             return None
-        return self._heard + (self._schedule.now() - self._at)
+        return self._org_time + (self._schedule.now() - self._at)
 
 
 class PointedAdapter(OrgAdapter):
@@ -314,9 +318,9 @@ class _Opens:
 
 
 class SimResource:
-    """Gives a run its clients as `assets.clients.WorkResource` does, by its own code."""
+    """Gives a run its clients as `assets.clients_resource.ClientsResource` does, by its own code."""
 
-    _opened: Any = ClientsResource._opened
+    _open_clients: Any = ClientsResource._open_clients
     get: Any = ClientsResource.get
     close: Any = ClientsResource.close
 
@@ -337,7 +341,7 @@ def pointed(schedule: Schedule) -> Iterator[None]:
     replaced = (
         (resources.ledger.ledger, "Database", PointedDatabase),
         (resources.lake, "_Parts", PointedParts),
-        (assets.clients, "read_configuration", lambda _: schedule.configuration()),
+        (assets.clients_resource, "read_configuration", lambda _: schedule.configuration()),
     )
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     _NOW.append(schedule)
@@ -367,7 +371,7 @@ class Log:
 
 @dataclass
 class Context:
-    """What `assets.clients` asks of Dagster's context of a run."""
+    """What `assets.step_runs` asks of Dagster's context of a run."""
 
     run: Any
     partition_keys: list[str]

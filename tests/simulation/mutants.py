@@ -15,15 +15,13 @@ import sqlalchemy as sa
 import pipeline.core.limit.windows
 import pipeline.steps.pull
 import pipeline.steps.watch
-import resources.ledger.claims
-import resources.ledger.ledger
-import resources.ledger.state
-from assets.clients import ClientsResource
+import resources.ledger.database
+from assets.clients_resource import ClientsResource
 from pipeline.core.scoring import due
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
-from resources.ledger.claims import Claims
-from resources.ledger.state import Lease, State
+from resources.ledger.days import Days
+from resources.ledger.leases import Lease, Leases
 from tests.simulation.clients import SimResource
 
 
@@ -48,22 +46,19 @@ def without_overlap() -> AbstractContextManager[None]:
 
 def without_claim() -> AbstractContextManager[None]:
     """Take rows without charging the day."""
-    return _with((Claims, "_charge", lambda *_, **__: None))
+    return _with((Days, "charge", lambda *_, **__: None))
 
 
 def without_lease() -> AbstractContextManager[None]:
     """Give an object to everybody who asks, and take nobody's right to it away."""
 
-    def acquire(self: State, name: str, owner: str, **_: Any) -> Lease:
+    def acquire(self: Leases, name: str, owner: str, **_: Any) -> Lease:
         return Lease(object=name, owner=owner, token=0)
 
     def anybody(*_: Any) -> None:
         return
 
-    modules = (resources.ledger.state, resources.ledger.claims, resources.ledger.ledger)
-    return _with(
-        (State, "acquire_lease", acquire), *((module, "check_lease", anybody) for module in modules)
-    )
+    return _with((Leases, "acquire", acquire), (resources.ledger.database, "check_lease", anybody))
 
 
 def without_digest() -> AbstractContextManager[None]:

@@ -59,14 +59,14 @@ LAKE_WRITES: Final = (
     "lake write stale_records",
     "lake write scored_enriched",
     "lake write pushed_results",
-    "lake write_work pulled",
-    "lake write_work segment",
+    "lake write_working_file pulled",
+    "lake write_working_file segment",
 )
 LAKE: Final = (
     *LAKE_WRITES,
-    "lake delete_work pulled",
-    "lake delete_work segment",
-    "lake forget_work_of",
+    "lake delete_working_file pulled",
+    "lake delete_working_file segment",
+    "lake delete_working_files_of",
     "lake note_job",
     "lake forget_job",
 )

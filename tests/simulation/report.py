@@ -16,7 +16,8 @@ from tests.simulation.acts import FAULT_KINDS
 from tests.simulation.clients import pointed
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.points import POINTS
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import LENGTH, Schedule
+from tests.simulation.script import Script
 from tests.simulation.stage import Stage, stage
 
 HUNTS_FROM: Final = 1_000_001
@@ -36,6 +37,7 @@ class Report:
     fired: Counter[str] = field(default_factory=Counter)
     acts: Counter[str] = field(default_factory=Counter)
     hunted: dict[int, frozenset[str]] = field(default_factory=dict)
+    scripts: dict[int, Script] = field(default_factory=dict)
 
     def add(self, other: Report) -> None:
         """Add what other schedules have shown."""
@@ -47,6 +49,7 @@ class Report:
         self.fired += other.fired
         self.acts += other.acts
         self.hunted |= other.hunted
+        self.scripts |= other.scripts
 
     def take(self, schedule: Schedule) -> None:
         """Add what one schedule has shown."""
@@ -58,6 +61,7 @@ class Report:
         if schedule.problems:
             self.problems[schedule.seed] = schedule.problems
             self.logs[schedule.seed] = schedule.log
+            self.scripts[schedule.seed] = schedule.script_played
 
     @property
     def never_killed_at(self) -> list[str]:
@@ -87,9 +91,16 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
 
 
-def play(at: Stage, seed: int, mutant: str = "", hunt: frozenset[str] = frozenset()) -> Schedule:
-    """Play one schedule on a stage."""
-    schedule = Schedule(at, seed, hunt)
+def play(
+    at: Stage,
+    seed: int,
+    mutant: str = "",
+    hunt: frozenset[str] = frozenset(),
+    script: Script | None = None,
+    length: int = LENGTH,
+) -> Schedule:
+    """Play one schedule on a stage: the one of the seed, or what stands in a script."""
+    schedule = Schedule(at, seed, hunt, script, length)
     with pointed(schedule), MUTANTS[mutant]() if mutant else nullcontext():
         try:
             schedule.play()
@@ -101,7 +112,7 @@ def play(at: Stage, seed: int, mutant: str = "", hunt: frozenset[str] = frozense
 def hunt(shown: Report, ledger: str = "") -> Report:
     """Play schedules that lie in wait where `shown` has nobody killed, and arm the faults that did not fire in it."""
     report = Report()
-    with _quiet(), stage(ledger) as at:
+    with quiet(), stage(ledger) as at:
         for seed in range(HUNTS_FROM, HUNTS_FROM + HUNTS_MAX):
             missing = frozenset(
                 {*shown.never_killed_at, *shown.never_fired} - {*report.killed_at, *report.fired}
@@ -114,7 +125,7 @@ def hunt(shown: Report, ledger: str = "") -> Report:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Let nobody log what the faults do."""
     logging.disable(logging.WARNING)
     said = stamina.instrumentation.get_on_retry_hooks()
@@ -134,6 +145,7 @@ def play_all(
     first: bool = False,
     keep_logs: bool = False,
     at: frozenset[str] = frozenset(),
+    length: int = LENGTH,
 ) -> Report:
     """Play schedules one after another on a stage of their own; with `first` stop at the first that fails.
 
@@ -141,12 +153,18 @@ def play_all(
     else.
     """
     report = Report()
-    with _quiet(), stage(ledger) as built:
+    with quiet(), stage(ledger) as built:
         for seed in seeds:
-            schedule = play(built, seed, mutant, at)
+            schedule = play(built, seed, mutant, at, length=length)
             report.take(schedule)
             if keep_logs:
                 report.logs[seed] = schedule.log
             if report.problems and first:
                 break
     return report
+
+
+def play_script(script: Script, mutant: str = "", ledger: str = "") -> Schedule:
+    """Play a script on a stage of its own."""
+    with quiet(), stage(ledger) as built:
+        return play(built, script.seed, mutant, script=script)

@@ -6,7 +6,7 @@ import csv
 import errno
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -16,15 +16,16 @@ from typing import Any, Final
 import dagster as dg
 import pyarrow as pa
 
-from assets.clients import WORK_TAG, partitions_of, run_step
 from assets.partitions import partition_key
-from pipeline.core.configuration.configuration import Configuration, Settings
+from assets.step_runs import WORK_TAG, partitions_of, run_step
+from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import JOBS
 from pipeline.sensors import _Asked, _attempt
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS, Clients
 from pipeline.steps.pause import resume
-from pipeline.steps.preflight import check
+from pipeline.steps.preflight import check_and_roll_out
 from pipeline.steps.pull import daily_pull, pull
 from pipeline.steps.push import push
 from pipeline.steps.score import score
@@ -34,7 +35,8 @@ from resources.salesforce.client import Salesforce
 from tests.simulation.clients import STAMP_COLUMN, Context, Log, Run, SimResource
 from tests.simulation.points import FIRST, TARGETS
 from tests.simulation.scheduler import Process, Scheduler
-from tests.simulation.stage import SHAPES, Stage
+from tests.simulation.script import TURN, Event, Script, Start
+from tests.simulation.stage import Stage
 from tests.simulation.world import World
 
 STEPS: Final[dict[str, Any]] = {
@@ -43,23 +45,15 @@ STEPS: Final[dict[str, Any]] = {
     SCORED: score,
     PUSHED: push,
 }
-PLACES: Final = (
-    ("Europe/Berlin", datetime(2026, 3, 10, 9, tzinfo=UTC)),
-    ("Europe/Berlin", datetime(2026, 3, 28, 21, tzinfo=UTC)),
-    ("Europe/Berlin", datetime(2026, 10, 24, 20, tzinfo=UTC)),
-    ("America/New_York", datetime(2026, 3, 8, 3, tzinfo=UTC)),
-    ("America/Santiago", datetime(2026, 9, 5, 22, tzinfo=UTC)),
-    ("Asia/Kolkata", datetime(2026, 6, 1, 16, tzinfo=UTC)),
-    ("UTC", datetime(2026, 6, 1, 22, tzinfo=UTC)),
-)
-"""Time zones and when a schedule begins in them, most of them before the clocks change."""
-
 QUIET_TIMES: Final = (time(3, 15), time(22, 5))
 DAYS_MAX: Final = 16
 """How many days a schedule is given after its faults have stopped."""
 
 HUNTED: Final = 9
 """At how many points a schedule lies in wait for whoever comes past first."""
+
+LENGTH: Final = 200
+"""How many events are drawn."""
 
 ROUNDS: Final = 2
 """How often the sensor is asked at one time of a quiet day: what its runs have changed asks for another."""
@@ -87,27 +81,32 @@ class Schedule:
     """One seed's world, processes and time.
 
     With `hunt` it lies in wait at these points and no others, and arms these faults of the org and no others.
+    With a `script` happens what stands in it; else the events are drawn, and `script_played` gives them.
     """
 
     stage: Stage
     seed: int
     hunt: frozenset[str] = frozenset()
-    length: int = 200
+    script: Script | None = None
+    length: int = LENGTH
     scheduler: Scheduler = field(init=False)
     log: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     fired: Counter[str] = field(default_factory=Counter)
     acts: Counter[str] = field(default_factory=Counter)
+    happened: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        chance = self.chance = Random(self.seed)
-        self.zone_name, self.time = chance.choice(PLACES)
-        self.shape = chance.choice(SHAPES)
+        drawn = Start.drawn(Random(self.seed), hunting=bool(self.hunt))
+        start = self.start = self.script.start if self.script else drawn
+        chance = self.chance = Random(self.seed)  # each event seeds it anew
+        self.zone_name, self.time = start.zone, datetime.fromisoformat(start.begins)
+        self.shape = start.shape
         self.version, self.narrow = "1", False
-        self.limit = chance.choice((8, 14, 25, 40))
-        self.segment_max = chance.choice((3, 6, 12))
-        self.api_limit = chance.choice((15_000, 15_000, 15_000, 260))
-        self.rows_per_page = chance.choice((2, 100))
+        self.limit = start.limit
+        self.segment_max = start.segment_max
+        self.api_limit = start.api_limit
+        self.rows_per_page = start.rows_per_page
         self.serial = 0
         self.jobs_stuck = self.disk_full = self.ledger_full = self._was_full = False
         self._configured: tuple[Any, Configuration] | None = None
@@ -128,15 +127,27 @@ class Schedule:
         self.limits_of: defaultdict[date, int] = defaultdict(int)
         self.scheduler = Scheduler(
             chance,
-            switching=chance.choice((0.05, 0.15, 0.3)),
-            killing=0.0 if self.hunt else chance.choice((0.0, 0.001, 0.004)),
+            switching=start.switching,
+            killing=start.killing,
             on_kill=lambda process, point: self.say(f"KILLED {process.name} {point}"),
         )
+        self.deadly = self._points_to_wait_at()
         self.stage.fresh()
         self.lake = self.stage.folder / "lake"
         shutil.rmtree(self.lake, ignore_errors=True)
         self.world = World(self.stage.org, chance, self.configuration().objects)
         self._set_clock()
+
+    def _points_to_wait_at(self) -> tuple[str, ...]:
+        if self.script is not None:
+            return self.script.deadly
+        own = range(self.seed * HUNTED, (self.seed + 1) * HUNTED)
+        return tuple(sorted(self.hunt or {TARGETS[at % len(TARGETS)] for at in own}))
+
+    @property
+    def script_played(self) -> Script:
+        """Return what has happened, to be kept or made shorter."""
+        return Script(self.seed, self.start, self.deadly, tuple(self.happened))
 
     # -- what is asked by the clients --------------------------------------------------------------
 
@@ -306,7 +317,7 @@ class Schedule:
     def _asset(self, context: Any, resource: Any, asset: str) -> bool:
         if asset == CHANGED_RECORDS:
             for clients, name, _ in partitions_of(context, resource):
-                _stopping(partial(check, clients, [name]))
+                _stopping(partial(check_and_roll_out, clients, [name]))
         done = list(run_step(context, resource, STEPS[asset]))
         for one in done:
             self.say(f"done {asset} {one.object} {one.day} {_figures(one)}")
@@ -341,16 +352,18 @@ class Schedule:
             clients = resource.get("tick-salesforce_changes")
             watched = watch(clients)
             busy, cursor = self.busy(), dict(self.cursor)
-            for ask in watched.asks:
-                if ask.object in busy:
+            for wanted in watched.wanted:
+                if wanted.object in busy:
                     continue
-                remembered = f"{ask.object} {ask.job} {ask.topic}".rstrip()
-                attempt = _attempt(cursor.get(remembered), ask, clients.now(), Interval)
+                remembered = f"{wanted.object} {wanted.job} {wanted.topic}".rstrip()
+                attempt = _attempt(cursor.get(remembered), wanted, clients.now(), Interval)
                 if attempt is None:
                     continue
-                cursor[remembered] = _Asked(f"{ask.job} {ask.situation}", attempt, clients.now())
-                process.facts["asked"].append((ask.job, ask.object))
-                busy.add(ask.object)
+                cursor[remembered] = _Asked(
+                    f"{wanted.job} {wanted.situation}", attempt, clients.now()
+                )
+                process.facts["asked"].append((wanted.job, wanted.object))
+                busy.add(wanted.object)
             self.cursor = cursor
             self.say(f"asks {process.facts['asked']}; {dict(watched.skips)}"[:400])
         except InsightsError as error:
@@ -446,13 +459,14 @@ class Schedule:
         self.say(
             f"{self.zone_name} {self.shape} limit {self.limit} segment {self.segment_max} API {self.api_limit}"
         )
+        self.chance.seed(f"{self.seed} begins")
         for _ in range(self.chance.randint(1, 4)):
             self.say(self.world.create())
         self.advance(timedelta(minutes=20))
         for attempt in range(10):
             self.scheduler.quiet = attempt > 3
             self.scheduler.deadly = {self.chance.choice(FIRST)}
-            process = self.command("check", check)
+            process = self.command("check", check_and_roll_out)
             self.finish(process)
             if process.facts.get("went_well"):
                 break
@@ -460,25 +474,42 @@ class Schedule:
         self.advance(timedelta(seconds=7))
 
     def _chaos(self) -> None:
+        self.scheduler.deadly = set(self.deadly)
+        for event in self.script.events if self.script else self._drawn():
+            self.chance.seed(event.seed)
+            self._happen(event)
+
+    def _drawn(self) -> Iterator[Event]:
+        """Draw one event after the other, as things stand when it is its turn."""
         from tests.simulation.acts import ACTS, mood
 
         factors = mood(self)
         names = list(ACTS)
         weights = [weight * factors.get(name, 1) for name, (weight, _) in ACTS.items()]
-        hunted = range(self.seed * HUNTED, (self.seed + 1) * HUNTED)
-        self.scheduler.deadly = set(self.hunt) or {TARGETS[at % len(TARGETS)] for at in hunted}
+        draws = Random(f"{self.seed} events")
         for _ in range(self.length):
-            if self.scheduler.alive and self.chance.random() < 0.6:
-                self.turn(self.chance.choice(self.scheduler.alive))
-                continue
-            (name,) = self.chance.choices(names, weights)
-            said = ACTS[name][1](self)
-            if said is not None:
-                self.acts[name] += 1
-                self.say(f"{name}: {said}")
+            goes_on = self.scheduler.alive and draws.random() < 0.6
+            what = TURN if goes_on else draws.choices(names, weights)[0]
+            yield Event(what, draws.getrandbits(32))
+
+    def _happen(self, event: Event) -> None:
+        from tests.simulation.acts import ACTS
+
+        if event.what == TURN:
+            if self.scheduler.alive:
+                process = self.chance.choice(self.scheduler.alive)
+                self.turn(process)
+                self.happened.append(replace(event, said=process.name))
+            return
+        said = ACTS[event.what][1](self)
+        if said is not None:
+            self.acts[event.what] += 1
+            self.say(f"{event.what}: {said}")
+            self.happened.append(replace(event, said=said))
 
     def _quiet(self) -> None:
         """Stop all faults; what is left to do is done in the days that follow."""
+        self.chance.seed(f"{self.seed} ends")
         self.say("-- faults stop")
         self.calm()
         self.segment_max = 100
@@ -495,7 +526,7 @@ class Schedule:
         self.let_jobs_run()
         for name in self.paused():
             self.finish(self.command(f"resume {name}", partial(resume, name=name)))
-        self.finish(self.command("check", check))
+        self.finish(self.command("check", check_and_roll_out))
         if self.chance.random() < 0.7:
             self.say(self.world.mend())
         self._overlap_passes()
@@ -564,12 +595,12 @@ class Schedule:
     def paused(self) -> list[str]:
         """Return the names of the paused integrations."""
         ledger = Ledger(self.stage.url)
-        states = ledger.state.integrations()
+        states = ledger.integrations.all()
         ledger.close()
         return [
             i.name
             for i in self.configuration().integrations
-            if (state := states.get((i.object, i.market))) and state.paused_at
+            if (state := states.get(i.key)) and state.paused_at
         ]
 
     def is_settled(self) -> bool:

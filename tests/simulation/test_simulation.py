@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 import pytest
 
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.report import Report, hunt, play_all
+from tests.simulation.report import Report, hunt, play_all, play_script
+from tests.simulation.script import read_script
 
-pytestmark = pytest.mark.timeout(900)
-PARTS = 10
-SCHEDULES = 10
-FOUND_BY = {"overlap": 4, "claim": 1, "lease": 30, "digest": 3, "waiting": 1}
-"""The seed that shows first what is missing; where the pipeline changes, one of those after it does."""
-MORE_SEEDS = 60
+SCRIPTS: Final = Path(__file__).parent / "scripts"
+"""Schedules stored as data, each as short as it can be: each fails without the safeguard that it is named after."""
+
+STORED: Final = sorted(path.stem for path in SCRIPTS.glob("*.json"))
+SEARCHED: Final = sorted(set(MUTANTS) - set(STORED))
+"""Safeguards without a stored script: seeds are tried until one fails."""
+
+SEEDS_SEARCHED: Final = 120
+
+PARTS: Final = 10
+SCHEDULES: Final = 10
+AT_EVERY_COMMIT: Final = 2
+"""How many of the parts `make test` plays; the others are slow."""
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +32,13 @@ def shown() -> Report:
     return Report()
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(part, marks=[pytest.mark.slow] if part >= AT_EVERY_COMMIT else [])
+        for part in range(PARTS)
+    ],
+)
 def test_after_every_schedule_nothing_is_lost_twice_or_over_the_limit(
     part: int, shown: Report
 ) -> None:
@@ -35,6 +52,7 @@ def test_after_every_schedule_nothing_is_lost_twice_or_over_the_limit(
     assert not report.problems, _told(report)
 
 
+@pytest.mark.slow
 def test_somebody_was_killed_at_every_effect_and_every_fault_fired(shown: Report) -> None:
     """Some more schedules lie in wait at those that the others have missed; no effect is met that has no name."""
     report = hunt(shown)
@@ -47,13 +65,25 @@ def test_somebody_was_killed_at_every_effect_and_every_fault_fired(shown: Report
     assert shown.unknown == []
 
 
-@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+@pytest.mark.parametrize("mutant", STORED)
+def test_without_a_safeguard_its_script_fails_and_with_it_does_not(mutant: str) -> None:
+    """`python -m tests.simulation --mutant NAME --shrink FILE` finds another one, should it fail no more."""
+    script = read_script(SCRIPTS / f"{mutant}.json")
+
+    without, with_it = play_script(script, mutant), play_script(script)
+
+    assert with_it.problems == [], "\n".join(with_it.log)
+    assert without.problems, "\n".join(without.log)
+    assert all("the simulation itself" not in problem for problem in without.problems)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mutant", SEARCHED)
 def test_without_a_safeguard_some_schedule_fails(mutant: str) -> None:
-    first = FOUND_BY[mutant]
+    report = play_all(range(1, 1 + SEEDS_SEARCHED), mutant=mutant, first=True)
 
-    report = play_all(range(first, first + MORE_SEEDS), mutant=mutant, first=True)
-
-    assert report.problems, f"no schedule from seed {first} on misses the {mutant}"
+    assert report.problems, f"none of {SEEDS_SEARCHED} schedules misses the {mutant}"
 
 
 def test_a_seed_is_the_same_schedule_each_time() -> None:
@@ -61,6 +91,22 @@ def test_a_seed_is_the_same_schedule_each_time() -> None:
     one, other = (play_all([7], keep_logs=True).logs[7] for _ in range(2))
 
     assert one == other
+
+
+def test_what_a_seed_has_drawn_is_the_same_when_it_is_played_as_data(tmp_path: Path) -> None:
+    """A schedule that failed can be stored, read and played: the same happens."""
+    from tests.simulation.report import play, quiet
+    from tests.simulation.stage import stage
+
+    with quiet(), stage() as at:
+        drawn = play(at, 7)
+        drawn.script_played.write(tmp_path / "script.json")
+        played = play(at, 7, script=read_script(tmp_path / "script.json"))
+
+    assert played.script_played == drawn.script_played
+    assert [line for line in played.log if "upload" not in line] == [
+        line for line in drawn.log if "upload" not in line
+    ]
 
 
 def _told(report: Report) -> str:

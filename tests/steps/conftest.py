@@ -17,7 +17,7 @@ from local_org.launch import ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, RunningOrg, s
 from pipeline.cli import cli
 from pipeline.commands.clients import opened_clients
 from pipeline.core.errors import InsightsError
-from pipeline.steps.preflight import Preflight, check
+from pipeline.steps.preflight import Preflight, check_and_roll_out
 from resources.salesforce.calls import RetryPolicy
 from tests.conftest import PLANT_VARIABLES
 
@@ -88,7 +88,7 @@ class Desk:
     def check(self) -> Preflight:
         """Do what `insights check` does, with this desk's folders."""
         with opened_clients() as clients:
-            return check(clients)
+            return check_and_roll_out(clients)
 
     def configure(self, *integrations: dict[str, Any], markets: tuple[str, ...] = ()) -> None:
         """Write a configuration by hand."""

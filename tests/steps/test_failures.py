@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from local_org.launch import RunningOrg
-from pipeline.commands.failures import moment_of
+from pipeline.commands.failures import parse_time
 from pipeline.steps.asking.failures import (
     EXPORTED,
     ask_again,
@@ -237,12 +237,12 @@ def test_wrong_usage_says_what_is_right(
 
 
 def test_times_are_so_long_ago_or_dates_in_the_settings_zone() -> None:
-    assert moment_of("90m", NOW) == NOW - timedelta(minutes=90)
-    assert moment_of("2w", NOW) == NOW - timedelta(days=14)
-    assert moment_of("2026-03-09", NOW) == datetime(2026, 3, 8, 23, 0, tzinfo=UTC)
-    assert moment_of("2026-03-09T10:00Z", NOW) == datetime(2026, 3, 9, 10, 0, tzinfo=UTC)
+    assert parse_time("90m", NOW) == NOW - timedelta(minutes=90)
+    assert parse_time("2w", NOW) == NOW - timedelta(days=14)
+    assert parse_time("2026-03-09", NOW) == datetime(2026, 3, 8, 23, 0, tzinfo=UTC)
+    assert parse_time("2026-03-09T10:00Z", NOW) == datetime(2026, 3, 9, 10, 0, tzinfo=UTC)
     with pytest.raises(click.UsageError, match="is no time"):
-        moment_of("7 days", NOW)
+        parse_time("7 days", NOW)
 
 
 # -- tests that change what is waiting --------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from local_org.launch import start
-from pipeline.core.configuration.configuration import Settings
+from pipeline.core.configuration.settings import Settings
 from resources.configuration import read_configuration
 from tests.steps.conftest import Desk
 
@@ -156,7 +156,7 @@ def test_at_a_terminal_a_person_is_asked(plain_desk: Desk) -> None:
     )
     os.close(terminal)
     os.write(controller, keys)
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate()
     os.close(controller)
 
     assert process.returncode == 0, text.decode()

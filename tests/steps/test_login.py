@@ -20,7 +20,7 @@ import requests
 from local_org.launch import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME, RunningOrg
 from pipeline.core.errors import ConfigurationError
 from pipeline.steps.setting_up.login import log_in
-from resources.configurable import login_file
+from resources.environment import login_file
 from resources.salesforce.browser import LoginNotFinished
 from resources.salesforce.client import Salesforce
 from resources.salesforce.connection import (
@@ -271,7 +271,7 @@ def test_the_command_prints_the_address_and_no_secret(plain_desk: Desk, port: in
         [
             sys.executable,
             *("-c", "from pipeline.cli import main; main()", "login", "--no-browser"),
-            *("--port", str(port), "--timeout", "60"),
+            *("--port", str(port), "--timeout", "280"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -280,7 +280,7 @@ def test_the_command_prints_the_address_and_no_secret(plain_desk: Desk, port: in
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(280, process.kill)
     watchdog.start()
     printed = []
     for line in process.stdout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pipeline.core.errors import LeaseLost
 from pipeline.core.limit.shares import DayPolicy
 from resources.lake import Lake
 from resources.ledger import tables as t
-from resources.ledger.switch import CHANGED, FORGOTTEN, KEPT
+from resources.ledger.switch import CHANGED_TABLES, FORGOTTEN_TABLES, KEPT_TABLES
 from resources.ledger.waiting import ScoringRequest
 from tests.plant import FIELDS, TRACKING
 from tests.steps.conftest import Desk, MakeDesk
@@ -53,18 +54,14 @@ def working_desk(new_org: RunningOrg, desk_for: MakeDesk) -> Desk:
         clients.ledger.add_requests(
             lease, [ScoringRequest(f"r{n}", "changed", not_before=now) for n in (1, 2)], now
         )
-        clients.ledger.claims.claim(
+        clients.ledger.segments.claim(
             lease,
-            day=clients.today,
-            now=now,
-            now_local=clients.local_now,
-            policy=DayPolicy(limit=100),
-            daily_pulls_done=True,
+            replace(clients.day_facts(), policy=DayPolicy(limit=100), awaited=frozenset()),
             rows_max=1,
             run_id="run",
         )
         clients.lake.write("scored_enriched", DAY, "Lead", "s1", pa.table({"Id": ["r0"]}))
-        clients.lake.write_work("s2", pa.table({"Id": ["r1"]}))
+        clients.lake.write_working_file("s2", pa.table({"Id": ["r1"]}))
     return desk
 
 
@@ -121,8 +118,8 @@ def test_a_switch_forgets_the_old_org_and_keeps_what_the_day_has_used(
     assert rows(working_desk, t.day_usage) == used > 0
     assert rows(working_desk, t.api_calls) >= calls > 0
     with opened_clients() as clients:
-        assert clients.ledger.state.org_id() == other_org.org_id
-        assert clients.ledger.claims.day_use(clients.today, 100).used == 1
+        assert clients.ledger.org.id() == other_org.org_id
+        assert clients.ledger.days.use(clients.today, 100).used == 1
 
 
 def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
@@ -131,16 +128,16 @@ def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
     working_desk.connect(other_org)
     working_desk.run("org", "switch", "--yes")
     with opened_clients() as clients:
-        state = clients.ledger.state.integrations()["Lead", "enterprise_fit"]
+        state = clients.ledger.integrations.all()["Lead", "enterprise_fit"]
         assert state.enabled_at is None
         assert state.not_ready
-        assert (state.outputs, state.left_fields) == ("", "")
+        assert (state.outputs, state.dropped_fields) == ((), ())
 
     assert not working_desk.check().errors
     with opened_clients() as clients:
-        state = clients.ledger.state.integrations()["Lead", "enterprise_fit"]
+        state = clients.ledger.integrations.all()["Lead", "enterprise_fit"]
         assert state.enabled_at is not None
-        assert clients.ledger.state.objects()["Lead"].turned_on_at
+        assert clients.ledger.objects.all()["Lead"].turned_on_at
 
 
 def test_the_old_org_s_history_is_set_aside_and_its_working_files_are_deleted(
@@ -175,14 +172,14 @@ def test_a_switch_to_the_same_org_does_nothing(working_desk: Desk) -> None:
 
 def test_while_a_run_works_nothing_is_switched(working_desk: Desk, other_org: RunningOrg) -> None:
     with opened_clients() as clients:
-        clients.ledger.state.acquire_lease("Lead", "a-running-run", now=clients.now(), lasts=LASTS)
+        clients.ledger.leases.acquire("Lead", "a-running-run", now=clients.now(), lasts=LASTS)
         working_desk.connect(other_org)
 
         said = working_desk.run("org", "switch", "--yes")
 
         assert said.code == 3
         assert "Run a-runnin works on Lead" in said.text
-        assert clients.ledger.state.lease_holder("Account", clients.now()) is None
+        assert clients.ledger.leases.holder("Account", clients.now()) is None
     assert rows(working_desk, t.waiting) == 2
 
 
@@ -192,7 +189,7 @@ def test_a_run_of_before_cannot_write_after_a_switch(
     """Its lease ran out, but it does not know yet: the tokens rise with the switch."""
     with opened_clients() as clients:
         long_ago = clients.now() - timedelta(hours=1)
-        stale = clients.ledger.state.acquire_lease("Lead", "stuck", now=long_ago, lasts=LASTS)
+        stale = clients.ledger.leases.acquire("Lead", "stuck", now=long_ago, lasts=LASTS)
         assert stale is not None
         working_desk.connect(other_org)
         assert working_desk.run("org", "switch", "--yes").code == 0
@@ -210,7 +207,7 @@ def test_a_pause_survives_a_switch(working_desk: Desk, other_org: RunningOrg) ->
     working_desk.run("org", "switch", "--yes")
 
     with opened_clients() as clients:
-        assert clients.ledger.state.integrations()["Lead", "enterprise_fit"].paused_at
+        assert clients.ledger.integrations.all()["Lead", "enterprise_fit"].paused_at
 
 
 def test_an_org_of_another_kind_than_the_settings_say_is_refused(
@@ -229,4 +226,4 @@ def test_an_org_of_another_kind_than_the_settings_say_is_refused(
 
 def test_every_table_is_either_forgotten_or_kept() -> None:
     """A new table must be decided on."""
-    assert {*FORGOTTEN, *CHANGED, *KEPT} == set(t.metadata.tables.values())
+    assert {*FORGOTTEN_TABLES, *CHANGED_TABLES, *KEPT_TABLES} == set(t.metadata.tables.values())

@@ -93,7 +93,7 @@ def test_provision_asks_before_it_creates(desk: Desk) -> None:
     said = desk.run("provision")
 
     assert said.code == 2
-    assert "create   Lead.PI_Score__c" in said.text
+    assert "create  Lead.PI_Score__c" in said.text
     assert "--yes" in said.text
     assert metadata_calls(desk.org) == []
 

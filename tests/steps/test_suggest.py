@@ -24,7 +24,6 @@ def describe(name: str, *fields: Field) -> ObjectDescribe:
     """Describe an object that has these fields."""
     return ObjectDescribe(
         name,
-        name,
         createable=True,
         updateable=True,
         queryable=True,

@@ -13,20 +13,20 @@ from playwright.sync_api import Page
 from tests.ui.browser import open_browser
 from tests.ui.operating import Operated, operated
 from tests.ui.site import Site, running_site
-from tests.ui.story import Story, told
+from tests.ui.story import IN_SMALL, Story, told
 
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run the local org, a code server, Dagster's webserver and daemon."""
-    with running_site(tmp_path_factory.mktemp("ui")) as running:
+    with running_site(tmp_path_factory.mktemp("ui"), IN_SMALL) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
 def story(site: Site) -> Story:
-    """Score 25,000 Leads on three days, and have them scored again on the next three."""
-    return told(site)
+    """Score 2,500 Leads on three days, and have them scored again on the next three."""
+    return told(site, IN_SMALL)
 
 
 @pytest.fixture(scope="package")

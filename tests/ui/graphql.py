@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 
-LOCATION = "predictive_insights"
+from tests.processes import LOCATION, until
+
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
-POLL_SECONDS = 0.3
-_T = TypeVar("_T")
 
 _METADATA = """
   metadataEntries {
@@ -64,7 +62,7 @@ class GraphQL:
             answer = session.post(
                 f"{self.url}/graphql",
                 json={"query": query, "variables": variables},
-                timeout=60,
+                timeout=300,
             ).json()
         if "errors" in answer:
             raise GraphQLError(answer["errors"])
@@ -99,7 +97,7 @@ class GraphQL:
             raise GraphQLError(found)
         return str(found["run"]["runId"])
 
-    def ended(self, run_id: str, seconds: float = 90) -> dict[str, Any]:
+    def ended(self, run_id: str) -> dict[str, Any]:
         """Wait until a run is over; return its `status`, its figures, and `why` a step of it failed."""
 
         def run() -> dict[str, Any] | None:
@@ -113,7 +111,7 @@ class GraphQL:
             )["runOrError"]
             return found if found["status"] in ENDED else None
 
-        run_found = until(run, f"run {run_id} to end", seconds)
+        run_found = until(run, f"run {run_id} to end")
         figures: dict[str, Any] = {"status": run_found["status"], "why": ""}
         for event in run_found["eventConnection"]["events"]:
             figures |= values(event.get("metadataEntries") or ())
@@ -220,15 +218,3 @@ def values(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         value = next((entry[key] for key in _VALUES if entry.get(key) is not None), None)
         found[str(entry["label"])] = value
     return found
-
-
-def until(look: Callable[[], _T | None], what: str, seconds: float = 60) -> _T:
-    """Look until there is something to see, and return it."""
-    end = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain for {what}")
-        time.sleep(POLL_SECONDS)

@@ -17,13 +17,12 @@ from assets.partitions import partition_key
 from assets.reports import PLAN, STATUS
 from pipeline.sensors import SENSOR
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS
+from tests.processes import LOCATION, patience
 from tests.ui.browser import HEIGHT, WIDTH
-from tests.ui.graphql import LOCATION
 from tests.ui.operating import HIDDEN
 from tests.ui.site import Site
 from tests.ui.story import Story
 
-PATIENCE_SECONDS: Final = 30
 PAUSE: Final = """ops:
   pause_integration_op:
     config:
@@ -82,7 +81,7 @@ def views(site: Site, story: Story) -> list[View]:
                 "waiting_done_on",
                 "scores_campaign_response",
                 "ranks_enterprise_fit",
-                "10000",
+                str(story.limit),
             ),
             _see_plots,
             height=1500,
@@ -116,7 +115,7 @@ def views(site: Site, story: Story) -> list[View]:
         View(
             "redone",
             _partition(PUSHED, first_scored),
-            (first_scored, "asked_again", "10000"),
+            (first_scored, "asked_again", str(story.limit)),
         ),
         View(
             "sensor",
@@ -126,7 +125,7 @@ def views(site: Site, story: Story) -> list[View]:
                 "1 run requested",
                 "0 runs requested",
                 "Skip reason:",
-                "15000 waiting; today's limit of 10000 is reached, goes on at midnight",
+                story.skips_after_a_day,
             ),
             _show_why_not,
         ),
@@ -187,6 +186,7 @@ def look(page: Page, site: Site, view: View) -> str:
 
     Raises AssertionError, naming the words that are missing.
     """
+    page.set_default_timeout(patience() * 1000)
     page.set_viewport_size({"width": WIDTH, "height": view.height})
     page.goto(site.url + view.path)
     view.act(page)
@@ -194,7 +194,7 @@ def look(page: Page, site: Site, view: View) -> str:
         page.wait_for_function(
             "words => words.every(word => document.body.innerText.includes(word))",
             arg=list(view.words),
-            timeout=PATIENCE_SECONDS * 1000,
+            timeout=patience() * 1000,
         )
     except Late:
         text = page.inner_text("body")

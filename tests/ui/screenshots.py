@@ -13,7 +13,7 @@ from tests.ui.browser import open_browser
 from tests.ui.operating import operated
 from tests.ui.pages import View, look, views
 from tests.ui.site import Site, running_site
-from tests.ui.story import told
+from tests.ui.story import IN_FULL, told
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 BYTES_MAX: Final = 200_000
@@ -27,10 +27,10 @@ def main(into: Path) -> None:
     """Run a site, let the story happen, walk through it and keep a picture of each page."""
     with (
         tempfile.TemporaryDirectory(prefix="ui-") as folder,
-        running_site(Path(folder)) as site,
+        running_site(Path(folder), IN_FULL) as site,
         open_browser() as page,
     ):
-        story = told(site)
+        story = told(site, IN_FULL)
         operated(site, story)
         for view in views(site, story):
             click.echo(f"{take(page, site, view, into):8} bytes  {view.name}.png")

@@ -17,16 +17,21 @@ from demo.stage import SEED, make_fields
 from pipeline.sensors import SENSOR
 from pipeline.steps.clients import PUSHED, SCORED
 from pipeline.steps.pause import pause
-from pipeline.steps.preflight import check
-from tests.ui.graphql import until
+from pipeline.steps.preflight import check_and_roll_out
+from tests.processes import until
 from tests.ui.site import ZONE, Site
 
-LEADS: Final = 25_000
+IN_FULL: Final = 10_000
+IN_SMALL: Final = 1_000
+"""The daily limit: a story has two and a half times as many Leads."""
+
 COMPANIES: Final = 400
-LIMIT: Final = 10_000
 EVENING: Final = 22
 """From this hour any lane may take what is left of the day."""
 TICKS_MAX: Final = 5
+QUIET_LOOKS: Final = 7
+"""How often the sensor must be seen switched off, one look after the other, before it counts as off."""
+
 RULE: Final = "Legal_hold"
 REFUSED: Final = "Under legal hold: ask the legal department first"
 
@@ -50,10 +55,22 @@ class Story:
 
     scored: list[date]
     again: list[date]
+    limit: int
     backfill_id: str = ""
     asked: dict[date, dict[str, Any]] = field(default_factory=dict)
     days: list[Day] = field(default_factory=list)
     refused: int = 0
+
+    @property
+    def leads(self) -> int:
+        """Return how many Leads there are: what the limit lets through in two and a half days."""
+        return self.limit * 5 // 2
+
+    @property
+    def skips_after_a_day(self) -> str:
+        """Return why the sensor skips when the first day's limit is used up."""
+        left = self.leads - self.limit
+        return f"{left} waiting; today's limit of {self.limit} is reached, goes on at midnight"
 
     @property
     def partitions(self) -> list[str]:
@@ -61,12 +78,12 @@ class Story:
         return [str(partition_key(day, "Lead")) for day in self.scored]
 
 
-def told(site: Site) -> Story:
+def told(site: Site, limit: int) -> Story:
     """Let the whole story happen on a site that has just been started."""
     today = datetime.now(ZONE).date()
     days = [today - timedelta(days=n) for n in reversed(range(6))]
-    story = Story(scored=days[:3], again=days[3:])
-    _fill(site, days[0])
+    story = Story(scored=days[:3], again=days[3:], limit=limit)
+    _fill(site, story)
     _score_everything(site, story)
     _ask_again(site, story)
     for day in story.again:
@@ -74,14 +91,15 @@ def told(site: Site) -> Story:
     return story
 
 
-def _fill(site: Site, first: date) -> None:
+def _fill(site: Site, story: Story) -> None:
     """Fill the org a month before the first day, as the demo does, and turn the integrations on the day before."""
+    first = story.scored[0]
     make_fields(site.org)
     site.set_clock(datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=20))
     site.org.load("Account", companies()[:COMPANIES])
-    site.org.load("Lead", leads(SEED, LEADS))
+    site.org.load("Lead", leads(SEED, story.leads))
     site.be(first - timedelta(days=1), 23, 30)
-    found = site.with_clients(check)
+    found = site.with_clients(check_and_roll_out)
     assert not found.errors, [str(problem) for problem in found.errors]
 
 
@@ -147,14 +165,29 @@ def _tick(site: Site, seen: Day) -> None:
     before = _ticks(site)
     site.graphql.switch(SENSOR, on=True)
     tick = until(lambda: _newer(site, before), "the sensor to tick")
-    site.graphql.switch(SENSOR, on=False)
+    _switch_off(site)
     assert tick["status"] in ("SUCCESS", "SKIPPED"), tick
     seen.skipped = tick["skipReason"] or ""
     for run_id in tick["runIds"]:
         ended = site.graphql.ended(run_id)
         assert ended["status"] == "SUCCESS", ended
         seen.whys.append(site.graphql.tags(run_id)["insights/why"])
+    _switch_off(site)
     site.wait(seconds=30)
+
+
+def _switch_off(site: Site) -> None:
+    """Switch the sensor off for good: a tick that ends at that moment puts back the state that it began with."""
+    looks = iter(range(QUIET_LOOKS))
+
+    def stays_off() -> bool:
+        nonlocal looks
+        if site.graphql.sensor(SENSOR)["sensorState"]["status"] == "RUNNING":
+            site.graphql.switch(SENSOR, on=False)
+            looks = iter(range(QUIET_LOOKS))
+        return next(looks, None) is None
+
+    until(stays_off, "the sensor to stay off")
 
 
 def _ticks(site: Site) -> set[str]:

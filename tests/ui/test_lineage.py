@@ -13,6 +13,9 @@ from resources.configuration import read_configuration
 from tests.ui.graphql import values
 from tests.ui.site import Site
 
+pytestmark = pytest.mark.timeout(3600)
+"""The first test of a session waits for the site to start; that wait has a bound of its own."""
+
 Column = tuple[str, str]
 """An asset's key, its parts joined by slashes, and one of its columns."""
 

@@ -1,7 +1,8 @@
-"""The JSON schemas of the configuration's files: with them, editors complete and check what is written.
+"""JSON schemas of the configuration's files, by which editors complete and check what is written.
 
-They are made from the models that read the files, so that the two cannot disagree. A schema knows one file; what
-holds between files, such as the outputs that a market has enabled, only the reading checks.
+They are made from the models that read the files, so that the two cannot disagree. A schema knows
+one file. What holds between files, such as the outputs that a market has enabled, only the reading
+checks.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from pipeline.core.configuration.configuration import Settings
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.configuration.market import Market
+from pipeline.core.configuration.settings import Settings
 
 EditorSchemaName = Literal["settings", "market", "integration"]
 _MODELS: Final[dict[EditorSchemaName, type[BaseModel]]] = {
@@ -35,7 +36,7 @@ def editor_schema(name: EditorSchemaName) -> dict[str, Any]:
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Leaves out the titles of fields, which repeat their names, and closes mappings to other names."""
+    """Leaves out fields' titles, which repeat their names, and closes mappings to other names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         """Say that no field has a title."""

@@ -15,8 +15,8 @@ from pipeline.core.configuration.mistakes import (
     FIELD_NAME_PATTERN,
     FIELD_PATH_PATTERN,
     Mistake,
-    choice,
-    shown,
+    display,
+    list_choices,
 )
 from pipeline.core.configuration.running import IntegrationKey
 
@@ -57,7 +57,7 @@ class Integration(Strict):
     enabled: Flag = True
     """False: it does not run."""
     persist: Flag = True
-    """True: inputs and outputs of every scoring are kept; False: neither, once the push is done (R24)."""
+    """True: inputs and outputs of each scoring are kept; False: neither, after the push (R24)."""
     candidate_field: FieldName | None = None
     """A checkbox: only records where it is checked are scored with this market (R7)."""
     inputs: dict[Name, FieldPath] = Field(default_factory=dict)
@@ -70,8 +70,8 @@ class Integration(Strict):
     """True: a change of the parent account makes its contacts due (R18)."""
 
     old_values: Literal["keep", "clear"] = "keep"
-    """What becomes of values once nothing keeps them fresh: the candidate unchecked, the insight taken out of the
-    mapping, the integration switched off (R7, R19)."""
+    """What becomes of values that nothing keeps fresh any more: the candidate was unchecked, the
+    insight unmapped, or the integration switched off (R7, R19)."""
 
     @field_validator("object", mode="before")
     @classmethod
@@ -79,7 +79,7 @@ class Integration(Strict):
         """Refuse any other object by its name (R4)."""
         if value not in OBJECTS:
             raise ValueError(
-                f"{shown(value)} is not supported; {choice(str(value), OBJECTS, lead='allowed are', rule='R4')}"
+                f"{display(value)} is not supported; {list_choices(str(value), OBJECTS, lead='allowed are', rule='R4')}"
             )
         return value
 
@@ -100,10 +100,10 @@ class Integration(Strict):
 
     @property
     def important_fields(self) -> tuple[str, ...]:
-        """Return the fields whose change makes a record due, in the order that the digest takes them.
+        """Return the fields whose change makes a record due, in the digest's order.
 
-        Fields of the parent account count only where the integration opted in (R18); without that,
-        the account a contact belongs to counts, since moving it to another company changes its inputs.
+        Fields of the parent account count only where the integration opted in (R18). Without that,
+        the account a contact belongs to counts: moving it to another company changes its inputs.
         """
         by_input = [self.inputs[name] for name in sorted(self.inputs)]
         if self.account_changes:
@@ -117,7 +117,7 @@ class Integration(Strict):
         return bool(self.inputs) and bool(self.outputs)
 
     def fingerprint(self, market: Market) -> str:
-        """Return what identifies mapping and model: another one is rolled out like a new market (R17, R19)."""
+        """Return what identifies mapping and model; another one is rolled out anew (R17, R19)."""
         parts = {
             "version": market.version,
             "inputs": self.inputs,
@@ -128,19 +128,19 @@ class Integration(Strict):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def problems(integration: Integration, market: Market | None) -> list[Mistake]:
+def integration_mistakes(integration: Integration, market: Market | None) -> list[Mistake]:
     """Return what is wrong with `integration` as written, without asking the org.
 
     Where there is no `market` of its name, what needs none is looked at all the same.
     """
     return [
-        *([] if market is None else _market_problems(integration, market)),
-        *_input_problems(integration),
-        *_output_problems(integration),
+        *([] if market is None else _market_mistakes(integration, market)),
+        *_input_mistakes(integration),
+        *_output_mistakes(integration),
     ]
 
 
-def _market_problems(integration: Integration, market: Market) -> list[Mistake]:
+def _market_mistakes(integration: Integration, market: Market) -> list[Mistake]:
     found: list[Mistake] = []
     if market.kind == "lead_based" and integration.object not in LEAD_BASED_OBJECTS:
         found.append(
@@ -150,20 +150,22 @@ def _market_problems(integration: Integration, market: Market) -> list[Mistake]:
                 f"{' and '.join(LEAD_BASED_OBJECTS)} only, not {integration.object} (R5).",
             )
         )
+
     found += [
         Mistake(
             ("inputs", name),
-            f"the market {market.name} has no input {name!r}; {choice(name, market.inputs)}",
+            f"the market {market.name} has no input {name!r}; {list_choices(name, market.inputs)}",
         )
         for name in integration.inputs
         if name not in market.inputs
     ]
+
     enabled = market.enabled_outputs
     found += [
         Mistake(
             ("outputs", name),
             f"the market {market.name} has no enabled output {name!r}; "
-            f"{choice(name, enabled, rule='R8')}",
+            f"{list_choices(name, enabled, rule='R8')}",
         )
         for name in integration.outputs
         if name not in enabled
@@ -171,11 +173,12 @@ def _market_problems(integration: Integration, market: Market) -> list[Mistake]:
     return found
 
 
-def _input_problems(integration: Integration) -> list[Mistake]:
+def _input_mistakes(integration: Integration) -> list[Mistake]:
     found: list[Mistake] = []
     outputs = {field.lower() for field in integration.outputs.values()}
     for name, path in integration.inputs.items():
         key = ("inputs", name)
+
         leaf = path.removeprefix(PARENT_PREFIX).lower()
         kind = "an audit" if leaf in _AUDIT else "a tracking" if leaf in _TRACKING else ""
         if kind:
@@ -184,6 +187,7 @@ def _input_problems(integration: Integration) -> list[Mistake]:
                 "for ever: map another field (R10)."
             )
             found.append(Mistake(key, message))
+
         if path.lower() in outputs:
             found.append(Mistake(key, f"{path} is both an input and an output (R10)."))
         if path.startswith(PARENT_PREFIX) and integration.object != "Contact":
@@ -191,7 +195,7 @@ def _input_problems(integration: Integration) -> list[Mistake]:
     return found
 
 
-def _output_problems(integration: Integration) -> list[Mistake]:
+def _output_mistakes(integration: Integration) -> list[Mistake]:
     found: list[Mistake] = []
     written: dict[str, str] = {}
     for name, field in integration.outputs.items():
@@ -217,21 +221,22 @@ def conflicts(integrations: Sequence[Integration]) -> list[tuple[Integration, In
     ]
 
 
-def object_problems(integrations: Sequence[Integration]) -> list[Mistake]:
-    """Return what is wrong between the integrations of one object (R6, R10, D1), each at one of them."""
+def object_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
+    """Return what is wrong between the integrations of one object, each at one (R6, R10, D1)."""
     return [
-        *_conflict_problems(integrations),
-        *_hash_field_problems(integrations),
-        *_loop_problems(integrations),
+        *_conflict_mistakes(integrations),
+        *_hash_field_mistakes(integrations),
+        *_loop_mistakes(integrations),
     ]
 
 
-def _conflict_problems(integrations: Sequence[Integration]) -> list[Mistake]:
+def _conflict_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
     found: list[Mistake] = []
     for first, second in conflicts(integrations):
         routes = {(i.candidate_field or "").lower() for i in (first, second)}
         if "" not in routes and len(routes) > 1:
             continue
+
         written = {field.lower(): field for field in first.outputs.values()}
         shared = {n: written[f.lower()] for n, f in second.outputs.items() if f.lower() in written}
         message = (
@@ -243,7 +248,7 @@ def _conflict_problems(integrations: Sequence[Integration]) -> list[Mistake]:
     return found
 
 
-def _hash_field_problems(integrations: Sequence[Integration]) -> list[Mistake]:
+def _hash_field_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
     found: list[Mistake] = []
     if len(integrations) > MARKETS_PER_OBJECT_MAX:
         one_too_many = integrations[MARKETS_PER_OBJECT_MAX]
@@ -252,6 +257,8 @@ def _hash_field_problems(integrations: Sequence[Integration]) -> list[Mistake]:
             f"{HASH_FIELD} holds {MARKETS_PER_OBJECT_MAX} at the most: disable or remove some."
         )
         found.append(Mistake(("market",), message, one_too_many.name))
+
+    # A tag is 24 bits of a hash, so two markets may have the same one by chance.
     by_tag: dict[str, Integration] = {}
     for integration in integrations:
         other = by_tag.setdefault(integration.tag, integration)
@@ -264,9 +271,10 @@ def _hash_field_problems(integrations: Sequence[Integration]) -> list[Mistake]:
     return found
 
 
-def _loop_problems(integrations: Sequence[Integration]) -> list[Mistake]:
-    """Return the inputs that another integration writes: the two would make each other due for ever."""
+def _loop_mistakes(integrations: Sequence[Integration]) -> list[Mistake]:
+    """Return the inputs that another integration writes: records would be due for ever."""
     writers = {f.lower(): i for i in integrations for f in i.outputs.values()}
+
     return [
         Mistake(
             ("inputs", name),

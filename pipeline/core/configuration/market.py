@@ -148,9 +148,9 @@ class Market(Strict):
     label: str
     """What people see."""
     kind: Literal["account_based", "lead_based"]
-    """An account-based market may score Account, Contact and Lead, a lead-based one Contact and Lead (R5)."""
+    """An account-based market may score every object, a lead-based one Contact and Lead (R5)."""
     version: Annotated[str, Field(min_length=1, max_length=60)]
-    """Text, in quotes; another one is rolled out to all records like a market newly turned on (R17)."""
+    """Text, in quotes; a new one is rolled out to all records like a newly enabled market (R17)."""
     model: Annotated[str, Field(pattern=MODEL_PATTERN)]
     """`file.py:function` in the market's folder; the function returns the model."""
     inputs: dict[Name, MarketInput]
@@ -181,5 +181,5 @@ class Model(Protocol):
     """What a market's `load(folder)` returns."""
 
     def score(self, inputs: pa.Table) -> pa.Table:
-        """Score each row of `inputs` (`Market.input_schema`); same rows, same order, one column an output."""
+        """Score each row of `inputs` (`Market.input_schema`): same order, one column an output."""
         ...

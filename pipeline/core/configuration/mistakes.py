@@ -1,6 +1,6 @@
-"""What is wrong in the configuration as it is written: at which key, what was found, what is allowed.
+"""What is wrong in the configuration as written: at which key, what was found, what is allowed.
 
-Where a key stands (file and line) is the reader's knowledge: `core.config` puts the two together.
+Where a key stands (file and line) is the reader's knowledge: `configuration` puts the two together.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ FOUND_LENGTH_MAX: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One mistake at one key; `integration` names whose file it stands in, where that is not told otherwise.
+    """One mistake at one key.
 
-    `line` (from 1) is given where the key alone does not tell it, as with a key that is there twice.
+    `integration` names the file where the mistake is one between integrations. `line` (from 1) is
+    given where the key alone does not say it, as with a key that is there twice.
     """
 
     key: KeyPath
@@ -51,10 +52,10 @@ class Mistake:
 
     def __str__(self) -> str:
         """Say at which key, and what is wrong."""
-        return f"{spelled(self.key)}: {self.message}" if self.key else self.message
+        return f"{key_text(self.key)}: {self.message}" if self.key else self.message
 
 
-def spelled(key: KeyPath) -> str:
+def key_text(key: KeyPath) -> str:
     """Return a key as people write it, on one line: `outputs.score`, `reference.0.file`."""
     return ".".join(
         str(part) if str(part).isprintable() and part != "" else repr(part) for part in key
@@ -64,24 +65,38 @@ def spelled(key: KeyPath) -> str:
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Return the right name that `name` was most likely meant to be, whatever its case, or None."""
     by_folded = {right.casefold(): right for right in allowed}
+    # Cut: the comparison takes time by the square of the length, and files may hold anything.
     near = get_close_matches(name[:200].casefold(), by_folded, n=1)
     return by_folded[near[0]] if near else None
 
 
-def choice(name: str, allowed: Iterable[str], *, lead: str = "it has", rule: str = "") -> str:
+def list_choices(
+    name: str,
+    allowed: Iterable[str],
+    *,
+    lead: str = "it has",
+    rule: str = "",
+) -> str:
     """Return the end of a message: what is allowed, the nearest of it, and the rule (as `R8`)."""
     names = list(allowed)
     listed = ", ".join(names[:CHOICES_SHOWN_MAX]) or "none"
     more = f" and {len(names) - CHOICES_SHOWN_MAX} more" if len(names) > CHOICES_SHOWN_MAX else ""
-    near = nearest(name, names)
     cited = f" ({rule})" if rule else ""
+
+    near = nearest(name, names)
     if near:
         return f"{lead} {listed}{more}; did you mean {near!r}?{cited}"
     return f"{lead} {listed}{more}{cited}."
 
 
-def shown(value: Any) -> str:
-    """Return a short description of what stands there; of keys and values and of lists only that they do."""
+def near_or_all(name: str, allowed: Sequence[str], none: str = "none") -> str:
+    """Return the end of a message: the nearest that is allowed, or all where nothing is near."""
+    near = nearest(name, allowed)
+    return f"did you mean {near!r}?" if near else f"there are {', '.join(allowed) or none}."
+
+
+def display(value: Any) -> str:
+    """Return a value as a message quotes it: of keys and values and of lists only that they are."""
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
@@ -94,7 +109,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= FOUND_LENGTH_MAX else f"{text[:FOUND_LENGTH_MAX]}…"
 
 
-def refused(
+def mistakes_in(
     model: type[BaseModel], error: ValidationError, *, hidden: Sequence[str] = ()
 ) -> list[Mistake]:
     """Put pydantic's findings in our words; `hidden` are keys of `model` that no file may hold."""
@@ -129,23 +144,25 @@ _EXPECTED: Final = {
 
 def _sentence(model: type[BaseModel], key: KeyPath, item: Any, hidden: Sequence[str]) -> str:
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
+
     if kind == "missing":
         return "this key is missing; it must be given."
     if kind == "value_error":
         return _ended(item["msg"].removeprefix("Value error, "))
     if kind == "extra_forbidden":
         known = [name for name in _keys_at(model, key[:-1]) if name not in hidden]
-        return f"unknown key; {choice(str(key[-1]), known, lead='allowed here are')}"
+        return f"unknown key; {list_choices(str(key[-1]), known, lead='allowed here are')}"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
-        return f"found {shown(value)}; {choice(str(value), allowed, lead='allowed are')}"
+        return f"found {display(value)}; {list_choices(str(value), allowed, lead='allowed are')}"
     if kind == "string_pattern_mismatch":
         asked = ASKED_BY_PATTERN.get(context["pattern"], f"it has to match {context['pattern']}")
-        return f"found {shown(value)}; {asked}."
+        return f"found {display(value)}; {asked}."
+
     expected = _EXPECTED.get(kind)
     if expected is None:
-        return _ended(f"found {shown(value)}; {item['msg']}")
-    return f"found {shown(value)}; {expected.format(**context)}{_hint(kind, value)}."
+        return _ended(f"found {display(value)}; {item['msg']}")
+    return f"found {display(value)}; {expected.format(**context)}{_hint(kind, value)}."
 
 
 def _hint(kind: str, value: Any) -> str:
@@ -174,6 +191,7 @@ def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
         else:
             arguments = get_args(inside) or (None,)
             inside = arguments[-1 if get_origin(inside) is dict else 0]
+
         options = [option for option in get_args(inside) if option is not NoneType]
         if len(options) < len(get_args(inside)):  # optional
             inside = options[0]

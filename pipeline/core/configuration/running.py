@@ -1,6 +1,7 @@
-"""Does an integration run now, and if not: why, since when, and when is it looked at again? (D16)
+"""Does an integration run now, and if not: why, since when, and when is it looked at again?
 
-The one answer. Claims, shares of the day, the sensor, preflight, plan and status all ask here.
+The one answer (D16). Claims, shares of the day, the sensor, preflight, plan and status all ask
+here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Why a row was not written, by its code: whether it may pass, lasts, or the record is gone (R23, R25).
+"""What a row's code means: a temporary failure, a permanent one, or a gone record (R23, R25).
 
-Salesforce's codes and our own. Nothing else in the pipeline decides by a row's code.
+The codes are Salesforce's and our own. Nothing else in the pipeline decides by a row's code.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 UNPROCESSED: Final = "UNPROCESSED"
 NO_RESULT: Final = "NO_RESULT"
 JOB_FAILED: Final = "JOB_FAILED"
-"""What a job leaves behind that did not work off all its rows."""
+"""The codes of rows whose job ended without writing or refusing them."""
 
 FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
 """No job was made: the user can no longer write one of the columns."""
 
 SEGMENT_GAVE_UP: Final = "SEGMENT_GAVE_UP"
-"""Scoring the row's segment ended abnormally too often; which row it was, nobody knows."""
+"""Scoring the row's segment ended abnormally too often; it is not known which row was to blame."""
 
 MARKET_FAILED: Final = "MARKET_FAILED"
 MARKET_RESTS: Final = "MARKET_RESTS"
@@ -29,7 +29,10 @@ INVALID_OUTPUT: Final = "INVALID_OUTPUT"
 
 
 class RowFault(StrEnum):
-    """What can be expected of a row that was not written."""
+    """What can be expected of a row that was not written.
+
+    `PASSING` is a temporary failure, `LASTING` a permanent one.
+    """
 
     PASSING = "passing"
     LASTING = "lasting"
@@ -46,7 +49,7 @@ TRIED_AGAIN_AT_ONCE: Final = frozenset(
         NO_RESULT,
     }
 )
-"""Passing, and worth a small job in the same run; an update may be repeated (API notes 3.3)."""
+"""Temporary, and worth a small job in the same run: an update may be repeated (API notes 3.3)."""
 
 PASSING: Final = TRIED_AGAIN_AT_ONCE | {
     JOB_FAILED,
@@ -55,14 +58,18 @@ PASSING: Final = TRIED_AGAIN_AT_ONCE | {
     MARKET_FAILED,
     MARKET_RESTS,
 }
-"""Codes that blame no row. The last five would fail again at once: they wait for the next run, or for somebody."""
+"""Codes that do not blame the row.
+
+The last five would fail again at once: they wait for a later run, or for a person.
+"""
 
 GONE: Final = frozenset({"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD"})
 """Deleted, merged (the losers are deleted) and converted records: left alone (R25; API notes 4.4).
 
-INVALID_CROSS_REFERENCE_KEY is not among them. It is what a purged record gives, but also one whose trigger or
-flow trips over another record's id, and that one must not be forgotten. It counts as lasting: the next try reads
-the record first, and one that the org no longer has leaves the list then.
+INVALID_CROSS_REFERENCE_KEY is not among them. It is what a purged record gives, but also one whose
+trigger or flow refers to another record's id in vain, and that one must not be forgotten. It counts
+as permanent. The next try reads the record first, and one that the org no longer has leaves the
+list then.
 """
 
 _MARKET: Final = re.compile(r"([a-z][a-z0-9_]*): ")
@@ -72,30 +79,35 @@ _RECORD_ID: Final = re.compile(
 
 
 def fault_of(code: str) -> RowFault:
-    """Return what a row that failed with `code` is; a code nobody foresaw is the row's own, and lasts.
+    """Return what can be expected of a row that failed with `code`.
+
+    A code that is not listed here is the row's own fault, and permanent.
 
     >>> fault_of("UNABLE_TO_LOCK_ROW")
     <RowFault.PASSING: 'passing'>
     """
     if code in GONE:
         return RowFault.GONE
+
     return RowFault.PASSING if code in PASSING else RowFault.LASTING
 
 
-def integration_at_fault(name: str, code: str, message: str, held_for: str | None) -> str:
-    """Return the integration that a failure of object `name` is about, as `Object.market`.
+def integration_at_fault(object_name: str, code: str, message: str, held_for: str | None) -> str:
+    """Return the integration that a failure is about, as `Object.market`.
 
-    `Object.*` where it is about the row as a whole: one row carries the fields of all markets (R22).
+    `Object.*` where it is about the row as a whole: one row has the fields of all markets (R22).
     """
     market = held_for
     if market is None and code == INVALID_OUTPUT:
-        found = _MARKET.match(message)  # as `core.update` words it
+        # `core.scoring.results` begins such a message with the market.
+        found = _MARKET.match(message)
         market = found[1] if found else None
-    return f"{name}.{market or '*'}"
+
+    return f"{object_name}.{market or '*'}"
 
 
 def alike(message: str) -> str:
-    """Return the message without the record ids that tell otherwise equal ones apart.
+    """Return the message without record ids, which distinguish messages that are otherwise equal.
 
     >>> alike("unable to obtain exclusive access to this record or 1 records: 0015e00000AbCdEAAV")
     'unable to obtain exclusive access to this record or 1 records: …'

@@ -1,6 +1,6 @@
 """How a day's record limit is divided: lanes, objects, the part kept for new records (R16, R20).
 
-All pure arithmetic over counts; the ledger applies it inside the transaction that claims.
+All pure arithmetic over counts. The ledger applies it inside the transaction that claims.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from typing import Final
+from typing import ClassVar, Final
 
 from pipeline.core.scoring.due import LANES, Lane, Reason
 
@@ -26,9 +26,7 @@ class DayPolicy:
 
     limit: int
     changes_share_percent: int = CHANGES_SHARE_PERCENT
-    kept_for_new_percent: int = KEPT_FOR_NEW_PERCENT
-    kept_until: time = KEPT_UNTIL
-    lasting_share_percent: int = LASTING_SHARE_PERCENT
+    kept_until: ClassVar[time] = KEPT_UNTIL
 
     @property
     def changes_share(self) -> int:
@@ -44,14 +42,14 @@ class DayPolicy:
     def kept_for_new(self) -> int:
         """Return the last records of a day, which new records alone may take until `kept_until`.
 
-        Rounded up: however small the limit, a new record finds one while any is left (R16).
+        Rounded up: however small the limit, a new record finds room while any remains (R16).
         """
-        return -(-self.limit * self.kept_for_new_percent // 100)
+        return -(-self.limit * KEPT_FOR_NEW_PERCENT // 100)
 
     @property
     def lasting_share(self) -> int:
         """Return the records a day that rows which keep failing may take, at least one."""
-        return max(1, self.limit * self.lasting_share_percent // 100)
+        return max(1, self.limit * LASTING_SHARE_PERCENT // 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,10 @@ class DayFacts:
 class DaySoFar:
     """What has been used of a day, and what could be claimed now.
 
-    `used` and `claimable` count records by object and lane; `claimable_new` new records by object;
-    `lasting_used` rows of the day that had failed before; `claimable` leaves those rows out. `awaited` are
-    objects whose daily pull is still to come today: their part of the refresh lane is kept for them.
+    `used` and `claimable` count records by object and lane. `claimable_new` counts new records by
+    object. `lasting_used` counts the day's rows that had failed before, which `claimable` leaves
+    out. `awaited` are objects whose daily pull is still to come today: their part of the refresh
+    lane is kept for them.
     """
 
     local_time: time
@@ -84,11 +83,6 @@ class DaySoFar:
     claimable_new: Mapping[str, int] = field(default_factory=dict)
     lasting_used: int = 0
     awaited: frozenset[str] = frozenset()
-
-    @property
-    def daily_pulls_done(self) -> bool:
-        """Say whether every object's daily pull of the day is in."""
-        return not self.awaited
 
     @property
     def used_total(self) -> int:
@@ -120,77 +114,103 @@ class Allowance:
 
 
 def even_shares(budget: int, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Divide `budget` equally over those who want some; what one does not need passes to the others."""
+    """Divide `budget` equally over the objects that want some of it.
+
+    What one does not need passes to the others.
+    """
     shares = dict.fromkeys(wanted, 0)
-    hungry = sorted(
-        (name for name, n in wanted.items() if n > 0), key=lambda name: (wanted[name], name)
+
+    # The smallest wish first: what it leaves of its equal share is divided among those behind it.
+    by_size = sorted(
+        (object_name for object_name, n in wanted.items() if n > 0),
+        key=lambda object_name: (wanted[object_name], object_name),
     )
-    left = budget
-    for index, name in enumerate(hungry):
-        shares[name] = min(wanted[name], left // (len(hungry) - index))
-        left -= shares[name]
+
+    remaining = budget
+    for index, object_name in enumerate(by_size):
+        shares[object_name] = min(wanted[object_name], remaining // (len(by_size) - index))
+        remaining -= shares[object_name]
     return shares
 
 
 def _lane_budgets(policy: DayPolicy, day: DaySoFar) -> dict[Lane, int]:
     """Return how many records each lane may have used by now, before it is divided over objects."""
     if day.local_time >= policy.kept_until:
-        left = policy.limit - day.used_total
-        # What is left goes to any lane, but to one that has not had its share first.
-        shares = {Lane.CHANGES: policy.changes_share, Lane.REFRESH: policy.refresh_share}
-        owed = {
-            lane: min(day.lane_wanted(lane), max(0, shares[lane] - day.lane_used(lane)))
-            for lane in Lane
-        }
-        return {
-            lane: day.lane_used(lane) + left - min(left, sum(owed.values()) - owed[lane])
-            for lane in Lane
-        }
+        return _late_lane_budgets(policy, day)
+
     changes = policy.changes_share
-    if day.daily_pulls_done:
+    if not day.awaited:
+        # Refresh is all known now, so changed records may have what it does not need. What is kept
+        # for new records comes off that, never off refresh.
         needed = day.lane_used(Lane.REFRESH) + day.lane_wanted(Lane.REFRESH)
-        # What is kept for new records comes off what changed ones take beyond their share, not off refresh.
         spare = policy.limit - policy.kept_for_new - min(policy.refresh_share, needed)
         changes = max(policy.changes_share, spare)
+
     return {Lane.CHANGES: changes, Lane.REFRESH: policy.refresh_share}
 
 
-def _lane_allowance(policy: DayPolicy, day: DaySoFar, name: str, lane: Lane) -> int:
+def _late_lane_budgets(policy: DayPolicy, day: DaySoFar) -> dict[Lane, int]:
+    """Return the budgets late in the day: any lane may take what remains.
+
+    What the other lane may still claim of its own share is kept for it.
+    """
+    remaining = policy.limit - day.used_total
+    shares = {Lane.CHANGES: policy.changes_share, Lane.REFRESH: policy.refresh_share}
+    owed = {
+        lane: min(day.lane_wanted(lane), max(0, shares[lane] - day.lane_used(lane)))
+        for lane in Lane
+    }
+    owed_to_all = sum(owed.values())
+
+    return {
+        lane: day.lane_used(lane) + remaining - min(remaining, owed_to_all - owed[lane])
+        for lane in Lane
+    }
+
+
+def _lane_allowance(policy: DayPolicy, day: DaySoFar, object_name: str, lane: Lane) -> int:
     """Return how many more rows of `lane` the object may claim by its equal share of the lane."""
     wanted = {
         of: day.used.get((of, lane), 0) + day.claimable.get((of, lane), 0)
         for of in {key[0] for key in (*day.used, *day.claimable)}
     }
+    # Nobody knows yet what an awaited daily pull will list: it counts as wanting everything.
     if lane is Lane.REFRESH and day.local_time < policy.kept_until:
         wanted |= dict.fromkeys(day.awaited, policy.limit)
-    share = even_shares(_lane_budgets(policy, day)[lane], wanted).get(name, 0)
-    in_lane = _lane_budgets(policy, day)[lane] - day.lane_used(lane)
-    return max(0, min(share - day.used.get((name, lane), 0), in_lane))
+
+    budget = _lane_budgets(policy, day)[lane]
+    share = even_shares(budget, wanted).get(object_name, 0)
+    room_in_lane = budget - day.lane_used(lane)
+    return max(0, min(share - day.used.get((object_name, lane), 0), room_in_lane))
 
 
-def allowance(policy: DayPolicy, day: DaySoFar, name: str) -> Allowance:
-    """Return what object `name` may claim now; the sum never exceeds what is left of the limit (R20).
+def allowance(policy: DayPolicy, day: DaySoFar, object_name: str) -> Allowance:
+    """Return what the object may claim now; the sum never exceeds what remains of the limit (R20).
 
-    New records may take all that is left of the day, whatever waits beside them (R16); among objects it is divided
-    equally. The rest shares lanes and objects, and leaves the day's last part to new records.
+    New records may take all that remains of the day, whatever waits beside them (R16). Among
+    objects it is divided equally. All other rows share lanes and objects, and leave the day's last
+    part to new records.
     """
-    left = policy.limit - day.used_total
-    late = day.local_time >= policy.kept_until
-    new_wanted = day.claimable_new.get(name, 0)
-    new_shares = even_shares(max(0, left), day.claimable_new)
-    new = min(new_wanted, new_shares.get(name, 0))
+    remaining = policy.limit - day.used_total
+    new_wanted = day.claimable_new.get(object_name, 0)
+    new_shares = even_shares(max(0, remaining), day.claimable_new)
+    new = min(new_wanted, new_shares.get(object_name, 0))
+
+    # Other rows may take neither what new records of the other objects want, nor the last part.
     others_new = sum(day.claimable_new.values()) - new_wanted
-    kept = 0 if late else policy.kept_for_new
-    room = max(0, left - new - max(kept, others_new))
-    lane_new = {Lane.CHANGES: new, Lane.REFRESH: 0}
+    kept = 0 if day.local_time >= policy.kept_until else policy.kept_for_new
+    room = max(0, remaining - new - max(kept, others_new))
+
+    # New records are of the lane of changes: what they take counts there, and is not claimed twice.
+    granted_new = {Lane.CHANGES: new, Lane.REFRESH: 0}
+    wanted_new = {Lane.CHANGES: new_wanted, Lane.REFRESH: 0}
     granted: dict[Lane, int] = {}
     for lane in Lane:
-        by_share = _lane_allowance(policy, day, name, lane) - lane_new[lane]
-        old_wanted = day.claimable.get((name, lane), 0) - (
-            new_wanted if lane is Lane.CHANGES else 0
-        )
-        granted[lane] = max(0, min(by_share, old_wanted, room))
+        by_share = _lane_allowance(policy, day, object_name, lane) - granted_new[lane]
+        others_wanted = day.claimable.get((object_name, lane), 0) - wanted_new[lane]
+        granted[lane] = max(0, min(by_share, others_wanted, room))
         room -= granted[lane]
+
     lasting = max(0, min(room, policy.lasting_share - day.lasting_used))
     return Allowance(
         new=new, changes=granted[Lane.CHANGES], refresh=granted[Lane.REFRESH], lasting=lasting

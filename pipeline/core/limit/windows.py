@@ -1,4 +1,7 @@
-"""Days, windows and horizons. Days are the settings' time zone's, windows the org's clock (D2, D6)."""
+"""Days, windows and horizons.
+
+Days are those of the settings' time zone. Windows are on the org's clock (D2, D6).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 OVERLAP: Final = timedelta(minutes=10)
-"""A transaction lasts ten minutes at the most: a late commit may carry a stamp that old (API notes 4.2)."""
+"""A transaction lasts ten minutes at most: a late stamp may be that old (API notes 4.2)."""
 
 LAG: Final = timedelta(seconds=2)
-"""The newest seconds are left to the next pull: more rows of the same second may follow."""
+"""The newest seconds wait for the next pull: more rows of the same second may follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,13 @@ class Window:
 
 
 def pull_window(*, watermark: datetime, turned_on_at: datetime, org_now: datetime) -> Window:
-    """Return what to read next: an overlap behind the watermark, but nothing older than the turning on (R16)."""
+    """Return what to read next, from an overlap behind the watermark on.
+
+    Nothing older than the turning on is read (R16).
+    """
     start = max(watermark - OVERLAP, turned_on_at)
-    return Window(start=start, end=max(org_now - LAG, start))
+    end = max(org_now - LAG, start)
+    return Window(start, end)
 
 
 def day_of(now: datetime, zone: ZoneInfo) -> date:
@@ -39,7 +46,10 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime:
 
 
 def local_time_on(day: date, at: time, zone: ZoneInfo) -> datetime:
-    """Return the instant of a wall-clock time as UTC; inside a spring gap, as far behind the gap's end."""
+    """Return the instant of a wall-clock time as UTC.
+
+    A time that the clock skips in spring is as far behind the gap's end as it is behind its start.
+    """
     return datetime.combine(day, at, zone).astimezone(UTC)
 
 

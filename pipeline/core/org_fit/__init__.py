@@ -1,1 +1,1 @@
-"""Whether the configuration fits the org: its fields, what preflight reports, what could be created."""
+"""Whether configuration and org fit: fields, what preflight reports, what could be created."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,16 +42,11 @@ class Field:
     precision: int = 0
     scale: int = 0
     digits: int = 0
-    nillable: bool = True
-    createable: bool = True
     updateable: bool = True
     calculated: bool = False
     auto_number: bool = False
     restricted_picklist: bool = False
     picklist_values: tuple[str, ...] = ()
-    reference_to: tuple[str, ...] = ()
-    relationship_name: str | None = None
-    filterable: bool = True
     custom: bool = False
 
     @property
@@ -65,11 +60,9 @@ class ObjectDescribe:
     """One object as the signed-in user sees it; a field the user may not read is absent."""
 
     name: str
-    label: str
     createable: bool
     updateable: bool
     queryable: bool
-    deletable: bool = False
     fields: Mapping[str, Field] = field(default_factory=dict)
 
 
@@ -89,3 +82,8 @@ def arrow_type(salesforce_field: Field) -> pa.DataType:
     if salesforce_field.type == "datetime":
         return DATETIME
     return pa.string()
+
+
+def in_other_case(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that differs from `name` in case alone, or None."""
+    return next((other for other in names if other.lower() == name.lower()), None)

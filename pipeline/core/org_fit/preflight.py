@@ -1,4 +1,4 @@
-"""What preflight finds: an integration held against what the org's describes say (R9, R10, R12)."""
+"""What preflight finds: whether an integration fits what the org's describes say (R9, R10, R12)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from pipeline.core.configuration.integration import (
     Integration,
 )
 from pipeline.core.configuration.market import SCORE_MAX, Market, MarketInput, MarketOutput
-from pipeline.core.org_fit.fields import NUMBER_TYPES, TEXT_TYPES, Field, ObjectDescribe
+from pipeline.core.org_fit.fields import (
+    NUMBER_TYPES,
+    TEXT_TYPES,
+    Field,
+    ObjectDescribe,
+    in_other_case,
+)
 
 HASH_LENGTH_MIN: Final = 255
 
@@ -30,7 +36,7 @@ class Problem:
 
     @property
     def order(self) -> tuple[bool, bool]:
-        """Sort errors first, and among them what concerns a field's type: the first thing to look at."""
+        """Sort errors first, and among them those about a field's type: the first to look at."""
         return self.severity != "error", not self.about_type
 
     def __str__(self) -> str:
@@ -41,8 +47,9 @@ class Problem:
 def org_problems(
     integration: Integration, market: Market, describes: Mapping[str, ObjectDescribe]
 ) -> list[Problem]:
-    """Return all that keeps `integration` from running in the org, and what to do in Setup about it."""
+    """Return all that keeps `integration` from running, and what to do about it in Setup."""
     describe = describes[integration.object]
+
     return [
         *_mapping_problems(integration, market),
         *_object_problems(integration, describe),
@@ -73,6 +80,7 @@ def _mapping_problems(integration: Integration, market: Market) -> list[Problem]
                 "Map both input and output fields, so that the integration can run (R12).",
             )
         )
+
     unmapped = {n: i for n, i in market.inputs.items() if n not in integration.inputs}
     found += [
         _error(
@@ -83,6 +91,7 @@ def _mapping_problems(integration: Integration, market: Market) -> list[Problem]
         for name, market_input in unmapped.items()
         if market_input.required and integration.inputs
     ]
+
     found += [
         Problem(
             "warning",
@@ -102,6 +111,7 @@ def _object_problems(integration: Integration, describe: ObjectDescribe) -> list
         "Read": describe.queryable,
         "Edit": describe.updateable,
     }
+
     return [
         _error(
             integration.name,
@@ -114,40 +124,43 @@ def _object_problems(integration: Integration, describe: ObjectDescribe) -> list
 
 
 def _tracking_problems(integration: Integration, describe: ObjectDescribe) -> list[Problem]:
-    found = []
-    for name, kind in ((HASH_FIELD, "textarea"), (DATETIME_FIELD, "datetime")):
+    found: list[Problem] = []
+    for name, wanted in ((HASH_FIELD, "TextArea(255)"), (DATETIME_FIELD, "Date/Time")):
         where = f"{integration.name}: {describe.name}.{name}"
-        wanted = "TextArea(255)" if kind == "textarea" else "Date/Time"
         field = describe.fields.get(name)
+
         if field is None:
-            near = [f for f in describe.fields if f.lower() == name.lower()]
-            message = (
-                f"the field is written {near[0]}; case counts."
-                if near
-                else "the field does not exist, or the user may not see it."
-            )
-            remedy = (
-                f"Create it as {wanted} with exactly this API name and grant the user Edit (R9)."
-            )
-            found.append(_error(where, message, remedy))
+            found.append(_missing_tracking_field(where, name, wanted, describe))
             continue
-        if field.type not in ({"textarea", "string"} if kind == "textarea" else {kind}):
-            found.append(
-                _error(
-                    where,
-                    f"the field is of type {field.type}.",
-                    f"Make it {wanted} (R9).",
-                    about_type=True,
-                )
-            )
-        elif kind == "textarea" and field.length < HASH_LENGTH_MIN:
-            found.append(
-                _error(
-                    where, f"the field holds {field.length} characters.", f"Make it {wanted} (R9)."
-                )
-            )
+        found += _tracking_misfit(where, name, wanted, field)
         found += _not_writable(where, field)
+
     return found
+
+
+def _missing_tracking_field(
+    where: str, name: str, wanted: str, describe: ObjectDescribe
+) -> Problem:
+    near = in_other_case(name, describe.fields)
+    message = (
+        f"the field is written {near}; case counts."
+        if near
+        else "the field does not exist, or the user may not see it."
+    )
+    remedy = f"Create it as {wanted} with exactly this API name and grant the user Edit (R9)."
+    return _error(where, message, remedy)
+
+
+def _tracking_misfit(where: str, name: str, wanted: str, field: Field) -> list[Problem]:
+    # A hash field that an admin made as plain text of 255 characters holds digests just as well.
+    possible = {"textarea", "string"} if name == HASH_FIELD else {"datetime"}
+    remedy = f"Make it {wanted} (R9)."
+
+    if field.type not in possible:
+        return [_error(where, f"the field is of type {field.type}.", remedy, about_type=True)]
+    if name == HASH_FIELD and field.length < HASH_LENGTH_MIN:
+        return [_error(where, f"the field holds {field.length} characters.", remedy)]
+    return []
 
 
 def _not_writable(where: str, field: Field) -> list[Problem]:
@@ -155,6 +168,7 @@ def _not_writable(where: str, field: Field) -> list[Problem]:
         return [
             _error(where, "a formula or auto number cannot be written.", "Map another field (R10).")
         ]
+
     if not field.updateable:
         return [
             _error(
@@ -176,11 +190,12 @@ def _input_problems(
         leaf = path.removeprefix(PARENT_PREFIX)
         where = f"{integration.name}: inputs: {name}: {path}"
         field = describe.fields.get(leaf)
+
         if field is None:
-            near = [f for f in describe.fields if f.lower() == leaf.lower()]
+            near = in_other_case(leaf, describe.fields)
             message = f"{describe.name} has no field {leaf} that the integration user can read."
             remedy = (
-                f"Write it {near[0]}."
+                f"Write it {near}."
                 if near
                 else "Correct the name, or grant Read on the field in the user's permission set (R9)."
             )
@@ -195,7 +210,7 @@ def _input_problems(
 
 
 def input_misfit(market_input: MarketInput, field: Field) -> str | None:
-    """Return why values of `field` cannot be given to the model as `market_input`, or None where they can."""
+    """Return why `field` cannot be given to the model as `market_input`, None if it can."""
     numbers = NUMBER_TYPES | {"int", "boolean"}
     possible = {
         "number": numbers | TEXT_TYPES,
@@ -214,6 +229,7 @@ def _candidate_problems(integration: Integration, describe: ObjectDescribe) -> l
         return []
     where = f"{integration.name}: candidate_field: {name}"
     field = describe.fields.get(name)
+
     if field is None:
         return [
             _error(where, "the field does not exist or cannot be read.", "Create a checkbox (R7).")
@@ -240,13 +256,14 @@ def _output_problems(
     where = f"{integration.name}: outputs: {name}: {field_name}"
     field = describe.fields.get(field_name)
     if field is None:
-        near = [f for f in describe.fields if f.lower() == field_name.lower()]
+        near = in_other_case(field_name, describe.fields)
         remedy = (
-            f"Write it {near[0]}."
+            f"Write it {near}."
             if near
             else "Create it, and grant the integration user Edit on it (R9)."
         )
         return [_error(where, "the field does not exist, or the user may not see it.", remedy)]
+
     found = _not_writable(where, field)
     mismatch = misfit(output, field)
     if mismatch:
@@ -263,6 +280,7 @@ def misfit(output: MarketOutput, field: Field) -> str | None:
         return None if field.type == "boolean" else f"yes or no does not fit a {field.type} field."
     if field.type == "boolean":
         return f"a {kind} does not fit a checkbox."
+
     if kind == "score":
         if field.type not in {*NUMBER_TYPES, "int"}:
             return f"a score needs a number field, this is {field.type}."
@@ -280,6 +298,7 @@ def _text_misfit(output: MarketOutput, field: Field) -> str | None:
         return f"text does not fit a {field.type} field."
     if field.type == "email":
         return "text does not fit an e-mail field."
+
     if field.restricted_picklist:
         possible = output.rank_values if output.kind == "rank" else output.values
         if not possible:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
 from pipeline.core.configuration.market import SCORE_MAX, Market, MarketOutput
-from pipeline.core.org_fit.fields import Field, ObjectDescribe
+from pipeline.core.org_fit.fields import Field, ObjectDescribe, in_other_case
 from pipeline.core.org_fit.preflight import HASH_LENGTH_MIN, misfit
 
 LABEL_MAX: Final = 40
@@ -28,9 +28,10 @@ CHECKBOX_METADATA: Final[Metadata] = {"type": "Checkbox", "defaultValue": "false
 
 @dataclass(frozen=True, slots=True)
 class WantedField:
-    """One field that integrations need; `outputs` are what is written to it, none where we write no output.
+    """One field that integrations need.
 
-    `edit` tells whether the integration user must write it: a candidate field is only read.
+    `outputs` are what is written to it, empty for a field that takes no output. `edit` says
+    whether the integration user must write it: a candidate field is only read.
     """
 
     object: str
@@ -56,6 +57,7 @@ class WantedField:
             return "it is a formula or auto number, which cannot be written"
         if self.outputs:
             return next((why for o in self.outputs if (why := misfit(o, field))), None)
+
         fits = {
             "TextArea": field.type in ("textarea", "string") and field.length >= HASH_LENGTH_MIN,
             "DateTime": field.type == "datetime",
@@ -65,7 +67,7 @@ class WantedField:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ProvisioningPlan:
     """What to do: fields to create, fields to grant, and what stands in the way of others.
 
     Created fields are granted as well: through the API they are visible to nobody at first.
@@ -109,15 +111,19 @@ def new_field_words(output: MarketOutput) -> str:
     return metadata_words(output_metadata(output))
 
 
-def plan(
+def plan_provisioning(
     integrations: Sequence[Integration],
     markets: Mapping[str, Market],
     describes: Mapping[str, ObjectDescribe],
-) -> Plan:
-    """Hold what the integrations need against what the integration user sees; change nothing that is there."""
+) -> ProvisioningPlan:
+    """Compare what the integrations need with what the integration user sees.
+
+    Nothing that is there is changed: where it does not fit, the plan says so.
+    """
     create: list[WantedField] = []
     grant: list[WantedField] = []
     wrong: list[str] = []
+
     for wanted in wanted_fields(integrations, markets):
         fields = describes[wanted.object].fields
         field = fields.get(wanted.name)
@@ -131,13 +137,14 @@ def plan(
             )
         elif wanted.edit and not field.updateable:
             grant.append(wanted)
-    return Plan(tuple(create), tuple(grant), tuple(wrong))
+
+    return ProvisioningPlan(tuple(create), tuple(grant), tuple(wrong))
 
 
 def _not_creatable(wanted: WantedField, fields: Mapping[str, Field]) -> str | None:
-    near = [name for name in fields if name.lower() == wanted.name.lower()]
+    near = in_other_case(wanted.name, fields)
     if near:
-        return f"the field is written {near[0]}, and case counts: rename one of them"
+        return f"the field is written {near}, and case counts: rename one of them"
     if not wanted.name.endswith("__c"):
         return (
             "the integration user sees no such field, and only custom fields (…__c) can be created"
@@ -148,38 +155,48 @@ def _not_creatable(wanted: WantedField, fields: Mapping[str, Field]) -> str | No
 def wanted_fields(
     integrations: Sequence[Integration], markets: Mapping[str, Market]
 ) -> list[WantedField]:
-    """Return every field that the integrations write or are routed by, each once (R6 lets two share one)."""
+    """Return every field that the integrations write or are routed by.
+
+    Each is there once: R6 lets two integrations share one.
+    """
     found: dict[tuple[str, str], WantedField] = {}
+
     for integration in integrations:
-        for wanted in _of_integration(integration, markets[integration.market]):
+        for wanted in _fields_of(integration, markets[integration.market]):
             key = (wanted.object, wanted.name.lower())
             found[key] = _merged(found[key], wanted) if key in found else wanted
     return list(found.values())
 
 
-def _of_integration(integration: Integration, market: Market) -> list[WantedField]:
-    name = integration.object
+def _fields_of(integration: Integration, market: Market) -> list[WantedField]:
+    object_name = integration.object
     wanted = [
-        WantedField(name, HASH_FIELD, "Mintigo Hashcode", HASH_METADATA),
-        WantedField(name, DATETIME_FIELD, "Mintigo Update Datetime", DATETIME_METADATA),
+        WantedField(object_name, HASH_FIELD, "Mintigo Hashcode", HASH_METADATA),
+        WantedField(object_name, DATETIME_FIELD, "Mintigo Update Datetime", DATETIME_METADATA),
     ]
+
     if integration.candidate_field:
         wanted.append(
             WantedField(
-                name,
+                object_name,
                 integration.candidate_field,
                 f"{market.label[: LABEL_MAX - 10]} candidate",
                 CHECKBOX_METADATA,
                 edit=False,
             )
         )
+
     for key, field_name in integration.outputs.items():
         output = market.outputs[key]
         words = output.label or key.replace("_", " ")
         label = words if output.type == "insight" else f"{market.label} {key.replace('_', ' ')}"
         wanted.append(
             WantedField(
-                name, field_name, label[:LABEL_MAX], output_metadata(output), outputs=(output,)
+                object_name,
+                field_name,
+                label[:LABEL_MAX],
+                output_metadata(output),
+                outputs=(output,),
             )
         )
     return wanted

@@ -1,7 +1,7 @@
-"""Proposes mappings: market inputs to fields that sound alike, outputs to fields that fit or to new names.
+"""Proposes mappings: inputs to fields that sound alike, outputs to fields that fit or to new names.
 
-A proposal for a person to read. Names and labels are compared word by word (difflib for spellings); types
-must agree by the same rules that preflight holds a mapping to (R10).
+A proposal for a person to read. Names and labels are compared word by word (difflib for spellings).
+Types must agree by the rules by which preflight checks a mapping (R10).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OTHER_TYPE: Final = 0.7
 """What a likeness counts where the type could be converted, but is another."""
 
 OWN_KIND: Final = 0.05
-"""What is added where the market scores companies and the field is the account's, or people and the person's."""
+"""What is added where a market of companies meets an account's field, one of people a person's."""
 
 WITHOUT_MARKET: Final = 0.85
 """What a likeness counts where a field is named after the output, but not after the market."""
@@ -38,7 +38,7 @@ WITHOUT_MARKET: Final = 0.85
 API_NAME_MAX: Final = 40
 """Characters of a custom field's API name before `__c`."""
 
-PARENT_SHOWN: Final = "Account: "
+PARENT_LABEL: Final = "Account: "
 """What stands before the label of a parent account's field (R11)."""
 
 _UNMAPPABLE: Final = frozenset(
@@ -76,7 +76,8 @@ Words = frozenset[str]
 class InputProposal:
     """One market input and the field proposed for it (`path` None where none fits).
 
-    `shown` is what people call the field: its label, with `Account: ` before a parent account's.
+    `shown` (a key of `--json`) is what people call the field, with `Account: ` before a parent
+    account's.
     """
 
     name: str
@@ -90,7 +91,11 @@ class InputProposal:
 
 @dataclass(frozen=True, slots=True)
 class OutputProposal:
-    """One enabled output and the field proposed for it; `exists` tells a field of the org from a new one."""
+    """One enabled output and the field proposed for it.
+
+    `exists` tells a field of the org from a new one; `shown` (a key of `--json`) is the label of
+    the one, the type of the other.
+    """
 
     name: str
     field: str
@@ -120,27 +125,29 @@ class Suggestion:
 
 
 def suggest(
-    name: str,
+    object_name: str,
     market: Market,
     describes: Mapping[str, ObjectDescribe],
     others: Sequence[Integration] = (),
 ) -> Suggestion:
-    """Propose both mappings of `market` on the object `name`.
+    """Propose both mappings of `market` on the object.
 
-    `describes` holds the object, and Account for Contact; `others` are the integrations that the object has
-    already: what they write is proposed neither as an input nor as an output.
+    `describes` holds the object, and Account for Contact. `others` are the integrations that the
+    object has already: what they write is proposed neither as an input nor as an output.
     """
-    written = {f.lower() for i in others if i.object == name for f in i.outputs.values()}
+    written = {f.lower() for i in others if i.object == object_name for f in i.outputs.values()}
     routes = {(i.candidate_field or "").lower() for i in others}
-    own = [f for f in _mappable(describes[name]) if f.name.lower() not in written | routes]
+    own = [f for f in _mappable(describes[object_name]) if f.name.lower() not in written | routes]
     fields = {f.name: f for f in own}
-    if name == "Contact" and "Account" in describes:
+    if object_name == "Contact" and "Account" in describes:
         fields |= {PARENT_PREFIX + f.name: f for f in _mappable(describes["Account"])}
+
     inputs = _inputs(market, fields)
     read = {path.lower() for path in inputs.values()}
-    outputs = _outputs(market, describes[name], written | read | routes)
+    outputs = _outputs(market, describes[object_name], written | read | routes)
+
     return Suggestion(
-        object=name,
+        object=object_name,
         market=market.name,
         market_label=market.label,
         inputs=tuple(
@@ -154,9 +161,10 @@ def suggest(
 def _input_proposal(
     name: str, market_input: MarketInput, path: str | None, fields: Mapping[str, Field]
 ) -> InputProposal:
-    shown = None
+    label = None
     if path is not None:
-        shown = (PARENT_SHOWN if path.startswith(PARENT_PREFIX) else "") + fields[path].label
+        label = (PARENT_LABEL if path.startswith(PARENT_PREFIX) else "") + fields[path].label
+
     return InputProposal(
         name=name,
         label=market_input.label,
@@ -164,7 +172,7 @@ def _input_proposal(
         used_by_model=market_input.used_by_model,
         required=market_input.required,
         path=path,
-        shown=shown,
+        shown=label,
     )
 
 
@@ -196,6 +204,7 @@ def _input_likeness(
 ) -> float:
     if input_misfit(market_input, field):
         return 0.0
+
     score = _likest((key, market_input.label), (field.name, field.label))
     usual = {
         "text": TEXT_TYPES,
@@ -206,6 +215,7 @@ def _input_likeness(
     }[market_input.type]
     if field.type not in usual:
         score *= OTHER_TYPE
+
     of_account = path.startswith(PARENT_PREFIX)
     return score + (OWN_KIND if of_account == (market.kind == "account_based") else 0.0)
 
@@ -233,6 +243,7 @@ def _outputs(
         and field.name.lower() not in taken
         and (_is_ours(field) or _words(field.name) & market_words)
     ]
+
     likeness = {
         (key, field.name): score
         for key, output in market.enabled_outputs.items()
@@ -240,6 +251,8 @@ def _outputs(
         if (score := _output_likeness(key, output, market_words, field)) >= LIKE_ENOUGH
     }
     chosen = _best_pairs(likeness)
+
+    # Names of Salesforce's fields do not differ by case alone.
     used = {f.lower() for f in (*describe.fields, *taken, *chosen.values())}
     proposals = []
     for key, output in market.enabled_outputs.items():
@@ -257,6 +270,7 @@ def _output_likeness(key: str, output: MarketOutput, market_words: Words, field:
     if misfit(output, field):
         return 0.0
     best = 0.0
+
     for text in (field.name, field.label):
         of_field = _words(text) - _OURS
         for wanted in (_words(key), _words(output.label)):
@@ -264,15 +278,20 @@ def _output_likeness(key: str, output: MarketOutput, market_words: Words, field:
                 continue
             with_market = _likeness(of_field, wanted | market_words)
             best = max(best, with_market, WITHOUT_MARKET * _likeness(of_field, wanted))
+
     return best
 
 
 def new_field_name(market: str, output: str, used: Collection[str]) -> str:
-    """Return an API name for a new field, such as `PI_Enterprise_Fit_Score__c`; `used` are in lower case."""
+    """Return an API name for a new field, such as `PI_Enterprise_Fit_Score__c`.
+
+    `used` are the names that are taken, in lower case.
+    """
     room = API_NAME_MAX - len("PI__")
     words = "_".join(part.capitalize() for part in output.split("_") if part)[: room - 2]
     of_market = "_".join(part.capitalize() for part in market.split("_") if part)
     base = f"PI_{of_market[: room - len(words)].rstrip('_')}_{words.rstrip('_')}"
+
     for number in range(1, len(used) + 2):
         suffix = f"_{number}" if number > 1 else ""
         candidate = f"{base[: API_NAME_MAX - len(suffix)].rstrip('_')}{suffix}__c"
@@ -312,7 +331,7 @@ def _spelt_alike(first: str, second: str) -> bool:
 
 @lru_cache(maxsize=20_000)
 def _words(text: str) -> Words:
-    """Return the words of a name or label, in lower case and with other words for the same thing put alike."""
+    """Return the words of a name or label, in lower case, with one word for each thing."""
     text = text.removesuffix("__c").replace("E-mail", "Email").replace("e-mail", "email")
     found = (word.lower() for word in _WORD.findall(text))
     return frozenset(_SAME_WORD.get(word, word) for word in found if word not in _EMPTY)
@@ -331,11 +350,12 @@ def as_yaml(suggestion: Suggestion, *, enabled: bool) -> str:
         *_block("inputs", [_input_line(p) for p in suggestion.inputs]),
         *_block("outputs", [_output_line(p) for p in suggestion.outputs]),
     ]
+
     return "\n".join(lines) + "\n"
 
 
 def _block(key: str, entries: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a mapping's lines, comments below each other; without an entry it is an empty mapping."""
+    """Return a mapping's lines, comments below each other; `{}` where nothing is mapped."""
     mapped = any(not text.startswith("#") for text, _ in entries)
     width = max((len(text) for text, _ in entries), default=0)
     header = f"{key}:" if mapped else f"{key}: {{}}"

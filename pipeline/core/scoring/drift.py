@@ -1,7 +1,8 @@
-"""How far a day's scores and ranks are from those that the model was trained on: the population stability index.
+"""How far a day's scores and ranks are from those of training: the population stability index.
 
-PSI = sum of (actual - expected) * ln(actual / expected) over the bins, as shares. Below 0.1 nothing has moved, up to
-0.25 a little, beyond it enough to look: usually the inputs have changed, not the world.
+PSI = sum of (actual - expected) * ln(actual / expected) over the bins, as shares. Below 0.1 nothing
+has moved, and up to 0.25 little. Beyond that it is worth a look: usually the inputs have changed,
+not the world.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ RECORDS_MIN: Final = 200
 
 PSI_MAX: Final = 0.25
 SHARE_LEAST: Final = 0.0001
-"""Stands for an empty bin, whose logarithm there is none of."""
+"""The share that an empty bin counts with: zero has no logarithm."""
 
 SCORE_BINS: Final = tuple(str(start) for start in range(0, 100, 10))
 """Scores by tens, named after their lowest; the last holds 100 as well."""
@@ -35,7 +36,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One distribution held against training's; `records` is how many the day has."""
+    """One distribution compared with training's; `records` is how many the day has."""
 
     market: str
     output: str
@@ -44,7 +45,7 @@ class Drift:
 
     @property
     def is_enough(self) -> bool:
-        """Say whether there are records enough to tell."""
+        """Say whether there are enough records to judge by."""
         return self.records >= RECORDS_MIN
 
     @property
@@ -54,7 +55,7 @@ class Drift:
 
     @property
     def has_drifted(self) -> bool:
-        """Say whether it is far enough from training to tell somebody."""
+        """Say whether it is so far from training that it is reported."""
         return self.is_enough and self.psi > PSI_MAX
 
 
@@ -66,14 +67,20 @@ def _term(expected: float, actual: float) -> float:
 def drifts(
     market: str, training: Training, scores: Mapping[str, int], ranks: Mapping[str, int]
 ) -> list[Drift]:
-    """Return a day's counts of scores (by tens) and ranks beside the shares in training that the market tells."""
+    """Return a day's counts of scores (by tens) and ranks beside training's shares.
+
+    Nothing is returned of what the market has no shares of.
+    """
     found = []
+
     if training.score_distribution:
         shares = dict(zip(SCORE_BINS, training.score_distribution, strict=False))
         found.append(_drift(market, "score", shares, scores, SCORE_BINS))
+
     if training.rank_distribution:
         names = sorted({*training.rank_distribution, *ranks} - {"none"})
         found.append(_drift(market, "rank", training.rank_distribution, ranks, names))
+
     return found
 
 

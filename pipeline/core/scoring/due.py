@@ -46,13 +46,14 @@ LANES: Final[Mapping[Reason, Lane]] = {
 
 @dataclass(frozen=True, slots=True)
 class RowStatus:
-    """How the rows of a table stand, one entry a row in each column.
+    """What the markets have to do with the rows of a table, one entry a row in each column.
 
-    By market: `candidates` says whether it scores the row now, `resting_candidates` whether a
-    resting one would (where that can be read), `digests` holds the digest of its important fields,
-    `stored` the digest that the hash field keeps (null = none), and `cleared` says whether its old
-    values are to be cleared. `conflicts` are rows that two integrations claim which write one field
-    (R6).
+    By market, `candidates` says whether it scores the row now, and `resting_candidates` whether a
+    resting one would (where that can be read). `digests` holds the digest of its important fields,
+    and `stored` the digest that the hash field keeps (null = none). `cleared` says whether its old
+    values are to be cleared.
+
+    `conflicts` are rows that two integrations claim which write one field (R6).
     """
 
     candidates: Mapping[str, pa.ChunkedArray]
@@ -91,7 +92,7 @@ def candidate_mask(integration: Integration, table: pa.Table) -> pa.ChunkedArray
 
 
 def row_statuses(scope: ScoringScope, table: pa.Table) -> RowStatus:
-    """Work out candidates, digests and conflicts of `table`, which has the columns of `scope.schema`."""
+    """Return the row status of `table`, which has the columns of `scope.schema`."""
     claims = {i.market: candidate_mask(i, table) for i in scope.integrations}
     candidates, conflicts = _without_conflicts(scope, claims, table.num_rows)
     hashes = table.column(HASH_FIELD)
@@ -144,7 +145,7 @@ def _no_longer_scored(
 def new_hashes(
     scope: ScoringScope, status: RowStatus, scored: Mapping[str, pa.Array] | None = None
 ) -> pa.Array:
-    """Return the hash field's new values: a digest for each market that the row is a candidate of now.
+    """Return the hash field's new values: a digest for each market whose candidate the row is.
 
     `scored` says by market which rows it did score in this push (all where absent). A market that
     did not, or that rests, keeps the digest it had (D1).
@@ -176,13 +177,12 @@ def due_after_pull(scope: ScoringScope, table: pa.Table, status: RowStatus) -> p
 
     An empty update datetime alone makes no pulled record due: that is the daily pull's (R28).
     """
-    differs = _all(False, table.num_rows)
+    differs = any_of(list(status.cleared.values()), table.num_rows)
     for integration in scope.integrations:
         market = integration.market
+        # A market that keeps no digest has not scored the row: null is not the same.
         same = pc.fill_null(pc.equal(status.digests[market], status.stored[market]), False)
         differs = pc.or_(differs, pc.and_(status.candidates[market], pc.invert(same)))
-    for mask in status.cleared.values():
-        differs = pc.or_(differs, mask)
 
     never = pc.equal(pc.utf8_length(pc.fill_null(table.column(HASH_FIELD), "")), 0)
     created = pc.greater_equal(
@@ -196,5 +196,8 @@ def due_after_pull(scope: ScoringScope, table: pa.Table, status: RowStatus) -> p
 
 
 def stale_horizon(scope: ScoringScope, market: str, stale_before: datetime) -> datetime:
-    """Return the instant before which a scoring by `market` is too old: by age or renewal (R17)."""
+    """Return the instant before which a scoring by `market` is too old.
+
+    That is by age, or since the market was turned on, replaced or rolled out again (R17).
+    """
     return max(stale_before, scope.enabled_at[market])

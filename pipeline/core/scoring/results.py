@@ -1,4 +1,4 @@
-"""One segment's results as tables: what is pushed, what is kept, and which rows go on waiting (R8, R23, R24)."""
+"""One segment's results as tables: what is pushed, kept, and still waited for (R8, R23, R24)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from pipeline.core.scoring.outputs import (
     BAD_SHARE_MAX,
     Invalid,
     Validated,
-    broken_rows,
 )
 from pipeline.core.scoring.scope import ScoringScope
 
@@ -31,7 +30,7 @@ IS_SET: Final = "written."
 PARTIAL_CODE: Final = "partial.code"
 PARTIAL_MESSAGE: Final = "partial.message"
 PARTIAL_HELD_FOR: Final = "partial.held_for"
-"""Why a row that is pushed goes on waiting for one of its markets; null where it does not."""
+"""Why a row that is pushed still waits for one of its markets; null where it does not."""
 
 PARENT_ID: Final = "AccountId"
 
@@ -49,8 +48,8 @@ class RowProblem:
 class MarketResult:
     """One market's outputs over all rows of a segment.
 
-    `scored` says which rows it scored well; `problems` why it did not score others that are its candidates,
-    by position.
+    `scored` says which rows it scored. `problems` says by position why it did not score others that
+    are its candidates.
     """
 
     outputs: pa.Table
@@ -60,9 +59,10 @@ class MarketResult:
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """What became of a segment's rows: the update to push, what the lake keeps, and the rows that failed.
+    """The results of a segment's rows: the update to push, what the lake keeps, which rows failed.
 
-    `inputs` holds for every row the hash of the inputs it was scored from, whichever markets scored it.
+    `inputs` holds for every row the hash of the inputs that it was scored from, whichever markets
+    scored it.
     """
 
     update: pa.Table
@@ -72,7 +72,10 @@ class SegmentResult:
 
 
 def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
-    """Bring a market's results, one for each row of `mask` that is true, to the positions of all rows."""
+    """Return a market's results over all rows of a segment.
+
+    `result` has one entry for each row where `mask` is true, in their order.
+    """
     rows = pc.indices_nonzero(mask)
     total = len(mask)
 
@@ -88,7 +91,7 @@ def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
         nothing = {c.name: pa.nulls(total, c.type) for c in result.outputs.schema}
         return MarketResult(pa.table(nothing), _none(total), problems)
 
-    # Where row n of the segment stands among the candidates; null for those that are none.
+    # The position of each row of the segment among the candidates; null for those that are none.
     positions = pc.index_in(pa.array(range(total), rows.type), value_set=rows)
     scored = pc.fill_null(result.valid.take(positions), False)
     return MarketResult(result.outputs.take(positions), scored, problems)
@@ -106,7 +109,10 @@ def held_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]
 
 
 def resting_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
-    """Return the rows that a resting market would score: they wait for it if no other scores them."""
+    """Return the rows that a resting market would score.
+
+    They wait for it if no other market scores them.
+    """
     return _waiting_for(
         scope.resting, table, MARKET_RESTS, "the integration is paused or not ready"
     )
@@ -135,7 +141,7 @@ def segment_result(
     """Put the markets' results together.
 
     A row is pushed when at least one of its markets scored it. A market that did not keeps its old
-    outputs and digest, and the row goes on waiting for it. `reasons` says by record id why it was
+    outputs and digest, and the row still waits for it. `reasons` says by record id why it was
     claimed.
     """
     ids = table.column("Id").to_pylist()
@@ -143,6 +149,8 @@ def segment_result(
     masks = [pa.chunked_array([mask]) for mask in scored.values()]
     is_pushed = any_of([*masks, *status.cleared.values()], table.num_rows)
 
+    # A row that is pushed waits for its held and failed markets alone (R23). One that no market
+    # scored waits for the resting ones as well.
     problems = held_problems(scope, table)
     for result in results.values():
         problems |= result.problems
@@ -169,6 +177,8 @@ def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Inv
     Past a share of them something is wrong with all: none is pushed (D8). Positions are those in
     `result.kept`.
     """
+    from pipeline.core.scoring.schemas import broken_rows
+
     ids = result.kept.column("id")
     broken = broken_rows(ids, result.update.column(UPDATE + HASH_FIELD))
     if not broken:
@@ -244,7 +254,7 @@ def _update(
 
 
 def cleared_fields(scope: ScoringScope, table: pa.Table, status: RowStatus) -> dict[str, pa.Array]:
-    """Return by field the rows where no market keeps its value fresh any more (R7, R19).
+    """Return by field the rows whose value no market renews any more (R7, R19).
 
     A field that was taken out of a mapping is cleared once, on rows last scored before the change.
     """

@@ -22,17 +22,17 @@ from pipeline.core.soql import Compare
 
 @dataclass(frozen=True, slots=True)
 class ScoringScope:
-    """What scoring one object means at this moment.
+    """What scoring one object means now.
 
-    `integrations` run now. `resting` are switched on and do not run now (paused, not ready, or their
-    market is held): what the hash field keeps for them stays. `held` are those of them whose market
-    failed as a whole: their records wait for it (R23).
+    `integrations` run now. `resting` are switched on and do not run now: they are paused or not
+    ready, or their market is held. What the hash field keeps for them stays. `held` are those of
+    them whose market failed as a whole: their records wait for it (R23).
 
     `enabled_at` says by market when each was last turned on or replaced (R17), `turned_on_at` when
     pulls of the object began (R16).
 
-    `retired` were switched off with `old_values: clear`. `dropped_fields` holds by market the fields
-    that its mapping no longer names and that are to be cleared (R19).
+    `retired` were switched off with `old_values: clear`. `dropped_fields` holds by market the
+    fields that its mapping no longer names and that are to be cleared (R19).
     """
 
     object: str
@@ -106,7 +106,7 @@ class ScoringScope:
 
 
 def scorable(describe: ObjectDescribe) -> tuple[Compare, ...]:
-    """Return the conditions that leave out what is left alone: converted leads, contact halves (R25)."""
+    """Return the conditions that leave out converted leads and contact halves (R25)."""
     if describe.name == "Lead":
         return (Compare("IsConverted", "=", False),)
 

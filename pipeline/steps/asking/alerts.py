@@ -1,4 +1,4 @@
-"""What somebody should be told of without having to look: situations that the ledger knows."""
+"""Finds the situations that people are alerted to, in the ledger alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.core.limit.pace import last_day
 from pipeline.steps.clients import Clients
 
 SILENT_INTERVALS: Final = 6
-"""How many pull intervals may pass without an answer of the org before somebody is told."""
+"""How many pull intervals may pass without an answer of the org before an alert."""
 
 SILENT_LEAST: Final = timedelta(minutes=30)
 BACKLOG_DAYS: Final = 3
@@ -22,17 +22,20 @@ BACKLOG_DAYS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that somebody should know. While `key` stands, it is told once; no record's values are in it."""
+    """Something that a person should know.
+
+    It is reported once as long as `key` stays the same. No record's values are in it.
+    """
 
     key: str
     text: str
 
 
 def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
-    """Return what stands now: limit, budget, silence, held markets, and a backlog that grows.
+    """Return the situations of now: limit, budget, silence, held markets, a backlog that grows.
 
-    `backlog` holds the records that waited at the end of each of the last days (ISO date to records).
-    No API call.
+    `backlog` holds the records that waited at the end of each of the last days, by ISO date. No API
+    call.
     """
     return [
         *_limit(clients),
@@ -45,19 +48,20 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
 
 def waiting_total(clients: Clients) -> int:
     """Return how many records wait, over all objects."""
-    return sum(int(row["records"]) for row in clients.ledger.waiting.summary(clients.now()))
+    return sum(row.records for row in clients.ledger.waiting.summary(clients.now()))
 
 
 def _limit(clients: Clients) -> Iterator[Alert]:
     settings = clients.configuration.settings
-    use = clients.ledger.claims.day_use(clients.today, settings.daily_record_limit)
+    use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
     waiting = waiting_total(clients)
-    if use.left == 0 and waiting:
+
+    if use.remaining == 0 and waiting:
         done = last_day(clients.today, waiting, 0, settings.daily_record_limit)
         yield Alert(
             f"limit {clients.today}",
-            f"Today's limit of {use.cap} records is used up and {waiting} wait; they go on at midnight "
-            f"{settings.time_zone}, the last of them on {done}. daily_record_limit in settings.yaml is the limit.",
+            f"Today's limit of {use.cap} records is used up and {waiting} wait. Scoring resumes at midnight "
+            f"{settings.time_zone}; the last of them is scored on {done}. daily_record_limit in settings.yaml sets the limit.",
         )
 
 
@@ -69,17 +73,20 @@ def _budget(clients: Clients) -> Iterator[Alert]:
 
 
 def _silence(clients: Clients) -> Iterator[Alert]:
-    """Tell of objects that the org has not answered about for several intervals, one that never ran excepted."""
+    """Yield the objects that run and that the org has not answered about for several intervals."""
     interval = timedelta(minutes=clients.configuration.settings.pull_interval_minutes)
     longest = max(SILENT_LEAST, SILENT_INTERVALS * interval)
     running = clients.running_objects()
-    for name, state in sorted(clients.ledger.state.objects().items()):
-        heard = max(filter(None, (state.turned_on_at, state.pulled_at, state.asked_at)))
-        if name in running and clients.now() - heard > longest:
+
+    for object_name, state in sorted(clients.ledger.objects.all().items()):
+        # A sensor that asks and finds nothing new counts as an answer.
+        answered_at = max(filter(None, (state.turned_on_at, state.pulled_at, state.asked_at)))
+        if object_name in running and clients.now() - answered_at > longest:
             yield Alert(
-                f"silent {name} {heard:%Y-%m-%dT%H:%M}",
-                f"{name}: no successful pull and no answer of the org since {heard:%Y-%m-%d %H:%M} UTC. Look at the "
-                "sensor salesforce_changes (is it on, what does its last tick say?) and at the newest failed run.",
+                f"silent {object_name} {answered_at:%Y-%m-%dT%H:%M}",
+                f"{object_name}: no successful pull and no answer of the org since {answered_at:%Y-%m-%d %H:%M} UTC. "
+                "Look at the sensor salesforce_changes (is it on, what does its last tick say?) and at the newest "
+                "failed run.",
             )
 
 
@@ -87,17 +94,19 @@ def _held_markets(clients: Clients) -> Iterator[Alert]:
     for market, hold in sorted(clients.ledger.holds.all().items()):
         yield Alert(
             f"market {market} {hold.held_at.isoformat()}",
-            f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets go on; "
-            f"it is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
+            f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets run. "
+            f"It is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
         )
 
 
 def _growing(clients: Clients, backlog: Mapping[str, int]) -> Iterator[Alert]:
+    """Yield the backlog where it grew day by day and is more than a day's limit."""
     limit = clients.configuration.settings.daily_record_limit
     days = [clients.today - timedelta(days=back) for back in range(BACKLOG_DAYS, 0, -1)]
     known = [backlog[day.isoformat()] for day in days if day.isoformat() in backlog]
     totals = [*known, waiting_total(clients)]
     grows = all(later > earlier for earlier, later in pairwise(totals))
+
     if len(known) == BACKLOG_DAYS and grows and totals[-1] > limit:
         yield Alert(
             f"backlog {clients.today}",

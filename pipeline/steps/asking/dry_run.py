@@ -1,4 +1,4 @@
-"""Scores and shows what would be pushed, beside what stands in the org; writes nothing anywhere (R31)."""
+"""Scores and returns what would be pushed, beside the org's values; writes nothing (R31)."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from pipeline.steps.score_segment import candidates
 from pipeline.steps.score_summary import ScoreSummary
 
 RECORDS_MAX: Final = 100
-"""How many records a dry run scores unless told otherwise."""
+"""How many records a dry run scores by default."""
 
 Kind = Literal["pull", "daily_pull"]
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would do. `due` counts records by reason; `rows` shows the first of them, field by field.
+    """What a run would do.
 
-    Each row has `id`, `reason`, and by Salesforce field `stands` and `would_be`; `failed` says by record id why
-    a record would be set aside.
+    `due` counts records by reason. `rows` shows the first of them: each has `id`, `reason`, and by
+    Salesforce field its current value (`stands`) and the new one (`would_be`). `failed` says by
+    record id why a record would be set aside.
     """
 
     object: str
@@ -43,49 +44,52 @@ class DryRun:
     broken: dict[str, int]
 
 
-def dry_run(clients: Clients, name: str, kind: Kind, first: int = RECORDS_MAX) -> DryRun:
-    """Do what a pull or a daily pull of the object would do for its `first` due records, short of any effect.
+def dry_run(clients: Clients, object_name: str, kind: Kind, first: int = RECORDS_MAX) -> DryRun:
+    """Do what a pull or a daily pull of the object would do for its `first` due records.
 
-    The watermark, the waiting list, the limit and the org stay as they are.
+    Nothing is written: the watermark, the waiting list, the limit and the org stay as they are.
     """
+    # The calls count as a pull's: no dry run may take those kept for pushes (R21).
     clients.budget.require()
-    scope = scope_of(clients, name, check(clients, [name]))
-    read, reasons = _due(clients, scope, kind)
+    scope = scope_of(clients, object_name, check(clients, [object_name]))
+    read, reasons = _read_due(clients, scope, kind)
     chosen = dict(list(reasons.items())[:first])
-    summary = ScoreSummary(object=name)
+
+    summary = ScoreSummary(object=object_name)
     table, status = candidates(clients, scope, list(chosen))
     results = {
         i.market: score_market(clients, scope, i, table, status, summary)
         for i in scope.integrations
     }
-    result = segment_result(
-        scope, clients.now().replace(microsecond=0), table, status, results, chosen
-    )
+    # Whole seconds, as a claim's stamp: Salesforce keeps no more of a datetime.
+    stamp = clients.now().replace(microsecond=0)
+    result = segment_result(scope, stamp, table, status, results, chosen)
+
     return DryRun(
-        object=name,
+        object=object_name,
         read=read,
         due=dict(Counter(reasons.values())),
-        rows=_rows(scope, result, _stands(clients, scope, result), chosen),
+        rows=_rows(scope, result, _current_values(clients, scope, result), chosen),
         failed={i: f"{p.code}: {p.message}" for i, p in result.failed.items()},
         broken={f"{m}: {o} is not {rule}": n for (m, o, rule), n in summary.broken.items()},
     )
 
 
-def _due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, dict[str, str]]:
-    """Return how many records would be read, and why each due one is due."""
-    reasons: dict[str, str] = {}
-    read = 0
+def _read_due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, dict[str, str]]:
+    """Return how many records would be read, and by id why each due one is due."""
     if kind == "daily_pull":
-        for table in stale_rows(clients, scope):
-            ids, why = table.column("id").to_pylist(), table.column("reason").to_pylist()
-            reasons |= dict(zip(ids, why, strict=True))
+        reasons = _stale_reasons(clients, scope)
         return len(reasons), reasons
-    state = clients.ledger.state.objects().get(scope.object)
+
+    state = clients.ledger.objects.all().get(scope.object)
     window = pull_window(
         watermark=state.watermark if state else scope.turned_on_at,
         turned_on_at=scope.turned_on_at,
         org_now=clients.org.org_now(),
     )
+
+    read = 0
+    reasons = {}
     for table in read_changed(clients, scope, window)[0]:
         read += table.num_rows
         found = due_after_pull(scope, table, row_statuses(scope, table)).to_pylist()
@@ -94,17 +98,27 @@ def _due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, dict[s
     return read, reasons
 
 
-def _stands(
+def _stale_reasons(clients: Clients, scope: ScoringScope) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    for table in stale_rows(clients, scope):
+        ids, why = table.column("id").to_pylist(), table.column("reason").to_pylist()
+        reasons |= dict(zip(ids, why, strict=True))
+    return reasons
+
+
+def _current_values(
     clients: Clients, scope: ScoringScope, result: SegmentResult
 ) -> dict[str, dict[str, Any]]:
-    """Return what stands in the org now in the fields that would be set_fields, by record id."""
+    """Return the org's current values of the fields that may be set, by record id."""
     ids = result.update.column("Id").to_pylist()
+    if not ids:
+        return {}
+
     names = ("Id", DATETIME_FIELD, *scope.output_fields)
     fields = [(name, result.update.column(UPDATE + name).type) for name in names[1:]]
     schema = pa.schema([("Id", pa.string()), *((n, _readable(t)) for n, t in fields)])
+
     found: dict[str, dict[str, Any]] = {}
-    if not ids:
-        return found
     batches = clients.org.read_by_ids(
         lambda part: select(names, scope.object, AllOf([In("Id", list(part))])), ids, schema
     )
@@ -114,17 +128,22 @@ def _stands(
 
 
 def _readable(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which the org gives a field's values: its whole numbers are doubles (API notes 8)."""
+    """Return the type of a field's values as the org sends them.
+
+    Whole numbers come as doubles (API notes 8).
+    """
     return pa.float64() if pa.types.is_integer(kind) else kind
 
 
 def _rows(
     scope: ScoringScope,
     result: SegmentResult,
-    stands: dict[str, dict[str, Any]],
+    current: dict[str, dict[str, Any]],
     reasons: dict[str, str],
 ) -> list[dict[str, Any]]:
+    """Return by record the fields that would be set, with current and new values."""
     rows = []
+
     for row in result.update.to_pylist():
         record_id = row["Id"]
         set_fields = [n for n in scope.output_fields if row[IS_SET + n]]
@@ -134,11 +153,12 @@ def _rows(
                 "reason": reasons[record_id],
                 "fields": {
                     name: {
-                        "stands": stands.get(record_id, {}).get(name),
+                        "stands": current.get(record_id, {}).get(name),
                         "would_be": row[UPDATE + name],
                     }
                     for name in set_fields
                 },
             }
         )
+
     return rows

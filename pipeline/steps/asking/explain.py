@@ -1,4 +1,4 @@
-"""Tells one record's whole history: every scoring, why, from what, with which result (R30)."""
+"""Returns one record's whole history: every scoring, why, from what, with which result (R30)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ WORDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class MarketScoring:
-    """What one market made of the record; `inputs` and `outputs` are None where persist was off (R24).
+    """What one market made of the record.
 
-    `changed` names the inputs that differ from the market's scoring before; None where either is not kept.
+    `inputs` and `outputs` are None where persist was off (R24). `changed` names the inputs that
+    differ from the market's scoring before; None where either is not kept.
     """
 
     market: str
@@ -42,7 +43,7 @@ class MarketScoring:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """One scoring of the record: the day it counts on, when, why, by which markets, and how its push ended."""
+    """One scoring of the record, and how its push ended. It counts in the limit of `day`."""
 
     day: date
     scored_at: datetime
@@ -66,27 +67,30 @@ class Explained:
 
 
 def explain(clients: Clients, record_id: str) -> list[Explained]:
-    """Return what is kept of the record, for each object that knows its id (one, or none). No API call.
+    """Return what is kept of the record, for each object that knows its id (one, or none).
 
-    Reads every file of the lake; `record_id` has 15 or 18 characters.
+    Reads every file of the lake and makes no API call. `record_id` has 15 or 18 characters.
     """
     wanted = id18(record_id)
     found = []
-    for name in OBJECTS:
-        scorings = _with_changes(sorted(_scorings(clients, name, wanted), key=_when))
-        waiting = clients.ledger.waiting.row(name, wanted)
+
+    for object_name in OBJECTS:
+        scorings = sorted(_scorings(clients, object_name, wanted), key=_chronological)
+        waiting = clients.ledger.waiting.row(object_name, wanted)
         if scorings or waiting:
-            found.append(Explained(name, wanted, scorings, waiting))
+            found.append(Explained(object_name, wanted, _with_changes(scorings), waiting))
+
     return found
 
 
-def _when(scoring: Scoring) -> tuple[datetime, str]:
+def _chronological(scoring: Scoring) -> tuple[datetime, str]:
     return scoring.scored_at, scoring.segment
 
 
-def _scorings(clients: Clients, name: str, record_id: str) -> Iterator[Scoring]:
-    results = dict(clients.lake.find(PUSHED, name, "id", record_id))
-    for (day, segment), row in clients.lake.find(SCORED, name, "id", record_id):
+def _scorings(clients: Clients, object_name: str, record_id: str) -> Iterator[Scoring]:
+    results = dict(clients.lake.find(PUSHED, object_name, "id", record_id))
+
+    for (day, segment), row in clients.lake.find(SCORED, object_name, "id", record_id):
         result = results.get((day, segment), {})
         yield Scoring(
             day=day,
@@ -102,9 +106,11 @@ def _scorings(clients: Clients, name: str, record_id: str) -> Iterator[Scoring]:
 
 
 def _markets(row: Mapping[str, Any]) -> Iterator[MarketScoring]:
+    """Yield the markets that scored the row: those that have a version in it."""
     for column, version in row.items():
         if not column.endswith(VERSION) or version is None:
             continue
+
         market = column.removesuffix(VERSION)
         inputs = _part(row, market + INPUT)
         outputs = _part(row, market + OUTPUT)
@@ -116,18 +122,25 @@ def _part(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _with_changes(scorings: list[Scoring]) -> list[Scoring]:
-    """Say for each market which of its inputs differ from its scoring before."""
+    """Return the scorings with the inputs that changed since each market's last one."""
     last: dict[str, dict[str, Any] | None] = {}
-    told = []
+    compared = []
+
     for scoring in scorings:
         markets = []
         for one in scoring.markets:
-            before = last.get(one.market)
-            changed = None
-            if before is not None and one.inputs is not None:
-                names = {*before, *one.inputs}
-                changed = sorted(n for n in names if before.get(n) != one.inputs.get(n))
+            changed = _changed_inputs(last.get(one.market), one.inputs)
+            markets.append(replace(one, changed=changed))
             last[one.market] = one.inputs
-            markets.append(MarketScoring(one.market, one.version, one.inputs, one.outputs, changed))
-        told.append(replace(scoring, markets=markets))
-    return told
+        compared.append(replace(scoring, markets=markets))
+
+    return compared
+
+
+def _changed_inputs(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> list[str] | None:
+    if before is None or after is None:
+        return None
+
+    return sorted(n for n in {*before, *after} if before.get(n) != after.get(n))

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final
 
 from pipeline.core.configuration.integration import Integration
-from pipeline.core.errors import NotReady
-from pipeline.core.limit.pace import days_needed, in_flight_of, last_day, pace_warning
+from pipeline.core.limit.pace import WaitingCount, days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
 from pipeline.core.scoring.scope import scorable
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, select
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import check, scope_of
-from pipeline.steps.pull import stale_condition
+from pipeline.steps.pull import count_stale
 
 QUERIES_PER_CALL: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class IntegrationPlan:
-    """What one integration has before it: `records` are its candidates in the org, `due` those it makes due.
+    """What is to come of one integration.
 
-    `change` says why: new, changed, off (as if it were switched on now), or none.
+    `records` are its candidates in the org, `due` those that it makes due. `change` says why: new,
+    changed, off (as if it were switched on now), or none.
     """
 
     integration: str
@@ -37,7 +36,10 @@ class IntegrationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What waits in the ledger, and all there is to do: with what daily pulls will list, and what is new or changed."""
+    """What waits in the ledger, and all there is to do.
+
+    `to_do` includes what daily pulls will list, and what new or changed integrations make due.
+    """
 
     day: date
     limit: int
@@ -56,84 +58,84 @@ class Plan:
 
 
 def plan(clients: Clients) -> Plan:
-    """Count what waits and what is to come: an API call for five integrations, and two or three for each object.
+    """Count what waits and what is to come.
 
-    Integrations that are switched off are counted as if they were switched on now.
+    Takes an API call for five integrations, and two or three for each object. Integrations that are
+    switched off are counted as if they were switched on now.
     """
     settings = clients.configuration.settings
     limit = settings.daily_record_limit
-    use = clients.ledger.claims.day_use(clients.today, limit)
-    waiting = [dict(row) for row in clients.ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    remaining = clients.ledger.days.use(clients.today, limit).remaining
+    waiting = clients.ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
+
     mapped = [i for i in clients.configuration.integrations if i.is_mapped]
     objects = sorted({i.object for i in mapped if i.enabled})
-    counted = _counted(clients, mapped, objects)
-    plans = [_integration_plan(clients, i, counted[i.name], limit) for i in mapped]
-    to_do = sum(_to_do(clients, name, waiting) for name in objects)
-    records = sum(counted[name] for name in objects)
+    candidates = _count_candidates(clients, mapped, objects)
+    plans = [_integration_plan(clients, i, candidates[i.name], limit) for i in mapped]
+
+    # Part of what waits is too old as well, so the larger of the two is what there is to do.
+    to_do = max(total, sum(_to_do(clients, object_name, waiting) for object_name in objects))
+    records = sum(candidates[object_name] for object_name in objects)
     warning = pace_warning(records, limit, settings.refresh_period_days)
+
     return Plan(
         day=clients.today,
         limit=limit,
-        left_today=use.left,
-        waiting=waiting,
+        left_today=remaining,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
-        waiting_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        waiting_done_on=last_day(clients.today, total, remaining, limit, in_flight_of(waiting)),
         integrations=plans,
-        to_do=max(total, to_do),
-        all_done_on=last_day(clients.today, max(total, to_do), use.left, limit),
+        to_do=to_do,
+        all_done_on=last_day(clients.today, to_do, remaining, limit),
         warnings=[warning] if warning else [],
     )
 
 
-def _to_do(clients: Clients, name: str, waiting: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many records of the object are to be scored: what waits, or more where more is too old or new."""
-    own = [row for row in waiting if row["object"] == name]
-    changes = sum(int(row["records"]) for row in own if lane_of(row["reason"]) is Lane.CHANGES)
-    refresh = sum(int(row["records"]) for row in own) - changes
-    return changes + max(refresh, _too_old(clients, name))
+def _to_do(clients: Clients, object_name: str, waiting: Sequence[WaitingCount]) -> int:
+    """Return how many records of the object are to be scored.
+
+    They are what waits, or more where more is too old than waits for that.
+    """
+    own = [row for row in waiting if row.object == object_name]
+    changes = sum(row.records for row in own if lane_of(row.reason) is Lane.CHANGES)
+    refresh = sum(row.records for row in own) - changes
+
+    return changes + max(refresh, count_stale(clients, object_name))
 
 
-def _too_old(clients: Clients, name: str) -> int:
-    """Count what a daily pull would list now, without its horizon."""
-    try:
-        scope = scope_of(clients, name, check(clients, [name]))
-    except NotReady:
-        return 0
-    where = stale_condition(
-        scope, clients.now(), clients.configuration.settings.refresh_period_days
-    )
-    counted: int = clients.org.count(select(["COUNT()"], name, where))
-    return counted
-
-
-def _counted(
+def _count_candidates(
     clients: Clients, integrations: Sequence[Integration], objects: Sequence[str]
 ) -> dict[str, int]:
-    """Count the candidates of each integration, by its name, and those of any that is on, by object."""
+    """Count the candidates of each integration by its name, and of each object by its name.
+
+    An object's candidates are those of any of its integrations that is on.
+    """
     queries = {
         i.name: select(["COUNT(Id) n"], i.object, _all_of(_conditions(clients, i)))
         for i in integrations
     }
-    for name in objects:
-        own = [i for i in integrations if i.object == name and i.enabled]
-        queries[name] = select(
-            ["COUNT(Id) n"], name, _any_of([_conditions(clients, i) for i in own])
-        )
+    # Not the sum of its integrations: a record may be a candidate of several.
+    for object_name in objects:
+        own = [i for i in integrations if i.object == object_name and i.enabled]
+        where = _any_of([_conditions(clients, i) for i in own])
+        queries[object_name] = select(["COUNT(Id) n"], object_name, where)
+
     counted: dict[str, int] = {}
-    for part in _fives(list(queries.items())):
+    for part in _parts(list(queries.items())):
         answers = clients.org.ask(dict(part))
         counted |= {name: int(rows[0]["n"]) for name, rows in answers.items()}
     return counted
 
 
-def _fives(queries: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
+def _parts(queries: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
     for start in range(0, len(queries), QUERIES_PER_CALL):
         yield queries[start : start + QUERIES_PER_CALL]
 
 
 def _conditions(clients: Clients, integration: Integration) -> list[Condition]:
-    """Return the conditions on an integration's candidates; records that are left alone are none (R25)."""
+    """Return the conditions on an integration's candidates, without what is left alone (R25)."""
     conditions: list[Condition] = [*scorable(clients.describe(integration.object))]
     if integration.candidate_field:
         conditions.append(Compare(integration.candidate_field, "=", True))
@@ -145,7 +147,7 @@ def _all_of(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _any_of(groups: Sequence[Sequence[Condition]]) -> Condition | None:
-    """Return that one of the groups holds; None, for all records, where a group asks nothing."""
+    """Return the condition that one of the groups is met; None where a group admits all records."""
     return AnyOf([AllOf(group) for group in groups]) if all(groups) else None
 
 
@@ -153,8 +155,9 @@ def _integration_plan(
     clients: Clients, integration: Integration, records: int, limit: int
 ) -> IntegrationPlan:
     market = clients.configuration.markets[integration.market]
-    states: Mapping[tuple[str, str], Any] = clients.ledger.state.integrations()
-    state = states.get((integration.object, integration.market))
+    states = clients.ledger.integrations.all()
+    state = states.get(integration.key)
+
     if not integration.enabled:
         change, due = "off; if switched on", records
     elif state is None or state.enabled_at is None:
@@ -163,4 +166,5 @@ def _integration_plan(
         change, due = "changed mapping or model", records
     else:
         change, due = "none", 0
+
     return IntegrationPlan(integration.name, change, records, due, days_needed(due, limit))

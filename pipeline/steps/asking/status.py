@@ -1,4 +1,4 @@
-"""What people ask: what is used, what waits and until when, what failed and why."""
+"""Says what is used, what waits and until when, and what failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.configuration.running import (
+    NOT_CHECKED,
+    NOT_MAPPED,
+    Running,
+    RunState,
+    running,
+)
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
@@ -22,10 +28,10 @@ SLOWED_SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How things stand today. Counts are records; `waiting` is by object, reason and state.
+    """The state of things today. Counts are records; `waiting` is by object, reason and state.
 
-    `slowed_down` shows records that keep becoming due, those first that rest longest (R15). `pulling_stopped` says
-    why nothing is pulled now, where too few API calls are left (R21).
+    `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
+    `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
     """
 
     day: date
@@ -54,52 +60,60 @@ def status(clients: Clients) -> Status:
     """Read the whole status from the ledger; no API call."""
     ledger, configuration = clients.ledger, clients.configuration
     limit = configuration.settings.daily_record_limit
-    use = ledger.claims.day_use(clients.today, limit)
-    waiting = [dict(row) for row in ledger.waiting.summary(clients.now())]
-    total = sum(row["records"] for row in waiting)
+    use = ledger.days.use(clients.today, limit)
+    waiting = ledger.waiting.summary(clients.now())
+    total = sum(row.records for row in waiting)
+
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
+
     return Status(
         day=clients.today,
-        org_id=ledger.state.org_id(),
+        org_id=ledger.org.id(),
         limit=limit,
         limit_used=use.used,
-        waiting=waiting,
+        waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         failing=_failing(ledger),
-        last_done_on=last_day(clients.today, total, use.left, limit, in_flight_of(waiting)),
+        last_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(clients.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
         pulling_stopped=str(exhausted) if exhausted else None,
         pulling_resumes_at=exhausted.resumes_at if exhausted else None,
         objects=_objects(ledger),
-        integrations=_integrations(ledger, configuration),
+        integrations=_integrations(clients),
         slowed_down_total=len(slowed),
         slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
     )
 
 
 def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
-    """Return how often each of these records was scored lately and until when it rests; no API call (R15)."""
+    """Return how often each of these records was scored lately and until when it waits (R15).
+
+    No API call.
+    """
     now, link = clients.now(), record_link(clients)
-    shown = []
+    # One transaction for all rows, so that they show one state of the ledger.
+    described = []
+
     with clients.ledger.database.read() as connection:
         for row in rows:
-            scored = clients.ledger.waiting.scored_since(
+            scored = clients.ledger.scorings.scored_since(
                 connection, row.object, [row.record_id], now - SCORINGS_KEPT_FOR
             ).get(row.record_id, [])
-            shown.append(
+            described.append(
                 {
                     "object": row.object,
                     "id": row.record_id,
                     "scored_24h": sum(one.at > now - timedelta(hours=24) for one in scored),
-                    "scored_in_a_row": scored[-1].in_a_row if scored else 0,
+                    "scored_in_a_row": scored[-1].streak if scored else 0,
                     "last_scored": scored[-1].at if scored else None,
                     "until": row.until,
                     "link": link(row.record_id),
                 }
             )
-    return shown
+
+    return described
 
 
 def _failing(ledger: Ledger) -> dict[str, int]:
@@ -110,30 +124,42 @@ def _failing(ledger: Ledger) -> dict[str, int]:
 
 
 def _objects(ledger: Ledger) -> list[dict[str, Any]]:
-    return [asdict(state) for _, state in sorted(ledger.state.objects().items())]
+    return [asdict(state) for _, state in sorted(ledger.objects.all().items())]
 
 
-def _integrations(ledger: Ledger, configuration: Configuration) -> list[dict[str, Any]]:
-    states = ledger.state.integrations()
+def _integrations(clients: Clients) -> list[dict[str, Any]]:
+    configuration = clients.configuration
+    states = clients.ledger.integrations.all()
+    holds = clients.ledger.holds.all()
     rows = []
+
     for integration in configuration.integrations:
-        state = states.get((integration.object, integration.market))
-        if not integration.enabled:
-            word = "off"
-        elif not integration.is_mapped:
-            word = "not ready: map both input and output fields"
-        elif state is None:
-            word = "not checked yet"
-        elif state.not_ready:
-            word = "not ready"
-        else:
-            word = "paused" if state.paused_at else "on"
+        state = states.get(integration.key)
+        answer = running(
+            state,
+            holds.get(integration.market),
+            clients.now(),
+            enabled=integration.enabled,
+            mapped=integration.is_mapped,
+        )
         rows.append(
             {
                 "integration": integration.name,
-                "state": word,
+                "state": _in_words(answer, enabled=integration.enabled),
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
             }
         )
+
     return rows
+
+
+def _in_words(answer: Running, *, enabled: bool) -> str:
+    if answer.why == NOT_MAPPED:
+        return f"{answer.state}: {answer.why}"
+
+    # Switched on in its file and not yet rolled out: the ledger still has it as off.
+    if answer.why == NOT_CHECKED or (enabled and answer.state is RunState.OFF):
+        return NOT_CHECKED
+
+    return answer.state.value

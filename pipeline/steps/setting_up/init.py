@@ -1,4 +1,4 @@
-"""Writes a first configuration for the connected org: settings, markets, one integration a pair (R2, R12)."""
+"""Writes a first configuration for the connected org: settings, markets, integrations (R2, R12)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, Final, get_args
 import yaml
 from pydantic import ValidationError
 
-from pipeline.core.configuration.configuration import Document, Settings, configuration
+from pipeline.core.configuration.configuration import Document, check_configuration
 from pipeline.core.configuration.integration import OBJECTS, Integration
 from pipeline.core.configuration.market import Market
+from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.org_fit.suggestions import Suggestion, as_yaml, suggest
@@ -36,11 +37,12 @@ _EXPLAINED: Final = {
     "partitions_start": "the first day in the calendar of partitions",
 }
 _ASKED: Final = ("environment", "time_zone", "daily_pull_time")
+"""The settings that a person is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketSource:
-    """A market that can be chosen, and the folder that it stands in."""
+    """A market that can be chosen, and its folder."""
 
     market: Market
     folder: Path
@@ -59,7 +61,11 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class StartingSet:
-    """What is to be written: texts by path below the folder, markets to copy, and what was proposed."""
+    """What is to be written: texts by path below the folder, and markets to copy.
+
+    `suggestions` are what was proposed. `passed_over` names the pairs that do not go together, and
+    why.
+    """
 
     texts: Mapping[Path, str]
     copies: Mapping[Path, Path]
@@ -73,15 +79,17 @@ def markets_to_choose(*folders: Path) -> dict[str, MarketSource]:
     Raises ConfigurationError where one of them is not a market.
     """
     found: dict[str, MarketSource] = {}
+
     for folder in folders:
         for path in sorted(folder.glob("*/market.yaml")):
             if path.parent.name not in found:
-                market = _market(path)
+                market = _read_market(path)
                 found[market.name] = MarketSource(market, path.parent)
+
     return found
 
 
-def _market(path: Path) -> Market:
+def _read_market(path: Path) -> Market:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Market.model_validate({**content, "name": path.parent.name})
@@ -91,28 +99,31 @@ def _market(path: Path) -> Market:
 
 
 def checked(answers: Answers, known: Mapping[str, MarketSource]) -> Answers:
-    """Return the answers if all of them will do.
+    """Return the answers if all of them are valid.
 
     Raises ConfigurationError with each bad one and what is allowed in its place.
     """
     found: list[str] = []
-    for name in answers.objects:
-        _collect(found, partial(checked_object, name))
-    for name in answers.markets:
-        _collect(found, partial(checked_market, name, list(known)))
+    for object_name in answers.objects:
+        _collect(found, partial(checked_object, object_name))
+    for market_name in answers.markets:
+        _collect(found, partial(checked_market, market_name, list(known)))
+
     if not answers.objects:
         found.append(f"object: choose at least one of {', '.join(OBJECTS)}.")
     if not answers.markets:
         found.append(
             f"market: choose at least one of {', '.join(known) or 'none: there are none'}."
         )
+
     if answers.environment not in ENVIRONMENTS:
         found.append(
             f"environment: {answers.environment!r} is not one of {', '.join(ENVIRONMENTS)}."
         )
     else:
         content = {key: getattr(answers, key) for key in _ASKED}
-        _collect(found, partial(configuration, Document("settings", content), [], []))
+        _collect(found, partial(check_configuration, Document("settings", content), [], []))
+
     if found:
         raise ConfigurationError(found)
     return answers
@@ -132,23 +143,9 @@ def starting_set(
     today: date,
     folder: Path,
 ) -> StartingSet:
-    """Return a whole configuration for `folder`, proposed from the org, valid as written; write nothing."""
-    needed = {*answers.objects, *(["Account"] if "Contact" in answers.objects else [])}
-    describes = {name: describe(name) for name in sorted(needed)}
-    suggestions: list[Suggestion] = []
-    passed_over: list[str] = []
-    for name in dict.fromkeys(answers.objects):
-        others: list[Integration] = []
-        for market_name in dict.fromkeys(answers.markets):
-            market = known[market_name].market
-            if not scores(market, name):
-                passed_over.append(
-                    f"{name}.{market_name}: a lead-based market does not score {name} (R5)"
-                )
-                continue
-            suggestion = suggest(name, market, describes, others)
-            suggestions.append(suggestion)
-            others.append(_integration(suggestion))
+    """Return a whole configuration for `folder`, proposed from the org and valid; write nothing."""
+    suggestions, passed_over = _suggest_all(answers, known, describe)
+
     texts = {Path("settings.yaml"): settings_yaml(answers, today)}
     texts |= {integration_path(s): as_yaml(s, enabled=True) for s in suggestions}
     copies = {
@@ -156,8 +153,38 @@ def starting_set(
         for name in answers.markets
         if known[name].folder != folder / "markets" / name
     }
+
     _check(texts, [known[name].market for name in answers.markets])
     return StartingSet(texts, copies, tuple(suggestions), tuple(passed_over))
+
+
+def _suggest_all(
+    answers: Answers,
+    known: Mapping[str, MarketSource],
+    describe: Callable[[str], ObjectDescribe],
+) -> tuple[list[Suggestion], list[str]]:
+    """Propose an integration for each object and market; return also the pairs passed over."""
+    described = {*answers.objects, *(["Account"] if "Contact" in answers.objects else [])}
+    describes = {object_name: describe(object_name) for object_name in sorted(described)}
+    suggestions: list[Suggestion] = []
+    passed_over: list[str] = []
+
+    for object_name in dict.fromkeys(answers.objects):
+        # Each proposal sees the earlier ones, so that no two of an object write one field (R6).
+        others: list[Integration] = []
+        for market_name in dict.fromkeys(answers.markets):
+            market = known[market_name].market
+            if not scores(market, object_name):
+                passed_over.append(
+                    f"{object_name}.{market_name}: a lead-based market does not score {object_name} (R5)"
+                )
+                continue
+
+            suggestion = suggest(object_name, market, describes, others)
+            suggestions.append(suggestion)
+            others.append(_integration(suggestion))
+
+    return suggestions, passed_over
 
 
 def _integration(suggestion: Suggestion) -> Integration:
@@ -172,15 +199,15 @@ def _integration(suggestion: Suggestion) -> Integration:
 
 
 def _check(texts: Mapping[Path, str], markets: Sequence[Market]) -> None:
-    """Hold what is to be written against the same rules as what a person writes."""
+    """Check what is to be written by the same rules as what a person writes."""
     documents = {path: Document(str(path), yaml.safe_load(text)) for path, text in texts.items()}
     settings = documents.pop(Path("settings.yaml"))
     described = [Document(m.name, m.model_dump(mode="json")) for m in markets]
-    configuration(settings, described, list(documents.values()))
+    check_configuration(settings, described, list(documents.values()))
 
 
 def integration_path(suggestion: Suggestion) -> Path:
-    """Return where an integration's file stands below the configuration's folder."""
+    """Return the path of an integration's file below the configuration's folder."""
     return Path("integrations") / f"{suggestion.object.lower()}.{suggestion.market}.yaml"
 
 
@@ -188,49 +215,56 @@ def settings_yaml(answers: Answers, today: date) -> str:
     """Return the settings with every key: those asked for, and the others at their defaults."""
     values: dict[str, Any] = {key: getattr(answers, key) for key in _ASKED}
     values["partitions_start"] = today.isoformat()
-    lines = [
-        "# The settings. What is left out has the value that stands here behind a comment sign."
-    ]
+    lines = ["# The settings. A key behind a comment sign shows the value that applies without it."]
+
     for key, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
+        # Flow style gives "{key: value}" on one line, however the value has to be quoted.
         text = yaml.safe_dump({key: values.get(key, default)}, default_flow_style=True, width=1000)
         entry = text.strip().removeprefix("{").removesuffix("}")
+
         mark = "" if key in values or key in _EXPLAINED else "# "
         comment = f"  # {_EXPLAINED[key]}" if key in _EXPLAINED else ""
         lines.append(f"{mark}{entry:<38}{comment}".rstrip())
+
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, what: StartingSet, *, force: bool = False) -> list[Path]:
-    """Write the set below `folder` and return the files; nothing is written where one stands already.
+def write(folder: Path, starting_set: StartingSet, *, force: bool = False) -> list[Path]:
+    """Write the set below `folder` and return the files.
 
-    With `force` settings and integrations are replaced; a market that is there never is.
+    Nothing is written if one of them exists already. With `force`, settings and integrations are
+    replaced. A market that exists never is.
 
-    Raises ConfigurationError with every file that is in the way.
+    Raises ConfigurationError with every file that exists.
     """
-    in_the_way = [folder / path for path in what.texts if (folder / path).exists()]
-    if in_the_way and not force:
+    existing = [folder / path for path in starting_set.texts if (folder / path).exists()]
+    if existing and not force:
         raise ConfigurationError(
-            [f"{path} exists already: nothing was written." for path in in_the_way]
+            [f"{path} exists already: nothing was written." for path in existing]
             + ["Choose another folder with --config, or replace these files with --force."]
         )
-    for target, source in what.copies.items():
+
+    for target, source in starting_set.copies.items():
         if not (folder / target).exists():
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(source, folder / target, ignore=ignored)
-    for path, text in what.texts.items():
+
+    for path, text in starting_set.texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
-    return [folder / path for path in what.texts]
+
+    return [folder / path for path in starting_set.texts]
 
 
 def write_integration(folder: Path, suggestion: Suggestion) -> Path:
-    """Write one proposal, switched off, where the integration has no file yet.
+    """Write one proposal, switched off, and return its path.
 
-    Raises ConfigurationError where it has one.
+    Raises ConfigurationError where the integration has a file already.
     """
     path = folder / integration_path(suggestion)
     path.parent.mkdir(parents=True, exist_ok=True)
+
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(as_yaml(suggestion, enabled=False))
@@ -238,4 +272,5 @@ def write_integration(folder: Path, suggestion: Suggestion) -> Path:
         raise ConfigurationError(
             [f"{path} exists already: nothing was written. Without --write the proposal is shown."]
         ) from None
+
     return path

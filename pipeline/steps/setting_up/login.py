@@ -13,6 +13,7 @@ from resources.salesforce.ids import id18
 
 PORT: Final = 1717
 SECONDS: Final = 300.0
+"""How long a person may take to log in."""
 
 
 def log_in(
@@ -23,7 +24,7 @@ def log_in(
     port: int = PORT,
     seconds: float = SECONDS,
 ) -> str | None:
-    """Let a person log in, keep the refresh token, and return the org's id where the org tells it.
+    """Let a person log in, keep the refresh token, and return the org's id if the org names it.
 
     Args:
         app: the app to log in through, and where its token is kept.
@@ -40,6 +41,7 @@ def log_in(
         attempt = LoginAttempt(app, server.redirect_uri)
         show(attempt.url)
         code = attempt.code_in(server.wait(seconds))
+
     org_id = attempt.exchange(code, on_call).org_id
     return id18(org_id) if org_id else None
 

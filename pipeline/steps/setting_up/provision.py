@@ -1,4 +1,4 @@
-"""Creates the fields that the integrations lack in the org, and lets the integration user use them (R13)."""
+"""Creates the fields that the integrations lack, and grants them to the integration user (R13)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Final
 from pipeline.core.configuration.integration import PARENT_PREFIX, Integration
 from pipeline.core.errors import ConfigurationError, InsightsError, WrongOrg
 from pipeline.core.org_fit.preflight import Problem, org_problems
-from pipeline.core.org_fit.provisioning import Plan, WantedField
-from pipeline.core.org_fit.provisioning import plan as plan_fields
+from pipeline.core.org_fit.provisioning import ProvisioningPlan, WantedField, plan_provisioning
 from pipeline.core.soql import AllOf, Compare, In, select
 from pipeline.steps.clients import Clients
-from resources.salesforce.client import RECORDS_PER_CALL, Salesforce, SaveResult
+from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import CallRefused
+from resources.salesforce.records import RECORDS_PER_CALL, SaveResult
 
 PERMISSION_SET: Final = "Predictive_Insights"
 PERMISSION_SET_LABEL: Final = "Predictive Insights"
@@ -35,7 +35,7 @@ NOT_ALLOWED: Final = frozenset(
 )
 SEEN_AFTER_TRIES: Final = 5
 SEEN_AFTER_SECONDS: Final = 2.0
-"""A describe may lag a few seconds behind a new field (API notes 6.2)."""
+"""How often and at which interval a new field is looked for: a describe may lag (API notes 6.2)."""
 
 
 class ProvisionRefused(InsightsError):
@@ -48,13 +48,16 @@ class ProvisionRefused(InsightsError):
             "Application` (creates fields), `Manage Profiles and Permission Sets` and `Assign Permission Sets` "
             "(let the integration user use them), and `API Enabled`. Sign in as one for this command alone, "
             "by SALESFORCE_ADMIN_CLIENT_ID and SALESFORCE_ADMIN_CLIENT_SECRET (docs/connecting.md), or "
-            "create the fields in Setup. What was created before this stays; run the command again to go on."
+            "create the fields in Setup. What was created before this stays; run the command again to continue."
         )
 
 
 @dataclass(slots=True)
 class Provisioned:
-    """What was done: fields by full name; `refused` holds Salesforce's own words for those that failed."""
+    """What was done, as full names of fields.
+
+    `refused` holds Salesforce's own words for those that failed.
+    """
 
     created: list[str] = field(default_factory=list)
     already_there: list[str] = field(default_factory=list)
@@ -63,52 +66,59 @@ class Provisioned:
     problems: tuple[Problem, ...] = ()
 
 
-def plan(clients: Clients, names: Sequence[str] = ()) -> Plan:
-    """Return what would be done for the integrations of the objects `names` (default: all), changing nothing.
+def plan(clients: Clients, object_names: Sequence[str] = ()) -> ProvisioningPlan:
+    """Return what would be done for the objects' integrations (default: all), changing nothing.
 
     Those that are switched off count too: fields come before the switch. One describe an object.
     """
-    clients.ledger.state.connect_org(
+    clients.ledger.org.connect(
         clients.org.org_id, clients.configuration.settings.environment, clients.now()
     )
-    return plan_fields(
-        _integrations(clients, names), clients.configuration.markets, _describes(clients, names)
+    return plan_provisioning(
+        _integrations(clients, object_names),
+        clients.configuration.markets,
+        _describes(clients, object_names),
     )
 
 
-def _integrations(clients: Clients, names: Sequence[str]) -> list[Integration]:
-    return [i for i in clients.configuration.integrations if not names or i.object in names]
+def _integrations(clients: Clients, object_names: Sequence[str]) -> list[Integration]:
+    return [
+        i
+        for i in clients.configuration.integrations
+        if not object_names or i.object in object_names
+    ]
 
 
-def _describes(clients: Clients, names: Sequence[str]) -> dict[str, Any]:
+def _describes(clients: Clients, object_names: Sequence[str]) -> dict[str, Any]:
     needed = set()
-    for integration in _integrations(clients, names):
+    for integration in _integrations(clients, object_names):
         needed.add(integration.object)
         if any(path.startswith(PARENT_PREFIX) for path in integration.inputs.values()):
             needed.add("Account")
+
     return {name: clients.describe(name) for name in sorted(needed)}
 
 
 def provision(
     clients: Clients,
-    wanted: Plan,
+    wanted: ProvisioningPlan,
     admin: Salesforce,
     *,
     users: Sequence[str] = (),
-    names: Sequence[str] = (),
+    object_names: Sequence[str] = (),
     sleep: Callable[[float], None] = time.sleep,
 ) -> Provisioned:
-    """Create and grant what `wanted` lists, then look again, and say what preflight says now.
+    """Create and grant what `wanted` lists; return what was done and what preflight finds now.
 
-    Safe to repeat: what is there already is only granted. A field that Salesforce refuses does not stop
-    the others.
+    Safe to repeat: what exists already is only granted. A field that Salesforce refuses does not
+    stop the others.
 
     Args:
         clients: the integration user's connection; fields are granted to that user.
         wanted: what `plan` returned.
         admin: the connection that creates and grants; it may be the same.
         users: user names that are to see the fields as well.
-        names: only these objects, as given to `plan`.
+        object_names: only these objects, as given to `plan`.
         sleep: waits for the org's describe.
 
     Raises:
@@ -120,35 +130,46 @@ def provision(
             f"The admin is signed in to org {admin.org_id}, the integration user to {clients.org.org_id}. "
             "Nothing was created. Correct SALESFORCE_ADMIN_LOGIN_URL or SALESFORCE_LOGIN_URL."
         )
+
+    # Unknown users are refused before anything is created.
     done = Provisioned()
     assignees = [clients.org.user_id, *_user_ids(admin, users)]
     for entry in wanted.create:
         _create(admin, entry, done)
+
     to_grant = [f for f in (*wanted.create, *wanted.grant) if f.full_name not in done.refused]
+    # Fields that exist already are granted too: an earlier run may have died in between.
     if to_grant:
         _grant(admin, to_grant, assignees, done)
-    _look_again(clients, to_grant, names, sleep)
-    done.problems = _problems(clients, names)
+
+    _describe_until_visible(clients, to_grant, object_names, sleep)
+    done.problems = _problems(clients, object_names)
     return done
 
 
 def _user_ids(admin: Salesforce, names: Sequence[str]) -> list[str]:
+    """Return the ids of the users; raise ConfigurationError for names unknown to the org."""
     if not names:
         return []
+
     query = select(["Id", "Username"], "User", In("Username", list(names)))
+    # Salesforce compares user names without regard to case.
     found = {row["Username"].lower(): row["Id"] for row in admin.ask({"users": query})["users"]}
+
     missing = [name for name in names if name.lower() not in found]
     if missing:
         raise ConfigurationError([f"--user: the org has no user {name!r}." for name in missing])
+
     return [found[name.lower()] for name in names]
 
 
 def _create(admin: Salesforce, wanted: WantedField, done: Provisioned) -> None:
-    """Create one field; Salesforce takes them one by one."""
+    """Create one field and note how it went; Salesforce takes them one by one."""
     values = {
         "FullName": wanted.full_name,
         "Metadata": {"label": wanted.label, **wanted.metadata},
     }
+
     try:
         admin.create_record("CustomField", values, tooling=True)
     except CallRefused as error:
@@ -183,6 +204,7 @@ def _permission_set(admin: Salesforce) -> str:
     found = admin.ask({"set": query})["set"]
     if found:
         return str(found[0]["Id"])
+
     return admin.create_record(
         "PermissionSet", {"Name": PERMISSION_SET, "Label": PERMISSION_SET_LABEL}
     )
@@ -191,42 +213,44 @@ def _permission_set(admin: Salesforce) -> str:
 def _grant_some(
     admin: Salesforce, parent: str, fields: Sequence[WantedField], done: Provisioned
 ) -> None:
-    """Grant Read, and Edit where we write; rights that are there already are only ever added to."""
+    """Grant Read, and Edit where we write. Existing rights are only ever added to."""
     where = AllOf(
         [Compare("ParentId", "=", parent), In("Field", [wanted.full_name for wanted in fields])]
     )
-    columns = ["Id", "Field", "PermissionsEdit"]
-    known = {
-        row["Field"]: row
-        for row in admin.ask({"granted": select(columns, "FieldPermissions", where)})["granted"]
-    }
+    query = select(["Id", "Field", "PermissionsEdit"], "FieldPermissions", where)
+    known = {row["Field"]: row for row in admin.ask({"granted": query})["granted"]}
+
     new = [wanted for wanted in fields if wanted.full_name not in known]
-    more = [w for w in fields if w.edit and w.full_name in known and not _edits(known, w)]
     if new:
-        rows = [
-            {
-                "ParentId": parent,
-                "SobjectType": wanted.object,
-                "Field": wanted.full_name,
-                "PermissionsRead": True,
-                "PermissionsEdit": wanted.edit,
-            }
-            for wanted in new
-        ]
-        _note(new, admin.create_records("FieldPermissions", rows), done)
-    if more:
+        rows = [_field_permission(parent, wanted) for wanted in new]
+        _note_granted(new, admin.create_records("FieldPermissions", rows), done)
+
+    to_extend = [w for w in fields if w.edit and w.full_name in known and not _edits(known, w)]
+    if to_extend:
         rows = [
             {"id": known[w.full_name]["Id"], "PermissionsRead": True, "PermissionsEdit": True}
-            for w in more
+            for w in to_extend
         ]
-        _note(more, admin.update_records("FieldPermissions", rows), done)
+        _note_granted(to_extend, admin.update_records("FieldPermissions", rows), done)
+
+
+def _field_permission(parent: str, wanted: WantedField) -> dict[str, Any]:
+    return {
+        "ParentId": parent,
+        "SobjectType": wanted.object,
+        "Field": wanted.full_name,
+        "PermissionsRead": True,
+        "PermissionsEdit": wanted.edit,
+    }
 
 
 def _edits(known: Mapping[str, Mapping[str, Any]], wanted: WantedField) -> bool:
     return bool(known[wanted.full_name]["PermissionsEdit"])
 
 
-def _note(fields: Sequence[WantedField], results: Sequence[SaveResult], done: Provisioned) -> None:
+def _note_granted(
+    fields: Sequence[WantedField], results: Sequence[SaveResult], done: Provisioned
+) -> None:
     for wanted, result in zip(fields, results, strict=True):
         if result.record_id is not None or result.code in ALREADY_THERE:
             done.granted.append(wanted.full_name)
@@ -244,9 +268,11 @@ def _assign(admin: Salesforce, parent: str, assignees: Sequence[str]) -> None:
         AllOf([Compare("PermissionSetId", "=", parent), In("AssigneeId", list(assignees))]),
     )
     have = {row["AssigneeId"] for row in admin.ask({"assigned": query})["assigned"]}
+
     missing = [user for user in dict.fromkeys(assignees) if user not in have]
     if not missing:
         return
+
     rows = [{"AssigneeId": user, "PermissionSetId": parent} for user in missing]
     for result in admin.create_records("PermissionSetAssignment", rows):
         if result.record_id is None and result.code not in ALREADY_THERE:
@@ -255,28 +281,31 @@ def _assign(admin: Salesforce, parent: str, assignees: Sequence[str]) -> None:
             )
 
 
-def _look_again(
+def _describe_until_visible(
     clients: Clients,
     granted: Sequence[WantedField],
-    names: Sequence[str],
+    object_names: Sequence[str],
     sleep: Callable[[float], None],
 ) -> None:
-    """Describe anew until every granted field is seen, a few times at the most."""
+    """Describe anew until every granted field is visible, a few times at most."""
     for tried in range(SEEN_AFTER_TRIES):
         if tried:
             sleep(SEEN_AFTER_SECONDS)
+
+        # The run keeps its describes, and these would lack the new fields.
         clients.describes.clear()
-        describes = _describes(clients, names)
+        describes = _describes(clients, object_names)
         if all(wanted.name in describes[wanted.object].fields for wanted in granted):
             return
 
 
-def _problems(clients: Clients, names: Sequence[str]) -> tuple[Problem, ...]:
-    """Return what preflight says now, without turning anything on: that is for `insights check`."""
-    describes = _describes(clients, names)
+def _problems(clients: Clients, object_names: Sequence[str]) -> tuple[Problem, ...]:
+    """Return what preflight finds now, without turning anything on: `insights check` does that."""
+    describes = _describes(clients, object_names)
+
     return tuple(
         problem
-        for integration in _integrations(clients, names)
+        for integration in _integrations(clients, object_names)
         for problem in org_problems(
             integration, clients.configuration.markets[integration.market], describes
         )

@@ -27,7 +27,7 @@ from resources.salesforce.errors import (
     salesforce_words,
 )
 from resources.salesforce.ids import id18
-from resources.salesforce.query import batch_from_records, plain_rows, queries_by_ids
+from resources.salesforce.query_answers import batch_from_records, plain_rows, queries_by_ids
 
 
 def body(code: str, text: str = "words") -> list[dict[str, str]]:
@@ -126,7 +126,6 @@ def test_words_are_found_in_each_form_of_error_body() -> None:
         ("PUT", "/services/data/v62.0/jobs/ingest/750x/batches", "upload"),
         ("PATCH", "/services/data/v62.0/jobs/ingest/750x", "job"),
         ("GET", "/services/data/v62.0/jobs/ingest/750x/failedResults/", "results"),
-        ("GET", "/services/data/v62.0/limits/", "limits"),
         ("POST", "/services/data/v62.0/tooling/sobjects/CustomField", "other"),
     ],
 )
@@ -263,15 +262,12 @@ def test_describe_keeps_active_picklist_values_and_what_is_absent_stays_absent()
         "createable": True,
         "updateable": True,
         "queryable": True,
-        "deletable": False,
         "fields": [
             {
                 "name": "Status",
                 "label": "Lead Status",
                 "type": "picklist",
                 "length": 255,
-                "nillable": False,
-                "createable": True,
                 "updateable": True,
                 "restrictedPicklist": True,
                 "picklistValues": [

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from resources.salesforce import result_csv
-from resources.salesforce.bulk import failed_rows, ids_of
 from resources.salesforce.errors import UnexpectedAnswer, is_passing
+from resources.salesforce.ingest_results import failed_rows, ids_of
 from resources.salesforce.result_csv import PageIncomplete, QueryResultReader, spool, text_columns
 
 SCHEMA = pa.schema(

@@ -39,6 +39,7 @@ def batch_from_records(records: Sequence[Record], schema: pa.Schema) -> pa.Recor
 
 def _column(records: Sequence[Record], field: pa.Field) -> pa.Array:
     values = _values(records, field.name)
+
     try:
         if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
             return pa.array(values, pa.string()).cast(field.type)
@@ -53,7 +54,10 @@ def _column(records: Sequence[Record], field: pa.Field) -> pa.Array:
 
 
 def _as_strings(values: list[Any]) -> pa.Array:
-    """Return `values` as text; half of a character, as a cut through an emoji leaves it, reads "?" as in Bulk."""
+    """Return `values` as text.
+
+    Half of a character, as a cut through an emoji leaves it, becomes "?" as in Bulk.
+    """
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
@@ -115,5 +119,5 @@ def chunks(items: Sequence[str], size: int) -> list[list[str]]:
 
 
 def parse_datetime(text: str | None) -> datetime | None:
-    """Return a moment of the API's JSON (`2026-01-02T03:04:05.000+0000`), aware."""
+    """Return a datetime of the API's JSON (`2026-01-02T03:04:05.000+0000`), aware, or None."""
     return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,77 @@
+"""The command `check`: preflight of every integration against the org (R10, R12)."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.clients import opened_clients
+from pipeline.commands.options import JSON_OPTION
+from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json
+
+if TYPE_CHECKING:
+    from pipeline.steps.clients import Clients
+    from pipeline.steps.preflight import Preflight
+
+COLUMNS = ("integration", "result", "where", "what", "do")
+
+
+@click.command()
+@JSON_OPTION
+def check(as_json: bool) -> None:
+    """Hold every integration against the org, and turn on those that are ready."""
+    with opened_clients() as clients:
+        found, notices = _check_and_roll_out(clients)
+
+    if as_json:
+        print_json(
+            {
+                "ready": [integration.name for integration in found.ready],
+                "problems": [problem_json(problem) for problem in found.problems],
+                "notices": notices,
+            }
+        )
+    else:
+        print_table(_rows(found), COLUMNS)
+        for notice in notices:
+            click.echo(f"notice: {notice}")
+
+    if found.errors:
+        sys.exit(FAILED)
+
+
+def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
+    """Turn on what is ready; return what preflight found, and what else a person should know."""
+    from pipeline.steps.asking.plan import plan
+    from pipeline.steps.preflight import check as preflight
+    from pipeline.steps.preflight import roll_out
+    from pipeline.steps.setting_up.org import check_environment, connected_org
+
+    check_environment(clients.configuration.settings.environment, connected_org(clients.org))
+    found = preflight(clients)
+    roll_out(clients, found)
+    too_slow = plan(clients).warnings if found.ready else []
+    return found, [*clients.configuration.settings.notices(clients.today), *too_slow]
+
+
+def _rows(found: Preflight) -> list[dict[str, str]]:
+    """Return a row for each integration that passed, and for each problem."""
+    rows = []
+    for integration, problems in found.found:
+        empty = {"integration": integration.name, "where": "", "what": "", "do": ""}
+        if not any(problem.severity == "error" for problem in problems):
+            rows.append({**empty, "result": "passed"})
+
+        rows += [
+            {
+                "integration": integration.name,
+                "result": problem.severity,
+                "where": problem.where.removeprefix(f"{integration.name}: "),
+                "what": problem.message,
+                "do": problem.remedy,
+            }
+            for problem in problems
+        ]
+    return rows

@@ -1,0 +1,65 @@
+"""The command `status`: the day, what waits, what failed (R27, R29)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pipeline.commands.clients import opened_clients
+from pipeline.commands.options import JSON_OPTION
+from pipeline.commands.terminal import print_json, print_table
+
+if TYPE_CHECKING:
+    from pipeline.steps.asking.status import Status
+
+WAITING_COLUMNS: Final = ("object", "reason", "state", "records")
+INTEGRATION_COLUMNS: Final = ("integration", "state", "market_version")
+SLOWED_DOWN_COLUMNS: Final = ("object", "id", "scored_24h", "last_scored", "until")
+
+
+@click.command()
+@JSON_OPTION
+def status(as_json: bool) -> None:
+    """Show what is used of the day, what waits and until when, and what failed. No API call."""
+    from pipeline.steps.asking.status import status as step
+
+    with opened_clients() as clients:
+        found = step(clients)
+    if as_json:
+        print_json(found.as_json())
+        return
+
+    _print_day(found)
+    print_table(found.integrations, INTEGRATION_COLUMNS)
+    _print_waiting(found)
+    _print_trouble(found)
+
+
+def _print_day(found: Status) -> None:
+    calls = sum(found.api_calls.values())
+    click.echo(f"{found.day}: {found.limit_used} of {found.limit} records scored or claimed")
+    click.echo(f"API calls: {calls} of {found.api_calls_limit}")
+    if found.pulling_stopped:
+        click.echo(found.pulling_stopped)
+
+
+def _print_waiting(found: Status) -> None:
+    if not found.waiting:
+        click.echo("Nothing waits.")
+        return
+    print_table(found.waiting, WAITING_COLUMNS)
+    click.echo(f"{found.waiting_total} waiting, the last done on {found.last_done_on}")
+
+
+def _print_trouble(found: Status) -> None:
+    """Print what fails, and what keeps becoming due (R15)."""
+    for code, records in found.failing.items():
+        click.echo(f"failing: {records} with {code}; see `insights failures`")
+
+    if found.slowed_down_total:
+        click.echo(
+            f"slowed down: {found.slowed_down_total} keep becoming due; look for a flow or an integration that rewrites "
+            "an input at each save"
+        )
+        print_table(found.slowed_down, SLOWED_DOWN_COLUMNS)

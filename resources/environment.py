@@ -1,0 +1,116 @@
+"""What the environment says: where configuration and state live, and which org. No Dagster (D15).
+
+Variables are read when they are asked for, never at import. Secrets are read where a client first
+needs them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from resources.salesforce.calls import ApiCall, ApiUsage
+    from resources.salesforce.client import Salesforce
+    from resources.salesforce.sign_in import Grant
+
+API_VERSION: Final = "62.0"
+LAKE_FOLDER: Final = "lake"
+"""Below the home folder: the lake's Parquet files."""
+
+MARKETS_FOLDER: Final = "markets"
+"""Below the configuration's folder: one folder a market."""
+
+_KEPT_SESSIONS: Final[dict[str, Grant]] = {}
+"""Sign-ins of ticks, while the process lives: a tick a minute is not a sign-in a minute (R21)."""
+
+
+def config_folder() -> Path:
+    """Return where the configuration lives: INSIGHTS_CONFIG, or config/local below the project."""
+    default = Path(__file__).parent.parent / "config" / "local"
+    return Path(os.environ.get("INSIGHTS_CONFIG") or default).resolve()
+
+
+def home_folder() -> Path:
+    """Return where state lives: INSIGHTS_HOME, or .insights in the current folder.
+
+    Raises:
+        ConfigurationError: A file stands there.
+    """
+    folder = Path(os.environ.get("INSIGHTS_HOME") or ".insights").resolve()
+
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ConfigurationError(
+                [
+                    f"INSIGHTS_HOME: {path} is a file, and state needs a folder. Name another one, or move the file."
+                ]
+            )
+    return folder
+
+
+def login_file() -> Path:
+    """Return where `insights login` keeps its refresh token: in the home folder."""
+    return home_folder() / "salesforce-login"
+
+
+def ledger_url(home: Path | None = None) -> str:
+    """Return the ledger's database: INSIGHTS_LEDGER_URL, or a SQLite file in the home folder.
+
+    Where `home` is given, it is the file in that folder, whatever the environment says.
+    """
+    given = os.environ.get("INSIGHTS_LEDGER_URL") if home is None else None
+    return given or f"sqlite:///{(home or home_folder()) / 'ledger.db'}"
+
+
+def key_prefix() -> list[str]:
+    """Return the key that assets are mounted below: INSIGHTS_KEY_PREFIX, divided by `/`."""
+    return [part for part in os.environ.get("INSIGHTS_KEY_PREFIX", "").split("/") if part]
+
+
+def starts_switched_on() -> bool:
+    """Say whether sensor and schedule are switched on from the start: INSIGHTS_RUNNING=1."""
+    return os.environ.get("INSIGHTS_RUNNING") == "1"
+
+
+def open_salesforce(
+    on_call: Callable[[ApiCall], object],
+    on_usage: Callable[[ApiUsage], None],
+    on_sign_in: Callable[[str], None] = lambda _: None,
+    *,
+    api_version: str = API_VERSION,
+    keep_session: bool = False,
+    on_limit: Callable[[], datetime | None] = lambda: None,
+) -> Salesforce:
+    """Return a client of the org that SALESFORCE_… variables describe (R3).
+
+    It signs in when it is first asked something. One that keeps its session is a tick's: it waits
+    less for the org, and the next tick uses the session again.
+    """
+    # Here, not above: a command that asks the org nothing need not load the HTTP libraries.
+    from resources.salesforce.calls import (
+        TICK_ATTEMPTS,
+        TICK_LONGEST_WAIT_SECONDS,
+        TICK_TIMEOUTS,
+        RetryPolicy,
+    )
+    from resources.salesforce.client import Salesforce
+    from resources.salesforce.connection import connection_from_environment
+
+    patience = RetryPolicy(attempts=TICK_ATTEMPTS, longest_wait_seconds=TICK_LONGEST_WAIT_SECONDS)
+    return Salesforce(
+        connection_from_environment(os.environ, login_file=login_file()),
+        api_version=api_version,
+        on_call=on_call,
+        on_usage=on_usage,
+        on_sign_in=on_sign_in,
+        on_limit=on_limit,
+        kept_sessions=_KEPT_SESSIONS if keep_session else None,
+        timeouts=TICK_TIMEOUTS if keep_session else None,
+        retry=patience if keep_session else None,
+    )

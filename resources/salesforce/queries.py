@@ -1,0 +1,232 @@
+"""SOQL queries over REST: several in one call, page after page, or by ids (API notes 2.2, 2.6).
+
+How an answer is read is `query`'s; how a query of many rows is run as a job, `bulk_query`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote_plus
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resources.salesforce.errors import (
+    OrgUnavailable,
+    QueriesRefused,
+    QueryRefused,
+    SessionLost,
+    UnexpectedAnswer,
+    error_from_answer,
+    understood,
+)
+from resources.salesforce.query_answers import (
+    LOCATOR_EXPIRED,
+    QUERIES_PER_CALL,
+    QUERY_STARTS_MAX,
+    URL_CHARACTERS_MAX,
+    Record,
+    batch_from_records,
+    plain_rows,
+    queries_by_ids,
+)
+from resources.salesforce.session import Session
+
+if TYPE_CHECKING:
+    from simple_salesforce.api import Salesforce as Library
+
+logger = logging.getLogger(__name__)
+
+_SAFE_IN_QUERY: Final = "',()*=<>!:"
+"""Legal in an address as they are; encoded, they would make lists of ids half as long again."""
+
+
+class Queries:
+    """Runs queries in one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Make all calls in `session`."""
+        self._session = session
+
+    def ask(self, queries: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of at most five small queries by name, for one API call.
+
+        For counts and newest stamps: give aggregates an alias (`COUNT(Id) n`).
+
+        Raises QueriesRefused, with each refused query's error and the others' rows.
+        """
+        errors, rows = self._answers(queries)
+        if errors:
+            raise QueriesRefused(errors, rows)
+        return rows
+
+    def _answers(
+        self, queries: Mapping[str, str]
+    ) -> tuple[dict[str, QueryRefused], dict[str, list[dict[str, Any]]]]:
+        """Return errors and rows by name; ask again where a cursor expires before its last page."""
+        for start in range(1, QUERY_STARTS_MAX + 1):
+            answers = self._composite(queries)
+            errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
+
+            try:
+                return errors, {
+                    name: self._all_rows(answer)
+                    for name, answer in answers.items()
+                    if not isinstance(answer, QueryRefused)
+                }
+            except QueryRefused as refused:
+                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+                    raise
+        raise AssertionError("the loop returns or raises")  # pragma: no cover
+
+    def count(self, soql: str) -> int:
+        """Return the number that a `SELECT COUNT() ...` gives."""
+        answer = self._first_page(soql)
+        with understood("count"):
+            return int(answer["totalSize"])
+
+    def query(self, soql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to `schema`, a batch a page of up to 2,000: one API call each.
+
+        Parents' fields are columns such as `Account.Name`. A page is asked for when the one before
+        has been taken. Where the cursor expires between two pages, the query is begun again and
+        records that were given already are passed over.
+        """
+        given: list[pa.Array] = []
+        for start in range(1, QUERY_STARTS_MAX + 1):
+            try:
+                for records in self._pages(self._first_page(soql)):
+                    batch = batch_from_records(records, schema)
+                    if start > 1:
+                        known = pc.is_in(batch["Id"], value_set=pa.concat_arrays(given))
+                        batch = batch.filter(pc.invert(known))
+                    given.append(batch["Id"])
+                    yield batch
+                return
+
+            except QueryRefused as refused:
+                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+                    raise
+
+    def read_by_ids(
+        self,
+        select: Callable[[Sequence[str]], str],
+        ids: Sequence[str],
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the records of `ids` to `schema`: one API call for 2,500 ids, in no set order.
+
+        Records that are gone or hidden are left out. `select` writes the SOQL for some ids.
+        """
+        for group in queries_by_ids(select, ids):
+            yield from self._batches_of(group, schema)
+
+    def _batches_of(self, group: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        queries = {f"ids_{number}": soql for number, soql in enumerate(group)}
+        for rows in self.ask(queries).values():
+            if rows:
+                yield batch_from_records(rows, schema)
+
+    def _first_page(self, soql: str) -> Record:
+        """Return the first page; a query too long for an address goes in the body of a call."""
+        if len(quote_plus(soql)) > URL_CHARACTERS_MAX:
+            part = self._composite({"query": soql})["query"]
+            if isinstance(part, QueryRefused):
+                raise part
+            return part
+        answer: Record = self._session.call(
+            lambda sf: sf.query(soql), "query", refusal=QueryRefused
+        )
+        return answer
+
+    def _pages(self, answer: Record) -> Iterator[Sequence[Record]]:
+        """Yield the records of `answer` and of the pages after it."""
+        before = None
+        while True:
+            with understood("query"):
+                records, following = answer["records"], answer.get("nextRecordsUrl")
+                is_last = answer["done"] or not following
+
+            if records:
+                yield records
+            if is_last:
+                return
+
+            if following == before:
+                raise UnexpectedAnswer("A page of a query names itself as the next.")
+            before = following
+            answer = self._next_page(following)
+
+    def _next_page(self, url: Any) -> Record:
+        # Put behind the org's own address as it is: anything else may lead the token elsewhere.
+        if not isinstance(url, str) or not url.startswith("/services/data/"):
+            raise UnexpectedAnswer("A page of a query names no page of the org as the next.")
+        answer: Record = self._session.call(
+            lambda sf: sf.query_more(url, identifier_is_url=True),
+            "read the next page of a query",
+            refusal=QueryRefused,
+        )
+        return answer
+
+    def _composite(self, queries: Mapping[str, str]) -> dict[str, Record | QueryRefused]:
+        """Ask several queries in one call and return each one's first page."""
+        if not 0 < len(queries) <= QUERIES_PER_CALL:
+            raise ValueError(f"{len(queries)} queries: one call takes 1 to {QUERIES_PER_CALL}")
+        names = list(queries)
+        base = f"/services/data/v{self._session.api_version}/query/?q="
+        body = {
+            "allOrNone": False,
+            "compositeRequest": [
+                {
+                    "method": "GET",
+                    "url": base + quote_plus(soql, safe=_SAFE_IN_QUERY),
+                    "referenceId": f"q{number}",
+                }
+                for number, soql in enumerate(queries.values())
+            ],
+        }
+
+        def request(sf: Library) -> list[Record | QueryRefused]:
+            answer = sf.restful("composite", method="POST", json=body) or {}
+            parts = {part["referenceId"]: part for part in answer.get("compositeResponse", ())}
+            return [_part(parts, f"q{number}", name) for number, name in enumerate(names)]
+
+        answers = self._session.call(request, "ask several queries", refusal=QueryRefused)
+        return dict(zip(names, answers, strict=True))
+
+    def _all_rows(self, answer: Record) -> list[dict[str, Any]]:
+        """Return the rows of `answer` and of the pages after it, a call each."""
+        with understood("query"):
+            rows = plain_rows(answer)
+            following = answer.get("nextRecordsUrl")
+            is_last = answer["done"] or not following
+        if not is_last:
+            for records in self._pages(self._next_page(following)):
+                with understood("query"):
+                    rows.extend(plain_rows({"records": records}))
+        return rows
+
+
+def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | QueryRefused:
+    """Return one query's answer out of a composite answer, or why it was refused.
+
+    Raises what concerns the call as a whole: a lost session, a limit, an org that is unavailable.
+    """
+    part = parts.get(reference)
+    if part is None:
+        raise OrgUnavailable(f"The org left out the answer to the query {name}.")
+    if part["httpStatusCode"] == HTTPStatus.OK:
+        body: Record = part["body"]
+        return body
+
+    error = error_from_answer(
+        part["httpStatusCode"], part["body"], f"query {name}", refusal=QueryRefused
+    )
+    if isinstance(error, QueryRefused):
+        return error
+    if isinstance(error, SessionLost):
+        logger.info("The session was lost inside a composite call.")
+    raise error
