@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.steps.asking.status import status
-from pipeline.steps.clients import PULL_RESERVE_CALLS
+from pipeline.steps.budget import PULL_RESERVE_CALLS
 from resources.ledger.ledger import Ledger
 from tests.plant import Plant, integration
 
@@ -128,7 +128,7 @@ def test_push_that_has_begun_finishes_beyond_the_limit(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R21: three jobs, since a row stays locked; the limit passes in the middle of them, and they finish."""
-    for place in ("clients", "score"):
+    for place in ("budget", "score"):
         monkeypatch.setattr(f"pipeline.steps.{place}.PULL_RESERVE_CALLS", 3)
     monkeypatch.setattr("pipeline.steps.push.PUSH_CALLS", 1)
     (lead,) = create(leads, 1)
