@@ -166,7 +166,8 @@ class Integrations:
 
 def integration_states(connection: sa.Connection) -> dict[IntegrationKey, IntegrationState]:
     """Return all integrations ever seen, in the caller's transaction."""
-    rows = connection.execute(sa.select(t.integrations)).mappings()
+    columns = [t.integrations.c[name] for name in IntegrationState.__dataclass_fields__]
+    rows = connection.execute(sa.select(*columns)).mappings()
     states = (IntegrationState(**row) for row in rows)
     return {state.key: state for state in states}
 

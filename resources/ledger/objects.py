@@ -35,8 +35,9 @@ class Objects:
 
     def all(self) -> dict[str, ObjectState]:
         """Return the objects that have been turned on, by name."""
+        columns = [t.objects.c[name] for name in ObjectState.__dataclass_fields__]
         with self._db.read() as connection:
-            rows = connection.execute(sa.select(t.objects)).mappings()
+            rows = connection.execute(sa.select(*columns)).mappings()
             return {row["object"]: ObjectState(**row) for row in rows}
 
     def turn_on(self, object_names: Sequence[str], org_now: datetime) -> None:
