@@ -11,7 +11,6 @@ from typing import Any, Final
 import dagster as dg
 import pyarrow as pa
 from click.testing import CliRunner
-from tests.releases.standing import SAVES, StandingPlant, standing_org
 
 # What is the release's own stands here: its names change, what they stand for does not.
 from pipeline.cli import cli
@@ -21,6 +20,7 @@ from pipeline.runs import run_now
 from resources.ledger import counts
 from resources.ledger.segments import SegmentState
 from tests.plant import FIELDS, integration
+from tests.releases.standing import SAVES, StandingPlant, standing_org
 
 OF_A_VALUE: Final = frozenset({"failing", "api_calls", "inputs", "outputs"})
 """Keys below which every key is a value: a code, a kind of call, a name of the mapping."""

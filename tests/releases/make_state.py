@@ -47,6 +47,7 @@ from tests.postgres import postgres_server
 
 sys.path.append(str(Path(__file__).parents[2]))  # the release's checkout may have no such folder
 
+from tests.releases.interface import recorded_interface
 from tests.releases.standing import (
     OBJECTS,
     SAVES,
@@ -57,8 +58,6 @@ from tests.releases.standing import (
     switches,
     written_story,
 )
-
-from tests.releases.interface import recorded_interface
 
 FIRST_DAY = datetime(2026, 3, 8, 9, tzinfo=UTC)
 SECOND_DAY = datetime(2026, 3, 9, 9, tzinfo=UTC)

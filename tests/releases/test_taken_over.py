@@ -16,6 +16,15 @@ import dagster as dg
 import psycopg2
 import pytest
 from dagster._core.definitions.selector import InstigatorSelector
+
+# What this code calls its own stands here: its names change, what they do does not.
+from assets.partitions import partition_key
+from assets.step_runs import WORK_TAG
+from pipeline.jobs import OBJECT_TAG
+from pipeline.steps.asking.complete import day_states
+from pipeline.steps.asking.status import status as report
+from pipeline.steps.pause import resume
+from tests.releases.interface import recorded_interface
 from tests.releases.standing import (
     OBJECTS,
     StandingPlant,
@@ -27,15 +36,6 @@ from tests.releases.standing import (
     stored_cursor,
     switches,
 )
-
-# What this code calls its own stands here: its names change, what they do does not.
-from assets.partitions import partition_key
-from assets.step_runs import WORK_TAG
-from pipeline.jobs import OBJECT_TAG
-from pipeline.steps.asking.complete import day_states
-from pipeline.steps.asking.status import status as report
-from pipeline.steps.pause import resume
-from tests.releases.interface import recorded_interface
 
 HERE: Final = Path(__file__).parent
 RELEASE: Final = HERE / "0.1.0"
