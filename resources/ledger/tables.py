@@ -110,6 +110,7 @@ objects = sa.Table(
     sa.Column("seen_count", sa.Integer),
     sa.Column("seen_newest", UtcDateTime),
     sa.Column("daily_pulled_on", sa.Date),
+    sa.Column("daily_pulled_at", UtcDateTime),
     sa.Column("seen_digest", sa.String(64)),
     sa.Column("asked_alone_until", UtcDateTime),
 )

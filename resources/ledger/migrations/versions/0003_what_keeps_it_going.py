@@ -20,6 +20,7 @@ COLUMNS = {
         sa.Column('fingerprint_seen_at', UtcDateTime),
     ),
     'objects': (
+        sa.Column('daily_pulled_at', UtcDateTime),
         sa.Column('seen_digest', sa.String(64)),
         sa.Column('asked_alone_until', UtcDateTime),
     ),
@@ -43,6 +44,13 @@ def upgrade() -> None:
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in columns:
                 batch_op.add_column(column.copy())
+
+    # What is not ready is looked at soon; what no check has seen since a switch waits for one.
+    op.execute(
+        "UPDATE integrations SET not_ready_since = resting_since, looks = 1, "
+        "next_look_at = CURRENT_TIMESTAMP "
+        "WHERE not_ready IS NOT NULL AND not_ready <> 'not checked yet'"
+    )
 
     op.create_table(
         'market_batches',
