@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,6 +11,8 @@ import pytest
 
 from pipeline.core.scoring.due import Reason
 from pipeline.steps.clients import Clients
+from pipeline.steps.pull import seen
+from resources.ledger.objects import Seen
 from resources.ledger.waiting import ScoringRequest
 from resources.salesforce.calls import RetryPolicy, Timeouts
 from tests.plant import Plant, integration
@@ -26,11 +28,20 @@ def both(shared_plant: Build, monkeypatch: pytest.MonkeyPatch) -> Plant:
     """A plant with Lead and Contact turned on, a new record of each, and a client that retries without pauses."""
     built = shared_plant(integration("Lead"), integration("Contact"))
     built.turn_on()
+    built.with_clients(note_daily_pulls)
     built.create("Lead", LEAD)
     built.create("Contact", CONTACT)
     built.wait(seconds=5)
     monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (6, 0.0, 0.0, 0.0))
     return built
+
+
+def note_daily_pulls(clients: Clients) -> None:
+    """Let today's daily pulls be in, so that none is asked for."""
+    for name in ("Lead", "Contact"):
+        lease = clients.lease(name)
+        assert lease is not None
+        clients.ledger.record_daily_pull(lease, [], day=clients.today, now=clients.now())
 
 
 def wanted(requests: Sequence[dg.RunRequest]) -> dict[str, tuple[str, str]]:
@@ -140,27 +151,27 @@ def test_a_refused_sign_in_asks_for_no_run(both: Plant, monkeypatch: pytest.Monk
     assert both.ask()[0] == []
 
 
-def test_a_late_commit_among_the_newest_is_noticed_though_count_and_newest_stay(
-    shared_plant: Build,
-) -> None:
-    """D17: the digest is of all records of the page."""
-    built = shared_plant(integration("Lead"))
-    built.turn_on()
-    first, *_ = built.create("Lead", LEAD)
-    built.wait(seconds=20)
-    built.create("Lead", LEAD | {"LastName": "Sato"})
-    built.wait(seconds=5)
-    built.pull("Lead")
-    built.pull("Lead")
-    built.wait(minutes=1)
-    assert built.ask()[0] == []
-    state = built.with_clients(lambda clients: clients.ledger.objects.all()["Lead"])
+START = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 
-    # The first record gives way to another one, which was saved in the same second.
-    built.with_clients(
-        lambda clients: clients.ledger.objects.ask_alone(["Lead"], clients.now() + timedelta(1))
-    )
-    assert built.ask()[0] == []
-    assert state.seen_count == 2
-    assert len(state.seen_digest) == 64
-    assert first
+
+def page(*records: tuple[str, datetime]) -> dict[str, list[dict[str, str]]]:
+    """Return the org's answer about Leads."""
+    rows = [{"Id": key, "SystemModstamp": at.isoformat()} for key, at in records]
+    return {"Lead by Lead": rows}
+
+
+def test_another_record_of_the_same_second_is_another_page() -> None:
+    """D17: count and newest stamp alone would miss a late commit."""
+    before = seen("Lead", page(("b", START), ("a", START)), START)
+    after = seen("Lead", page(("c", START), ("a", START)), START)
+
+    assert (before.count, before.newest) == (after.count, after.newest) == (2, START)
+    assert before.digest != after.digest
+
+
+def test_a_page_is_compared_as_it_would_be_from_a_later_moment_on() -> None:
+    """D17: a pull asks from its window's start, the next tick from the end of its overlap."""
+    old, new = ("a", START - timedelta(seconds=1)), ("b", START)
+
+    assert seen("Lead", page(new, old), START) == seen("Lead", page(new), START)
+    assert seen("Lead", page(old), START) == Seen(0, None, None)
