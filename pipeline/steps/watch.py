@@ -191,22 +191,13 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
         if answer.state is RunState.HELD and answer.next_look
     ]
     others = [
-        f"{integration.name} is {_in_words(answer)}"
+        f"{integration.name} is "
+        f"{'paused' if answer.state is RunState.PAUSED else answer.describe_not_ready()}"
         for integration, answer in answers
         if answer.state is not RunState.HELD
     ]
     advice = "see the checks of salesforce_changed_records, or `insights check`"
     return "; ".join([*held, *others, *([advice] if others else [])])
-
-
-def _in_words(answer: Running) -> str:
-    """Return that an integration is paused or not ready, since when and until when."""
-    if answer.state is RunState.PAUSED:
-        return "paused"
-
-    since = f" since {answer.since:%Y-%m-%d %H:%M} UTC" if answer.since else ""
-    look = f", looked at again at {answer.next_look:%H:%M} UTC" if answer.next_look else ""
-    return f"not ready{since}{look}"
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:

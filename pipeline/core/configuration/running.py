@@ -99,6 +99,12 @@ class Running:
         """Say whether it scores records now."""
         return self.state is RunState.ON
 
+    def describe_not_ready(self) -> str:
+        """Return since when it is not ready and when it is looked at again, for people."""
+        since = f" since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
+        look = f", looked at again at {self.next_look:%H:%M} UTC" if self.next_look else ""
+        return f"not ready{since}{look}"
+
     def look_is_due(self, now: datetime) -> bool:
         """Say whether it is time to check again whether it is ready."""
         if self.state is not RunState.NOT_READY or self.next_look is None:
