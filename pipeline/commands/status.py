@@ -32,6 +32,7 @@ def status(as_json: bool) -> None:
 
     _print_day(found)
     print_table(found.integrations, INTEGRATION_COLUMNS)
+    _print_next_looks(found)
     _print_waiting(found)
     _print_trouble(found)
 
@@ -42,6 +43,16 @@ def _print_day(found: Status) -> None:
     click.echo(f"API calls: {calls} of {found.api_calls_limit}")
     if found.pulling_stopped:
         click.echo(found.pulling_stopped)
+
+
+def _print_next_looks(found: Status) -> None:
+    """Print since when and why an integration does not run, and when it is looked at again."""
+    for row in found.integrations:
+        if row["next_look"]:
+            click.echo(
+                f"{row['integration']}: {row['state']} since {row['not_running_since']:%Y-%m-%d %H:%M} UTC, "
+                f"looked at again at {row['next_look']:%H:%M} UTC: {row['why']}"
+            )
 
 
 def _print_waiting(found: Status) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -15,7 +15,7 @@ from pipeline.core.limit.shares import DayFacts
 from pipeline.core.limit.windows import day_of
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.org_fit.preflight import Preflight
-from pipeline.steps.budget import Budget
+from pipeline.steps.budget import LEASE_LASTS, Budget
 from resources.lake import Lake
 from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
@@ -24,9 +24,6 @@ from resources.models import Models
 if TYPE_CHECKING:
     from resources.salesforce.calls import ApiCall, ApiUsage
     from resources.salesforce.client import Salesforce
-
-LEASE_LASTS: Final = timedelta(minutes=10)
-"""How long an object stays taken after the last progress; every single wait is shorter."""
 
 CHANGED_RECORDS: Final = "salesforce_changed_records"
 STALE_RECORDS: Final = "stale_records"
@@ -38,7 +35,8 @@ PUSHED: Final = "pushed_results"
 class Clients:
     """The clients, the configuration and the clock of one run, one sensor tick, or one command.
 
-    `budget` counts the calls to the org. `checked` holds by object what this run's preflight found:
+    `budget` counts the calls to the org. `leases` are those that this run holds, by object: each
+    call renews them. `checked` holds by object what this run's preflight found:
     the org is held against the configuration once a run. `opened_as` tells this process from an
     earlier one of the same run, which may have died long ago.
     """
@@ -51,6 +49,7 @@ class Clients:
     now: Callable[[], datetime]
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
     checked: dict[str, Preflight] = field(default_factory=dict)
     opened_as: str = field(default_factory=lambda: os.urandom(4).hex())
 
@@ -62,7 +61,7 @@ class Clients:
     @cached_property
     def budget(self) -> Budget:
         """The API calls of the day."""
-        return Budget(self.configuration.settings, self.ledger, self.now)
+        return Budget(self.configuration.settings, self.ledger, self.now, self.leases)
 
     def close(self) -> None:
         """Close the connections that were opened."""
@@ -114,9 +113,13 @@ class Clients:
 
     def lease(self, object_name: str) -> Lease | None:
         """Take the object for this run, or None while another run works on it."""
-        return self.ledger.leases.acquire(
+        self.leases.pop(object_name, None)
+        lease = self.ledger.leases.acquire(
             object_name, self.run_id, now=self.now(), lasts=LEASE_LASTS
         )
+        if lease is not None:
+            self.leases[object_name] = lease
+        return lease
 
     def renew(self, lease: Lease) -> None:
         """Prolong the lease after progress."""

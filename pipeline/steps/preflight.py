@@ -78,21 +78,20 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
         clients.org.instance_url,
     )
 
-    checked = {integration.key for integration, _ in preflight.found}
-    wanted = {
+    checked = {
         integration.key: (_fingerprint(clients, integration), preflight.why_not_ready(integration))
         for integration, _ in preflight.found
     }
     known = ledger.integrations.all()
-    wanted |= {
-        i.key: (known[i.key].fingerprint, known[i.key].not_ready)
+    unchecked = [
+        i.key
         for i in clients.configuration.integrations
         if i.enabled and i.key in known and i.key not in checked
-    }
+    ]
     outputs: dict[IntegrationKey, Sequence[str]] = {
         i.key: tuple(i.outputs.values()) for i in clients.configuration.integrations if i.enabled
     }
-    ledger.integrations.roll_out(wanted, now, outputs)
+    ledger.integrations.roll_out(checked, now, outputs, unchecked=unchecked)
 
     begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))

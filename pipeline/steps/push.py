@@ -423,6 +423,7 @@ class _SegmentPush:
         try:
             self.clients.ledger.push_jobs.record(self.lease, job)
         except LeaseLost:
+            self.clients.leases.pop(segment.object, None)  # its calls renew it no more
             org.abort_job(job_id)
             raise
         return job_id

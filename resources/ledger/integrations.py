@@ -18,10 +18,14 @@ from pipeline.core.scoring.due import Reason
 from resources.ledger import tables as t
 from resources.ledger.database import Database
 from resources.ledger.fencing import Lease
-from resources.ledger.objects import move_watermark_back, read_until_by_object
+from resources.ledger.objects import (
+    make_up_daily_pull,
+    move_watermark_back,
+    read_until_by_object,
+)
 from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held
 
-Checked = Mapping[IntegrationKey, tuple[str, str | None]]
+Checked = dict[IntegrationKey, tuple[str, str | None]]
 """By integration its fingerprint, and why it is not ready (None: it is)."""
 
 Outputs = Mapping[IntegrationKey, Sequence[str]]
@@ -41,10 +45,18 @@ class Integrations:
         with self._db.read() as connection:
             return integration_states(connection)
 
-    def roll_out(self, checked: Checked, now: datetime, outputs: Outputs | None = None) -> None:
+    def roll_out(
+        self,
+        checked: Checked,
+        now: datetime,
+        outputs: Outputs | None = None,
+        *,
+        unchecked: Collection[IntegrationKey] = (),
+    ) -> None:
         """Bring rollouts up to date with the configuration.
 
-        `checked` has every enabled integration. A new, changed or returning one gets `enabled_at` =
+        `checked` and `unchecked` have every enabled integration: those that were looked at, and
+        those of other objects, which stay as ready as they were. A new, changed or returning one gets `enabled_at` =
         now once it is ready, and with it every record becomes due at the limit's pace (R17). One
         that is no longer enabled loses its `enabled_at`. One that was not ready for a while and is
         again has the object read anew from then on, so that no change is lost.
@@ -59,7 +71,7 @@ class Integrations:
                 read_until_by_object(connection, now),
             )
         # Nearly always nothing is new. Then no other run waits for the write lock.
-        if not _rollout(known, checked, written, read_until, now).is_needed:
+        if not _rollout(known, checked, unchecked, written, read_until, now).is_needed:
             return
 
         with self._db.begin() as connection:
@@ -68,7 +80,7 @@ class Integrations:
                 integration_states(connection),
                 read_until_by_object(connection, now),
             )
-            rollout = _rollout(known, checked, written, read_until, now)
+            rollout = _rollout(known, checked, unchecked, written, read_until, now)
             self._db.upsert(connection, t.integrations, [asdict(state) for state in rollout.states])
             for key, since in rollout.ready_again:
                 self._catch_up(connection, key, since, now)
@@ -138,11 +150,13 @@ class Integrations:
     ) -> None:
         """Let an integration that rested since then make up for it: what changed, what came of age.
 
+        A daily pull that ran without it runs again (R17).
         A record that other markets scored meanwhile carries their stamp, younger than this market's
         scores: it is asked for again (R12). Where the market or its mapping was replaced meanwhile,
         all its records are due (R17).
         """
         move_watermark_back(connection, key.object, since)
+        make_up_daily_pull(connection, key.object, since)
         reschedule_held(connection, key.market, now)
 
         # Turned on after it came to rest: it was another model or mapping then.
@@ -166,7 +180,8 @@ class Integrations:
 
 def integration_states(connection: sa.Connection) -> dict[IntegrationKey, IntegrationState]:
     """Return all integrations ever seen, in the caller's transaction."""
-    rows = connection.execute(sa.select(t.integrations)).mappings()
+    columns = [t.integrations.c[name] for name in IntegrationState.__dataclass_fields__]
+    rows = connection.execute(sa.select(*columns)).mappings()
     states = (IntegrationState(**row) for row in rows)
     return {state.key: state for state in states}
 
@@ -225,12 +240,14 @@ class _Rollout:
 def _rollout(
     known: Mapping[IntegrationKey, IntegrationState],
     checked: Checked,
+    unchecked: Collection[IntegrationKey],
     outputs: Outputs,
     read_until: Mapping[str, datetime],
     now: datetime,
 ) -> _Rollout:
     states, ready_again = [], []
-    for key, (fingerprint, not_ready) in checked.items():
+    stays = {key: (known[key].fingerprint, known[key].not_ready) for key in unchecked}
+    for key, (fingerprint, not_ready) in (checked | stays).items():
         old = known.get(key)
         # The rule says when it counts as turned on; what it missed and wrote is the ledger's own.
         state = replace(
@@ -246,6 +263,14 @@ def _rollout(
             outputs=tuple(outputs.get(key, ())),
             dropped_fields=_dropped_fields(old, key.object, outputs),
         )
+        if old is not None and key in stays:
+            # Nobody looked, so no look is counted.
+            state = replace(
+                state,
+                not_ready_since=old.not_ready_since,
+                looks=old.looks,
+                next_look_at=old.next_look_at,
+            )
         if (
             old is not None
             and old.resting_since
@@ -257,7 +282,11 @@ def _rollout(
             states.append(state)
 
     # Their state stays: a retired integration's values may be cleared (R19).
-    gone = [key for key, old in known.items() if key not in checked and old.enabled_at]
+    gone = [
+        key
+        for key, old in known.items()
+        if key not in checked and key not in stays and old.enabled_at
+    ]
     return _Rollout(states, ready_again, gone)
 
 

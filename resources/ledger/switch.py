@@ -79,6 +79,9 @@ def switch_org(
                 enabled_at=None,
                 resting_since=None,
                 not_ready=NOT_CHECKED,
+                not_ready_since=None,
+                looks=0,
+                next_look_at=None,
                 outputs=(),
                 dropped_fields=(),
             )

@@ -6,6 +6,7 @@ where that is not one.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -27,7 +28,12 @@ from resources.salesforce.calls import (
 )
 from resources.salesforce.connection import Connection
 from resources.salesforce.describe import object_from_describe
-from resources.salesforce.errors import NoSuchObject, UnexpectedAnswer, understood
+from resources.salesforce.errors import (
+    NoSuchObject,
+    SalesforceError,
+    UnexpectedAnswer,
+    understood,
+)
 from resources.salesforce.hosts import is_plain_http
 from resources.salesforce.ids import id18
 from resources.salesforce.ingest import IngestJobs
@@ -219,6 +225,16 @@ class Salesforce:
         """
         return self._queries.ask(queries)
 
+    def ask_each(
+        self, queries: Mapping[str, str], *, within_seconds: float = math.inf
+    ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, SalesforceError]]:
+        """Return rows by name, and by name why a query has none, as `ask` for one API call.
+
+        One query's refusal, time-out or error costs the others nothing. Raises what concerns the
+        call as a whole; so does an answer that takes longer than `within_seconds`.
+        """
+        return self._queries.ask_each(queries, within_seconds=within_seconds)
+
     def count(self, soql: str) -> int:
         """Return the number that a `SELECT COUNT() ...` gives."""
         return self._queries.count(soql)
@@ -230,6 +246,10 @@ class Salesforce:
         has been taken.
         """
         return self._queries.query(soql, schema)
+
+    def begin_query(self, soql: str, schema: pa.Schema) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """Return how many rows the query has, by its first page, and the batches of `query`."""
+        return self._queries.begin(soql, schema)
 
     def read_by_ids(
         self,
@@ -249,18 +269,15 @@ class Salesforce:
         schema: pa.Schema,
         *,
         deadline_seconds: float,
-        on_progress: Callable[[], None] = lambda: None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows to `schema` by a bulk job: create, a few polls, one call a page.
-
-        `on_progress` is called after each poll: a long job is no hanging one.
 
         Raises:
             QueryRefused: the SOQL.
             JobFailed: the job ended without results.
             JobNotFinished: it did not end within `deadline_seconds`; it is aborted then.
         """
-        return self._bulk_queries.run(soql, schema, deadline_seconds, on_progress)
+        return self._bulk_queries.run(soql, schema, deadline_seconds)
 
     # --- pushing rows by an ingest job, a call each
 

@@ -16,6 +16,7 @@
     ├── DailyRequestLimit           the org's own limit of API requests (also CannotProceedNow)
     └── OrgUnavailable              passing (also CannotProceedNow)
         ├── ConnectionBroken        no answer, or not the whole of it
+        │   └── AnswerTooLate       not within the time for it
         ├── TooManyConcurrentRequests
         └── JobNotFinished          not within its deadline; the job goes on in the org
 
@@ -204,6 +205,10 @@ class ConnectionBroken(OrgUnavailable):
     """No connection, no answer in time, or an answer that was cut short."""
 
 
+class AnswerTooLate(ConnectionBroken):
+    """No answer within the time for it: the org may be at work on the call still."""
+
+
 class TooManyConcurrentRequests(OrgUnavailable):
     """Too many requests of 20 s and more at once in the org (API notes 2.4)."""
 
@@ -339,16 +344,19 @@ def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroke
 
     A connection that was never made did not carry the request; after that, nobody can know.
     """
-    from requests.exceptions import ConnectTimeout, SSLError
-    from urllib3.exceptions import NewConnectionError
+    from requests.exceptions import ConnectTimeout, ReadTimeout, SSLError
+    from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+    cause = error.args[0] if error.args else None
+    is_late = isinstance(error, ReadTimeout) or isinstance(cause, ReadTimeoutError)
     reason = getattr(error.args[0], "reason", None) if error.args else None
     never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(
         reason, NewConnectionError
     )
     request = getattr(error, "request", None)
     address = f" at {_host_of(request.url)}" if request is not None and request.url else ""
-    return ConnectionBroken(
+    kind = AnswerTooLate if is_late else ConnectionBroken
+    return kind(
         f"The connection to the org{address} broke ({what}: {type(error).__name__}).",
         may_have_happened=not never_sent,
     )

@@ -6,6 +6,7 @@ and 7.4).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
@@ -98,13 +99,20 @@ class Session:
     @property
     def grant(self) -> Grant:
         """The session in the org, signed in to if it is not yet."""
-        return self._in_time(is_passing, self._current_grant)
+        return self._in_time(is_passing, self._current_grant, self._total_seconds)
 
-    def _in_time(self, retried: Callable[[Exception], bool], step: Callable[[], T]) -> T:
-        """Do `step` until it succeeds, fails for good, or has taken long enough in all."""
-        self._adapter.give_up_at_seconds = time.monotonic() + self._total_seconds
+    def _in_time(
+        self, retried: Callable[[Exception], bool], step: Callable[[], T], seconds: float
+    ) -> T:
+        """Do `step` until it succeeds, fails for good, or has taken `seconds` in all."""
+        give_up_at_seconds = time.monotonic() + seconds
+        self._adapter.give_up_at_seconds = give_up_at_seconds
+
+        def is_tried_again(error: Exception) -> bool:
+            return time.monotonic() < give_up_at_seconds and retried(error)
+
         try:
-            return self._again(retried, step)
+            return self._again(is_tried_again, step)
         except DailyRequestLimit as error:
             error.resumes_at = self._on_limit()
             raise
@@ -116,6 +124,7 @@ class Session:
         *,
         repeatable: bool = True,
         refusal: type[CallRefused] = CallRefused,
+        within_seconds: float = math.inf,
     ) -> T:
         """Return what `request` returns, called with simple-salesforce, signed in.
 
@@ -128,13 +137,17 @@ class Session:
             what: the call in words, for messages, such as "describe Lead".
             repeatable: whether carrying the call out twice does no harm.
             refusal: the error for a call that Salesforce understood and refused.
+            within_seconds: how long it may take with all tries, where that is less than for others.
 
         Raises:
             SalesforceError: one of the branches of `errors`.
         """
         retried = is_passing if repeatable else _surely_not_done
         # Without arguments: what is passed here would be written to the log at each retry.
-        return self._in_time(retried, lambda: self._call_and_renew(request, what, refusal))
+        seconds = min(self._total_seconds, within_seconds)
+        return self._in_time(
+            retried, lambda: self._call_and_renew(request, what, refusal), seconds
+        )
 
     def _call_and_renew(
         self,

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.core.configuration.settings import MARKET_TIMEOUT_SECONDS_MAX
 from pipeline.core.errors import ConfigurationError, ModelFailed
-from pipeline.steps.clients import LEASE_LASTS
+from pipeline.steps.budget import LEASE_LASTS
 from resources import market_calls
 from resources.models import Models
 from tests.core.support import market

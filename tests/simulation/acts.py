@@ -27,10 +27,10 @@ REQUEST_FAULTS: Final = (
     "drop_after",
     "truncate",
 )
-SESSION_FAULTS: Final = ("slow", "expire_session", "expire_locator")
+READ_FAULTS: Final = ("slow", "expire_session", "expire_locator", "query_error")
 SAVE_FAULTS: Final = ("lock_rows", "row_error", "job_fail", "job_stuck", "unprocessed_rows")
-FAULT_KINDS: Final = (*REQUEST_FAULTS, *SESSION_FAULTS, *SAVE_FAULTS)
-"""Every kind of fault that the org knows."""
+FAULT_KINDS: Final = (*REQUEST_FAULTS, *READ_FAULTS, *SAVE_FAULTS)
+"""Every kind of fault that the org knows, save slow queries: nothing here waits for the clock."""
 
 
 def _tick(schedule: Schedule) -> str | None:
@@ -115,7 +115,8 @@ def _arm(schedule: Schedule) -> str:
     chance = schedule.chance
     hunted = [kind for kind in FAULT_KINDS if kind in schedule.hunt]
     kind = chance.choice(
-        hunted or chance.choice((REQUEST_FAULTS, SESSION_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
+        hunted
+        or chance.choice((REQUEST_FAULTS, READ_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
     )
     count = chance.choice((1, 1, 2, 9))
     spec: dict[str, object] = {"count": count}
@@ -130,6 +131,10 @@ def _arm(schedule: Schedule) -> str:
         spec |= {"after_rows": chance.choice((0, 0, 1, 2)), "count": chance.choice((1, 2))}
         if kind == "unprocessed_rows":
             spec["state"] = chance.choice(("Failed", "Aborted"))
+    elif kind == "query_error":
+        spec["object"] = chance.choice(schedule.world.objects)
+        if chance.random() < 0.5:
+            spec |= {"status": 500, "code": "QUERY_TIMEOUT", "message": "took too long"}
     elif kind == "expire_locator":
         schedule.stage.org.set_options(query_page_rows=1)
         spec["path"] = "/query/"

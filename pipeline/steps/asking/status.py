@@ -148,6 +148,9 @@ def _integrations(clients: Clients) -> list[dict[str, Any]]:
                 "state": _in_words(answer, enabled=integration.enabled),
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
+                "why": answer.why,
+                "not_running_since": None if answer.runs else answer.since,
+                "next_look": answer.next_look,
             }
         )
 
