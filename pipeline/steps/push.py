@@ -300,9 +300,10 @@ class _SegmentPush:
     """One segment on its way: its jobs so far, and how its rows have ended.
 
     `is_unsure` says whether rows without a result may have been written by a job whose results are
-    not to be had, `was_begun` whether there was a job before this run, and `unreadable` why they could not be read again and again. `outdated` rows
-    carry this segment's stamp with earlier values: they wait again, for a scoring of their own.
-    `read_jobs` are the jobs whose results this run has read.
+    not to be had, and `unreadable` why those could not be read again and again. `was_begun` says
+    whether there was a job before this run. `outdated` rows carry this segment's stamp with earlier
+    values: they wait again, for a scoring of their own. `read_jobs` are the jobs whose results this
+    run has asked for.
     """
 
     clients: Clients
@@ -580,7 +581,7 @@ class _SegmentPush:
         return job_id
 
     def _take_once_ended(self, job_id: str, ids: Sequence[str]) -> bool:
-        """Wait for a job of this run and take its results; return False if it misses the deadline."""
+        """Wait for a job and take its results; return False if it misses the deadline."""
         info = self._wait_for(job_id, JOB_DEADLINE_SECONDS, len(ids))
         if info.has_ended:
             self._take_results(info, sent=ids)
