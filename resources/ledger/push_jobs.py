@@ -32,7 +32,7 @@ class JobState(StrEnum):
     """It was stopped before its data were worked on."""
 
     LOST = "lost"
-    """The org knows it no more: the records themselves tell what it wrote."""
+    """Its results are not to be had: the records themselves tell what it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
