@@ -60,6 +60,9 @@ def _status_report() -> dg.AssetsDefinition:
                     )
                 ),
                 "fails": dg.MetadataValue.md(markdown(failing, ("code", "records"))),
+                "unpushed": dg.MetadataValue.md(
+                    markdown(found.unpushed, ("segment", "records", "tries", "next_try", "why"))
+                ),
             }
         )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WAITING_COLUMNS: Final = ("object", "reason", "state", "records")
 INTEGRATION_COLUMNS: Final = ("integration", "state", "market_version")
+UNPUSHED_COLUMNS: Final = ("segment", "records", "tries", "next_try", "why")
 SLOWED_DOWN_COLUMNS: Final = ("object", "id", "scored_24h", "last_scored", "until")
 
 
@@ -64,9 +65,13 @@ def _print_waiting(found: Status) -> None:
 
 
 def _print_trouble(found: Status) -> None:
-    """Print what fails, and what keeps becoming due (R15)."""
+    """Print what fails, what could not be pushed, and what keeps becoming due (R15)."""
     for code, records in found.failing.items():
         click.echo(f"failing: {records} with {code}; see `insights failures`")
+
+    if found.unpushed:
+        click.echo("not pushed: scored, and pushed again by a later run as they are")
+        print_table(found.unpushed, UNPUSHED_COLUMNS)
 
     if found.slowed_down_total:
         click.echo(

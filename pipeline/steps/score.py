@@ -88,10 +88,11 @@ class _ObjectScoring:
     def _resume(self, segment: Segment) -> None:
         """Continue a segment of an earlier run from where it stopped (D3).
 
-        One that has a job is the push's. One of a day gone by is dissolved: its rows wait again.
+        One that has a job is the push's, and so is one that could not be pushed: it keeps its day
+        and its values. Any other of a day gone by is dissolved: its rows wait again.
         """
         ledger, lake = self.clients.ledger, self.clients.lake
-        if ledger.push_jobs.of_segment(segment.segment_id):
+        if ledger.push_jobs.of_segment(segment.segment_id) or self._is_unpushed(segment):
             self.summary.resumed += segment.rows
             return
 
@@ -107,6 +108,18 @@ class _ObjectScoring:
             return
 
         self._score(segment, self._rows(segment))
+
+    def _is_unpushed(self, segment: Segment) -> bool:
+        """Say whether a run could not push what is scored and still at hand."""
+        return (
+            segment.push_tries > 0
+            and self.clients.lake.read_working_file(segment.segment_id) is not None
+        )
+
+    def _unpushed_rows(self) -> int:
+        """Return how many records of the object are scored and could not be pushed."""
+        unfinished = self.clients.ledger.segments.unfinished(self.lease.object)
+        return sum(segment.rows for segment in unfinished if segment.push_tries)
 
     def _remember_scored_files(self) -> None:
         """Raise the day's use to what the scored files of all objects hold.
@@ -155,6 +168,10 @@ class _ObjectScoring:
 
         # A push that cannot end within the budget is not begun (R21).
         if rows_max <= 0 or self.clients.budget.remaining() < PULL_RESERVE_CALLS:
+            return None
+
+        # Where a whole day's limit could not be pushed, another one would be charged in vain.
+        if self._unpushed_rows() >= self.clients.configuration.settings.daily_record_limit:
             return None
 
         return self.clients.ledger.segments.claim(

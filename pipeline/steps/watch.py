@@ -339,7 +339,11 @@ def _scoring_wanted(
     """
     suffix = " while the org is away" if org_is_away else ""
     exhausted = clients.budget.exhausted()
-    unfinished = clients.ledger.segments.unfinished(object_name)
+    unfinished = [
+        segment
+        for segment in clients.ledger.segments.unfinished(object_name)
+        if not segment.is_put_off(clients.now())
+    ]
     begun = any(clients.ledger.push_jobs.of_segment(segment.segment_id) for segment in unfinished)
 
     if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
@@ -368,13 +372,23 @@ def _claim_wanted(clients: Clients, object_name: str, suffix: str) -> Iterator[W
     )
 
 
+def _put_off(clients: Clients, object_name: str) -> Iterator[str]:
+    """Yield why segments are not pushed now, and when they are tried again."""
+    for segment in clients.ledger.segments.unfinished(object_name):
+        if segment.next_push_at is not None and segment.is_put_off(clients.now()):
+            yield (
+                f"{segment.rows} scored records could not be pushed ({segment.push_error}); "
+                f"tried again at {segment.next_push_at:%H:%M} UTC"
+            )
+
+
 def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
     """Return why there is nothing to do, with what waits and for what, for an operator."""
     settings = clients.configuration.settings
     waiting = clients.ledger.waiting.count(object_name)
     use = clients.ledger.days.use(clients.today, settings.daily_record_limit)
 
-    parts = [why]
+    parts = [why, *_put_off(clients, object_name)]
     if waiting and use.remaining == 0:
         parts.append(
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"

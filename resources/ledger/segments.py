@@ -35,13 +35,16 @@ class SegmentState(StrEnum):
 
 
 UNFINISHED: Final = (SegmentState.CLAIMED.value, SegmentState.SCORED.value)
+PUSH_ERROR_LENGTH_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Records of one object claimed together on one day, scored together and pushed in one job.
+    """Records of one object claimed together on one day, scored and pushed together.
 
-    `stamp` is fixed by the claim and is what the update datetime field receives.
+    `stamp` is fixed by the claim and is what the update datetime field receives. `push_tries`
+    counts the runs that could not push all of it, `push_error` says why the last of them could not,
+    and before `next_push_at` none tries again.
     """
 
     segment_id: str
@@ -55,6 +58,13 @@ class Segment:
     pushed: int = 0
     failed: int = 0
     gone: int = 0
+    push_tries: int = 0
+    push_error: str | None = None
+    next_push_at: datetime | None = None
+
+    def is_put_off(self, now: datetime) -> bool:
+        """Say whether its next push has to wait."""
+        return self.next_push_at is not None and self.next_push_at > now
 
 
 class Segments:
@@ -216,6 +226,19 @@ class Segments:
             )
             if marked.rowcount and counts:
                 self._counts.add(connection, segment.day, segment.object, counts)
+
+    def note_unpushed(
+        self, lease: Lease, segment: Segment, why: str, next_push_at: datetime | None = None
+    ) -> None:
+        """Note that a run could not push all of the segment, and when the next one may try."""
+        with self._db.begin(lease) as connection:
+            _update(
+                connection,
+                segment,
+                push_tries=t.segments.c.push_tries + 1,
+                push_error=why[:PUSH_ERROR_LENGTH_MAX].replace("\0", "\ufffd"),
+                next_push_at=next_push_at,
+            )
 
     def withdraw(self, lease: Lease, segment: Segment, ids: Collection[str]) -> None:
         """Take rows off the list that are due no more, and give their charge back.

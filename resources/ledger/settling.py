@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.row_faults import RowFault, fault_of
+from pipeline.core.limit.row_faults import NOBODYS, RowFault, fault_of
 from resources.ledger import counts as c
 from resources.ledger import tables as t
 from resources.ledger.counts import Counts
@@ -27,7 +27,10 @@ BACKOFF_MAX: Final = timedelta(days=7)
 PASSING_BACKOFF_FIRST: Final = timedelta(minutes=5)
 PASSING_BACKOFF_MAX: Final = timedelta(hours=6)
 LASTING_AFTER_PASSING: Final = 2
-"""A row is lasting once it failed by its own fault, or more often than so in passing (R23)."""
+"""A row is lasting once it failed by its own fault, or more often than so in passing (R23).
+
+What a job failed with is nobody's row's, and never lasting.
+"""
 
 CODE_LENGTH_MAX: Final = 80
 MESSAGE_LENGTH_MAX: Final = 1_000
@@ -243,6 +246,7 @@ def _failed_row(
     )
     # Salesforce's passing errors (a locked row, say) are not the row's fault for some time.
     patience = LASTING_AFTER_PASSING if failure.is_passing else 0
+    is_to_blame = not held and failure.code not in NOBODYS
 
     return {
         "of_id": row.record_id,
@@ -252,7 +256,7 @@ def _failed_row(
         # PostgreSQL keeps no NUL in a text.
         "new_message": failure.message[:MESSAGE_LENGTH_MAX].replace("\0", "\ufffd"),
         "new_held_for": failure.held_for,
-        "new_lasting": not held and tries > patience,
+        "new_lasting": is_to_blame and tries > patience,
     }
 
 

@@ -211,6 +211,9 @@ segments = sa.Table(
     sa.Column("braked_for", sa.Text),
     sa.Column("released_at", UtcDateTime),
     sa.Column("released_by", sa.String(80)),
+    sa.Column("push_tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("push_error", sa.Text),
+    sa.Column("next_push_at", UtcDateTime),
     sa.Index("segments_by_state", "object", "state"),
 )
 

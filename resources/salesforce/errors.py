@@ -161,7 +161,15 @@ class UnexpectedAnswer(SalesforceError):
 
 
 class UnwritableValue(SalesforceError):
-    """A column to push holds what no field can: a fault before this point, not the org's."""
+    """A column to push holds what no field can: a fault before this point, not the org's.
+
+    `rows` says by position which rows hold it; None stands for all of them.
+    """
+
+    def __init__(self, message: str, *, rows: Sequence[int] | None = None) -> None:
+        """Name in `message` the column."""
+        self.rows = rows
+        super().__init__(message)
 
 
 class DailyRequestLimit(SalesforceError, CannotProceedNow):

@@ -181,6 +181,17 @@ def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
     assert len([r for r in book.ledger.failures.rows() if r.tries == 2]) == 21  # each in its turn
 
 
+def test_row_whose_jobs_fail_again_and_again_never_fails_for_good(book: Book) -> None:
+    """R23: what a job failed with is nobody's row's."""
+    book.request("a")
+    for _ in range(4):
+        fail(book, "a", code="UNPROCESSED")
+        book.wait(days=1)
+
+    (row,) = book.ledger.failures.rows()
+    assert (row.tries, row.lasting) == (4, False)
+
+
 def test_only_what_was_scored_counts_as_scored(book: Book) -> None:
     """R15, R28: neither what was claimed and given back nor what a job did not work off."""
     book.request("back", "lost")

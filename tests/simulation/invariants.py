@@ -11,8 +11,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.limit.row_faults import JOB_FAULTS
 from pipeline.core.scoring.digest import digests, stored_digests
 from resources.ledger import tables as t
+from resources.ledger.counts import FAILED
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import expected
 from tests.simulation.schedule import Schedule
@@ -32,6 +34,7 @@ def broken(schedule: Schedule) -> list[str]:
         jobs_left_open,
         written_when_gone,
         redone,
+        blamed_for_jobs,
     ):
         found += [f"{check.__name__}: {line}" for line in check(schedule)]
     return found
@@ -250,6 +253,16 @@ def left_behind(schedule: Schedule) -> Iterator[str]:
     for path in (schedule.lake / "_work").glob("*"):
         if not path.name.startswith("job-"):  # notes go at the next push
             yield f"{path.name} is left in the lake's working folder"
+
+
+def blamed_for_jobs(schedule: Schedule) -> Iterator[str]:
+    """No record failed by what a job failed with (R23), unless its scores were lost with the lake."""
+    if schedule.restored_at or schedule.lake_lost_at:
+        return
+    for row in _rows(schedule, t.day_counts):
+        kind, _, code = row["name"].partition(":")
+        if kind == FAILED and code in JOB_FAULTS and row["records"]:
+            yield f"{row['records']} of {row['object']} failed by {code} on {row['day']}"
 
 
 def redone(schedule: Schedule) -> Iterator[str]:

@@ -14,8 +14,11 @@ import sqlalchemy as sa
 
 import pipeline.core.limit.windows
 import pipeline.steps.pull
+import pipeline.steps.push
 import pipeline.steps.watch
 import resources.ledger.database
+import resources.ledger.settling
+import resources.salesforce.ingest
 from assets.clients_resource import ClientsResource
 from pipeline.core.scoring import due
 from pipeline.core.scoring.scope import ScoringScope
@@ -88,11 +91,38 @@ def without_waiting_list() -> AbstractContextManager[None]:
     return _with((SimResource, "close", close))
 
 
+SMALL_UPLOAD_BYTES: Final = 500
+"""What the org takes at once where nothing is cut: a row or two."""
+
+
+def without_cut() -> AbstractContextManager[None]:
+    """Send a segment in one job, however much it is, to an org that takes little at once."""
+
+    def whole(cells: pa.Table, *_: int) -> Iterator[tuple[int, int]]:
+        yield 0, cells.num_rows
+
+    return _with(
+        (pipeline.steps.push, "cut", whole),
+        (resources.salesforce.ingest, "UPLOAD_BYTES_MAX", SMALL_UPLOAD_BYTES),
+    )
+
+
+def without_job_faults() -> AbstractContextManager[None]:
+    """Take what a job failed with for its rows' own failure."""
+    nothing = frozenset[str]()
+    return _with(
+        (pipeline.steps.push, "JOB_FAULTS", nothing),
+        (resources.ledger.settling, "NOBODYS", nothing),
+    )
+
+
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "overlap": without_overlap,
     "claim": without_claim,
     "lease": without_lease,
     "digest": without_digest,
     "waiting": without_waiting_list,
+    "cut": without_cut,
+    "job-fault": without_job_faults,
 }
 """What can be taken out, by name."""

@@ -14,8 +14,15 @@ NO_RESULT: Final = "NO_RESULT"
 JOB_FAILED: Final = "JOB_FAILED"
 """The codes of rows whose job ended without writing or refusing them."""
 
+RESULTS_UNREADABLE: Final = "RESULTS_UNREADABLE"
+"""The job ended, its results could not be read again and again, and the record was not written."""
+
 FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
 """No job was made: the user can no longer write one of the columns."""
+
+UNWRITABLE_VALUE: Final = "UNWRITABLE_VALUE"
+ROW_TOO_LARGE: Final = "ROW_TOO_LARGE"
+"""The row was in no job: it has a value that no field takes, or is too large to be sent."""
 
 SEGMENT_GAVE_UP: Final = "SEGMENT_GAVE_UP"
 """Scoring the row's segment ended abnormally too often; it is not known which row was to blame."""
@@ -51,8 +58,15 @@ TRIED_AGAIN_AT_ONCE: Final = frozenset(
 )
 """Temporary, and worth a small job in the same run: an update may be repeated (API notes 3.3)."""
 
+JOB_FAULTS: Final = frozenset({UNPROCESSED, NO_RESULT, JOB_FAILED})
+"""The job is to blame, and none of its rows: they are pushed again as they were scored."""
+
+NOBODYS: Final = JOB_FAULTS | {FIELD_NOT_WRITABLE}
+"""However often it comes, the failure of such a row never becomes permanent."""
+
 PASSING: Final = TRIED_AGAIN_AT_ONCE | {
     JOB_FAILED,
+    RESULTS_UNREADABLE,
     FIELD_NOT_WRITABLE,
     SEGMENT_GAVE_UP,
     MARKET_FAILED,
@@ -60,7 +74,7 @@ PASSING: Final = TRIED_AGAIN_AT_ONCE | {
 }
 """Codes that do not blame the row.
 
-The last five would fail again at once: they wait for a later run, or for a person.
+The last six would fail again at once: they wait for a later run, or for a person.
 """
 
 GONE: Final = frozenset({"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD"})

@@ -20,6 +20,10 @@ BACKLOG_DAYS: Final = 3
 """A backlog is growing when it is longer on each of so many days than on the day before."""
 
 
+UNPUSHED_RUNS: Final = 3
+"""How many runs may fail to push a segment before an alert."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """Something that a person should know.
@@ -32,8 +36,9 @@ class Alert:
 
 
 def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
-    """Return the situations of now: limit, budget, silence, held markets, a backlog that grows.
+    """Return the situations of now.
 
+    Limit, budget, silence, held markets, pushes that fail again and again, a backlog that grows.
     `backlog` holds the records that waited at the end of each of the last days, by ISO date. No API
     call.
     """
@@ -42,6 +47,7 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
         *_budget(clients),
         *_silence(clients),
         *_held_markets(clients),
+        *_unpushed(clients),
         *_growing(clients, backlog),
     ]
 
@@ -97,6 +103,17 @@ def _held_markets(clients: Clients) -> Iterator[Alert]:
             f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets run. "
             f"It is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
         )
+
+
+def _unpushed(clients: Clients) -> Iterator[Alert]:
+    """Yield the segments that several runs could not push."""
+    for segment in clients.ledger.segments.unfinished():
+        if segment.push_tries >= UNPUSHED_RUNS:
+            yield Alert(
+                f"unpushed {segment.segment_id}",
+                f"{segment.object}: {segment.rows} records scored at {segment.stamp:%Y-%m-%d %H:%M} UTC could not be "
+                f"pushed by {segment.push_tries} runs: {segment.push_error} They keep their scores and are tried again.",
+            )
 
 
 def _growing(clients: Clients, backlog: Mapping[str, int]) -> Iterator[Alert]:

@@ -30,6 +30,7 @@ SLOWED_SHOWN: Final = 20
 class Status:
     """The state of things today. Counts are records; `waiting` is by object, reason and state.
 
+    `unpushed` shows the segments that could not be pushed whole, the oldest first.
     `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
     `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
     """
@@ -41,6 +42,7 @@ class Status:
     waiting: list[dict[str, Any]]
     waiting_total: int
     failing: dict[str, int]
+    unpushed: list[dict[str, Any]]
     last_done_on: date | None
     api_calls: dict[str, int]
     api_calls_limit: int
@@ -75,6 +77,7 @@ def status(clients: Clients) -> Status:
         waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         failing=_failing(ledger),
+        unpushed=unpushed(clients),
         last_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(clients.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
@@ -114,6 +117,23 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
             )
 
     return described
+
+
+def unpushed(clients: Clients) -> list[dict[str, Any]]:
+    """Return the segments that could not be pushed whole, with why and when they are tried next."""
+    return [
+        {
+            "segment": segment.segment_id,
+            "object": segment.object,
+            "scored_at": segment.stamp,
+            "records": segment.rows,
+            "tries": segment.push_tries,
+            "next_try": segment.next_push_at,
+            "why": segment.push_error,
+        }
+        for segment in clients.ledger.segments.unfinished()
+        if segment.push_tries
+    ]
 
 
 def _failing(ledger: Ledger) -> dict[str, int]:
