@@ -19,7 +19,7 @@ from resources.ledger import tables as t
 from resources.ledger.database import Database
 from resources.ledger.fencing import Lease
 from resources.ledger.objects import move_watermark_back, read_until_by_object
-from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held
+from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held, retry_failing_at
 
 Checked = Mapping[IntegrationKey, tuple[str, str | None]]
 """By integration its fingerprint, and why it is not ready (None: it is)."""
@@ -70,6 +70,8 @@ class Integrations:
             )
             rollout = _rollout(known, checked, written, read_until, now)
             self._db.upsert(connection, t.integrations, [asdict(state) for state in rollout.states])
+            for key in rollout.replaced:
+                retry_failing_at(connection, key.object, key.market, now)
             for key, since in rollout.ready_again:
                 self._catch_up(connection, key, since, now)
             for key in rollout.switched_off:
@@ -211,10 +213,12 @@ def check_rollout(
 class _Rollout:
     """What a rollout changes.
 
-    `ready_again` says since when each was not ready.
+    `replaced` have another market or mapping than before. `ready_again` says since when each was
+    not ready.
     """
 
     states: list[IntegrationState]
+    replaced: list[IntegrationKey]
     ready_again: list[tuple[IntegrationKey, datetime]]
     switched_off: list[IntegrationKey]
 
@@ -230,7 +234,7 @@ def _rollout(
     read_until: Mapping[str, datetime],
     now: datetime,
 ) -> _Rollout:
-    states, ready_again = [], []
+    states, replaced, ready_again = [], [], []
     for key, (fingerprint, not_ready) in checked.items():
         old = known.get(key)
         # The rule says when it counts as turned on; what it missed and wrote is the ledger's own.
@@ -256,10 +260,12 @@ def _rollout(
             ready_again.append((key, old.resting_since))
         if state != old:
             states.append(state)
+        if old is not None and old.fingerprint != fingerprint:
+            replaced.append(key)
 
     # Their state stays: a retired integration's values may be cleared (R19).
     gone = [key for key, old in known.items() if key not in checked and old.enabled_at]
-    return _Rollout(states, ready_again, gone)
+    return _Rollout(states, replaced, ready_again, gone)
 
 
 def _is_same(old: IntegrationState, state: IntegrationState) -> bool:

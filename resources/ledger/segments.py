@@ -302,7 +302,7 @@ def _mark(
     for_market = sa.true() if held_for is None else row.held_for == held_for
     ready = sa.and_(row.object == object_name, is_claimable(connection, now), for_market)
 
-    for most, kind, order in _kinds(granted):
+    for most, kind, order in _kinds(granted, in_turn=held_for is not None):
         wanted = min(most, rows_max - marked)
         if wanted <= 0:
             continue
@@ -326,12 +326,23 @@ def _mark(
 
 
 def _kinds(
-    granted: Allowance,
+    granted: Allowance, *, in_turn: bool
 ) -> tuple[tuple[int, sa.ColumnElement[bool], tuple[sa.ColumnElement[Any], ...]], ...]:
-    """Return for each kind of row how many are granted, its condition, and who comes first."""
+    """Return for each kind of row how many are granted, its condition, and who comes first.
+
+    A trial takes the rows `in_turn`: first those that were not tried for longest, so that each
+    trial sees others (R23).
+    """
     row = t.waiting.c
     refresh = [reason.value for reason in Reason if lane_of(reason) is Lane.REFRESH]
-    oldest = (row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
+    oldest: tuple[sa.ColumnElement[Any], ...] = (
+        row.priority,
+        row.order_at.nulls_first(),
+        row.requested_at,
+        row.record_id,
+    )
+    if in_turn:
+        oldest = (row.last_failed_at.nulls_first(), row.record_id)
     # Each in its turn: else the same few would take the failing rows' part of every day.
     overdue = (row.not_before, row.record_id)
 

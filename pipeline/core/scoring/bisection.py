@@ -63,14 +63,14 @@ class Bisected(Generic[_Result]):
 
     `scored` holds the results by batch, in the order of the rows. `failed` says by row what the model
     did with it alone. `undecided` are batches that fail and could not be cut further: calls or time
-    ran out. `last_failure` is the newest failure of any batch, `slow_rows` the smallest batch that
+    ran out. `first_failure` is the newest failure of any batch, `slow_rows` the smallest batch that
     took too long (None where none did).
     """
 
     scored: dict[Batch, _Result] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     undecided: list[Batch] = field(default_factory=list)
-    last_failure: str = ""
+    first_failure: str = ""
     slow_rows: int | None = None
 
     @property
@@ -117,7 +117,7 @@ def bisect(
 
     waiting = list(_batches(rows, batch_rows))[::-1]
     while waiting:
-        tried_before = bool(found.last_failure)
+        tried_before = bool(found.first_failure)
         if tried_before and (calls >= CALLS_MAX or clock() >= ends_at or _all_fail(found)):
             found.undecided += waiting
             break
@@ -184,7 +184,7 @@ def _all_fail(found: Bisected[_Result]) -> bool:
 def _note_failure(
     found: Bisected[_Result], batch: Batch, failed: BatchFailed, waiting: list[Batch]
 ) -> None:
-    found.last_failure = failed.why
+    found.first_failure = found.first_failure or failed.why
     if failed.is_slow:
         found.slow_rows = min(batch.rows, found.slow_rows or batch.rows)
 

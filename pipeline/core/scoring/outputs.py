@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Final
 
@@ -39,14 +39,21 @@ class Validated:
     """A market's outputs after validation.
 
     `outputs` has typed columns. `valid` says by row whether every output is valid. `broken` names
-    the rules that rows broke. `whole` says why the market as a whole is unusable: then no row is
-    valid.
+    the rules that rows broke. `whole` says why the market failed as a whole, `is_on_few_rows` whether
+    that is told from a handful of rows, which may be at fault themselves.
+
+    `failed` says by row what the model did with it alone. Of the `undecided` rows it is not known
+    yet whether the model can score them; `why_undecided` says what it did with them together.
     """
 
     outputs: pa.Table
     valid: pa.Array
     broken: tuple[Invalid, ...] = ()
     whole: str | None = None
+    is_on_few_rows: bool = False
+    failed: Mapping[int, str] = field(default_factory=dict)
+    undecided: tuple[int, ...] = ()
+    why_undecided: str = ""
 
 
 def validated(market: Market, fields: Mapping[str, Field], scored: object, rows: int) -> Validated:
@@ -55,8 +62,6 @@ def validated(market: Market, fields: Mapping[str, Field], scored: object, rows:
     A table of the wrong length or a column of the wrong type makes the whole market unusable for
     this segment. A bad value makes only its row invalid.
     """
-    from pipeline.core.scoring.schemas import broken_outputs, output_schema
-
     if not isinstance(scored, pa.Table):
         whole = f"the model gave a {type(scored).__name__}, not a pyarrow table"
         return unusable(market, fields, rows, whole)
@@ -65,25 +70,57 @@ def validated(market: Market, fields: Mapping[str, Field], scored: object, rows:
         whole = f"the model gave {scored.num_rows} rows for {rows} records"
         return unusable(market, fields, rows, whole)
 
+    return validated_parts(market, fields, {0: scored}, rows)
+
+
+def validated_parts(
+    market: Market, fields: Mapping[str, Field], parts: Mapping[int, pa.Table], rows: int
+) -> Validated:
+    """Check the tables that the model gave, by the position of the first row of each, in order.
+
+    Rows that are in none of them were not scored: they are not valid, and break no rule.
+    """
+    from pipeline.core.scoring.schemas import broken_outputs, output_schema
+
     columns: dict[str, pa.ChunkedArray] = {}
     for name in fields:
-        column, problem = _typed(scored, name, market.outputs[name])
-        if column is None:
-            return unusable(market, fields, rows, problem)
-        columns[name] = column
+        chunks = []
+        for part in parts.values():
+            column, problem = _typed(part, name, market.outputs[name])
+            if column is None:
+                return unusable(market, fields, rows, problem)
+            chunks.append(column)
+        columns[name] = _placed(parts, chunks, market.outputs[name].arrow_type, rows)
 
     outputs = pa.table(columns)
     broken = [*_not_finite(outputs), *broken_outputs(output_schema(market, fields), outputs)]
     broken += _score_or_rank_missing(market, fields, outputs)
     bad = {row for rule in broken for row in rule.rows}
-    if len(bad) >= BAD_ROWS_MIN and len(bad) > rows * BAD_SHARE_MAX:
+    scored = {row for start, part in parts.items() for row in range(start, start + part.num_rows)}
+    if len(bad) >= BAD_ROWS_MIN and len(bad) > len(scored) * BAD_SHARE_MAX:
         first = f"{broken[0].output} is not {broken[0].rule}"
         return unusable(
-            market, fields, rows, f"{len(bad)} of {rows} records break a rule ({first})"
+            market, fields, rows, f"{len(bad)} of {len(scored)} records break a rule ({first})"
         )
 
-    valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
+    valid = pa.array([row in scored and row not in bad for row in range(rows)], pa.bool_())
     return Validated(outputs, valid, tuple(broken))
+
+
+def _placed(
+    parts: Mapping[int, pa.Table],
+    columns: Sequence[pa.ChunkedArray],
+    kind: pa.DataType,
+    rows: int,
+) -> pa.ChunkedArray:
+    """Return one column of `rows` rows: each part at its place, null where there is none."""
+    chunks: list[pa.Array] = []
+    done = 0
+    for start, column in zip(parts, columns, strict=True):
+        chunks += [pa.nulls(start - done, kind), *column.chunks]
+        done = start + len(column)
+
+    return pa.chunked_array([*chunks, pa.nulls(rows - done, kind)], kind)
 
 
 def unusable(
