@@ -62,7 +62,14 @@ class _Context:
     run: Any
     partition_keys: list[str]
     instance: dg.DagsterInstance
+    assets_def: dg.AssetsDefinition | None = None
     log: Any = field(default_factory=dg.get_dagster_logger)
+
+    @property
+    def asset_key(self) -> dg.AssetKey:
+        """Return the key of the asset that is at work."""
+        assert self.assets_def is not None
+        return self.assets_def.key
 
 
 def run_assets(
@@ -85,7 +92,8 @@ def run_assets(
             asset = dg.AssetKey([name])
             if selected and asset not in selected:
                 continue
-            if not _materialize(definitions.get_assets_def(asset), context, clients, run):
+            context.assets_def = definitions.get_assets_def(asset)
+            if not _materialize(context.assets_def, context, clients, run):
                 break
     except Exception as error:  # noqa: BLE001  as Dagster does: the run has failed, and says with what
         run.error = error

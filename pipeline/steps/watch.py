@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pipeline.core.configuration.running import RunState, running
+from pipeline.core.configuration.running import RunState, held_in_words, running
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
@@ -123,10 +123,7 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
     held, others = [], []
     for integration, answer in zip(integrations, answers, strict=True):
         if answer.state is RunState.HELD and answer.next_look:
-            held.append(
-                f"market {integration.market} is held ({answer.why}) "
-                f"until {answer.next_look:%H:%M} UTC"
-            )
+            held.append(held_in_words(integration.market, answer))
         else:
             is_paused = answer.state is RunState.PAUSED
             others.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
@@ -272,4 +269,18 @@ def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
         )
     elif waiting:
         parts.append(f"{waiting} waiting for their share of the day or their next try")
-    return "; ".join(parts)
+    return "; ".join([*parts, *_held_markets(clients, object_name)])
+
+
+def _held_markets(clients: Clients, object_name: str) -> list[str]:
+    """Return of each market of the object that is held since when, why, and its next trial."""
+    known, holds = clients.ledger.integrations.all(), clients.ledger.holds.all()
+    answers = {
+        i.market: running(known.get(i.key), holds.get(i.market), clients.now())
+        for i in clients.configuration.of_object(object_name)
+    }
+    return [
+        held_in_words(market, answer)
+        for market, answer in sorted(answers.items())
+        if answer.state is RunState.HELD
+    ]

@@ -121,6 +121,17 @@ class Waiting:
         with self._db.read() as connection:
             return _count(connection, sa.and_(row.object == object_name, row.held_for == market))
 
+    def waiting_by_market(self) -> dict[str, int]:
+        """Return how many records wait for each market, over all objects."""
+        row = t.waiting.c
+        query = (
+            sa.select(row.held_for, sa.func.count())
+            .where(row.held_for.is_not(None))
+            .group_by(row.held_for)
+        )
+        with self._db.read() as connection:
+            return {market: records for market, records in connection.execute(query)}
+
     def by_kind(self, object_name: str) -> dict[str, int]:
         """Return how many records of the object wait, by lane; failed ones as `failing`."""
         row = t.waiting.c

@@ -20,7 +20,7 @@ RAISE = 'raise RuntimeError("this model raises")'
 @pytest.fixture
 def leads(shared_plant: Build) -> Plant:
     """A plant with one market on Lead, turned on."""
-    built = shared_plant(integration("Lead"), market_timeout_seconds=3)
+    built = shared_plant(integration("Lead"))
     built.turn_on()
     return built
 
@@ -45,8 +45,8 @@ def does(plant: Plant, what: str, market: str = "fit") -> int:
 
 
 def scored(plant: Plant) -> set[str]:
-    query = "SELECT Id FROM Lead WHERE Mintigo_update_datetime__c != null"
-    return {row["Id"] for row in plant.org.query(query) if not row.get("IsDeleted")}
+    query = "SELECT Id, IsDeleted FROM Lead WHERE Mintigo_update_datetime__c != null"
+    return {row["Id"] for row in plant.org.query(query) if not row["IsDeleted"]}
 
 
 def held(plant: Plant) -> set[str]:
@@ -57,9 +57,7 @@ def held(plant: Plant) -> set[str]:
     ("what", "says"),
     [
         (RAISE, "raised RuntimeError at model.py:{line}"),
-        pytest.param(
-            "os._exit(3)", "ended its process with exit code 3", marks=[pytest.mark.slow]
-        ),
+        pytest.param("os._exit(3)", "ended its process with exit code 3", marks=[pytest.mark.slow]),
         pytest.param(
             "time.sleep(600)",
             "gave no answer within 3 seconds (market_timeout_seconds), at model.py:{line}",
@@ -71,6 +69,7 @@ def test_one_record_among_many_that_the_model_fails_on_is_found_and_all_others_a
     leads: Plant, what: str, says: str
 ) -> None:
     """R23, D21: in the same run, and it is a failing row with what the model did and where."""
+    leads.configure(integration("Lead"), market_timeout_seconds=3 if "sleep" in what else 60)
     line = does(leads, what)
     records = [lead(f"Company {n}") for n in range(LEADS)]
     records[137] = lead("RAISE")
@@ -78,7 +77,7 @@ def test_one_record_among_many_that_the_model_fails_on_is_found_and_all_others_a
 
     figures = leads.pull("Lead")
 
-    assert (figures["scored"], figures["failed_MODEL_FAILED"]) == (LEADS - 1, 1)
+    assert (figures["scored"], figures["set_aside_MODEL_FAILED"]) == (LEADS - 1, 1)
     assert "markets_failed" not in figures
     assert scored(leads) == set(ids) - {ids[137]}
     (failure,) = leads.failures()
@@ -88,6 +87,7 @@ def test_one_record_among_many_that_the_model_fails_on_is_found_and_all_others_a
     assert (leads.waiting("Lead"), held(leads)) == (1, set())
 
 
+@pytest.mark.slow
 def test_record_that_the_model_fails_on_is_tried_again_alone_without_holding_its_market(
     leads: Plant,
 ) -> None:
@@ -98,7 +98,7 @@ def test_record_that_the_model_fails_on_is_tried_again_alone_without_holding_its
 
     again = leads.run("score_and_push", "Lead")
 
-    assert (again["claimed"], again["failed_MODEL_FAILED"]) == (1, 1)
+    assert (again["claimed"], again["set_aside_MODEL_FAILED"]) == (1, 1)
     assert [row.tries for row in leads.failures()] == [2]
     assert held(leads) == set()
 
@@ -109,7 +109,7 @@ def test_record_that_comes_alone_and_fails_keeps_the_next_one_waiting_for_minute
     """R44: one record may be at fault as well as its market: the next one shows which."""
     (bad,) = leads.create("Lead", lead("RAISE"))
     leads.pull("Lead")
-    for _ in range(4):
+    for _ in range(2):
         leads.wait(minutes=6)
         assert leads.run("score_and_push", "Lead")["markets_failed"].keys() == {"fit"}
 
@@ -122,6 +122,7 @@ def test_record_that_comes_alone_and_fails_keeps_the_next_one_waiting_for_minute
     assert held(leads) == set()
 
 
+@pytest.mark.slow
 def test_model_that_fails_on_all_is_held_after_few_calls(leads: Plant) -> None:
     """R23, D21: no row is blamed, nothing of the day is used, and what waits stays together."""
     counted = leads.market("fit") / "calls.txt"
@@ -132,12 +133,15 @@ def test_model_that_fails_on_all_is_held_after_few_calls(leads: Plant) -> None:
     figures = leads.pull("Lead")
 
     assert figures["markets_failed"] == {"fit": "the model raised ValueError at model.py:4"}
-    assert figures["failed_MARKET_FAILED"] == LEADS
+    assert figures["set_aside_MARKET_FAILED"] == LEADS
     assert len(counted.read_text()) < 20
-    assert {(row.error_code, row.held_for) for row in leads.failures()} == {("MARKET_FAILED", "fit")}
+    assert {(row.error_code, row.held_for) for row in leads.failures()} == {
+        ("MARKET_FAILED", "fit")
+    }
     assert leads.with_clients(lambda c: c.ledger.days.use(c.today, 100).used) == 0
 
 
+@pytest.mark.slow
 def test_trial_of_a_held_market_takes_other_records_each_time(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +154,7 @@ def test_trial_of_a_held_market_takes_other_records_each_time(
     leads.wait(minutes=1)
     leads.pull("Lead")
 
-    for minutes in (6, 11):
+    for minutes in (6, 11, 21):
         leads.wait(minutes=minutes)
         leads.pull("Lead")
 
@@ -158,19 +162,19 @@ def test_trial_of_a_held_market_takes_other_records_each_time(
     assert held(leads) == set()
 
 
+@pytest.mark.slow
 def test_another_version_of_the_market_tries_the_records_that_it_failed_on_at_once(
     leads: Plant,
 ) -> None:
     """R17, R23: they do not wait out a pause of up to seven days."""
     leads.create("Lead", lead("RAISE"), lead("BAD RANK"), lead())
     leads.pull("Lead")
-    for hours in (1, 2, 4):
-        leads.wait(hours=hours)
-        leads.run("score_and_push", "Lead")
-    assert sorted(row.tries for row in leads.failures()) == [4, 4]
+    assert [row.tries for row in leads.failures()] == [1, 1]
 
     model = leads.market("fit") / "model.py"
-    model.write_text((LETTERS / "model.py").read_text().replace('"RAISE"', '"-"').replace('"E"', '"A"'))
+    model.write_text(
+        (LETTERS / "model.py").read_text().replace('"RAISE"', '"-"').replace('"E"', '"A"')
+    )
     _next_version(leads.market("fit") / "market.yaml")
     leads.turn_on()
     figures = leads.run("score_and_push", "Lead")
@@ -179,6 +183,7 @@ def test_another_version_of_the_market_tries_the_records_that_it_failed_on_at_on
     assert leads.failures() == []
 
 
+@pytest.mark.slow
 def test_record_that_one_market_fails_on_is_scored_by_the_other(two_markets: Plant) -> None:
     """R23: it is written in part, and the failing market's part waits."""
     does(two_markets, "pass", market="other")
@@ -193,18 +198,21 @@ def test_record_that_one_market_fails_on_is_scored_by_the_other(two_markets: Pla
     assert two_markets.waiting("Lead") == 1
 
 
+@pytest.mark.slow
 def test_market_that_takes_too_long_is_given_fewer_records_the_next_time(leads: Plant) -> None:
     """D21: slow by the number of records, it is given half as many, and more again when it can."""
+
     def noted() -> int | None:
         rows: int | None = leads.with_clients(lambda c: c.ledger.market_batches.rows("fit"))
         return rows
 
+    leads.configure(integration("Lead"), market_timeout_seconds=3)
     model = leads.market("fit") / "model.py"
     model.write_text(
         "import time\n"
-        + (LETTERS / "model.py").read_text().replace(
-            "self._edit_once()", "time.sleep(600 if len(inputs) > 12 else 0)", 1
-        )
+        + (LETTERS / "model.py")
+        .read_text()
+        .replace("self._edit_once()", "time.sleep(600 if len(inputs) > 12 else 0)", 1)
     )
     leads.create("Lead", *[lead()] * 20)
 
@@ -216,6 +224,7 @@ def test_market_that_takes_too_long_is_given_fewer_records_the_next_time(leads: 
     assert noted() == 20
 
 
+@pytest.mark.slow
 def test_status_says_which_market_is_held_since_when_why_and_its_next_trial(leads: Plant) -> None:
     """R23, R29: and so do the skip reason of the sensor and the check."""
     (Path(leads.market("fit")) / "model.py").write_text(RAISES)
