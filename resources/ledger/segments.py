@@ -304,7 +304,7 @@ def _mark(
     """
     row, marked = t.waiting.c, 0
     ready = sa.and_(row.object == object_name, is_claimable(connection, now))
-    parts = [(sa.true(), rows_max)]
+    parts: list[tuple[sa.ColumnElement[bool], int]] = [(sa.true(), rows_max)]
     if held_for is not None:
         half = rows_max - rows_max // 2
         parts = [(row.held_for == held_for, half), (row.held_for.is_(None), rows_max)]

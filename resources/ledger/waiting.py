@@ -125,12 +125,12 @@ class Waiting:
         """Return how many records wait for each market, over all objects."""
         row = t.waiting.c
         query = (
-            sa.select(row.held_for, sa.func.count())
+            sa.select(row.held_for, sa.func.count().label("records"))
             .where(row.held_for.is_not(None))
             .group_by(row.held_for)
         )
         with self._db.read() as connection:
-            return {market: records for market, records in connection.execute(query)}
+            return {found.held_for: found.records for found in connection.execute(query)}
 
     def by_kind(self, object_name: str) -> dict[str, int]:
         """Return how many records of the object wait, by lane; failed ones as `failing`."""

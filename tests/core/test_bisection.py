@@ -121,6 +121,14 @@ def test_row_that_is_known_to_fail_does_not_accuse_the_model() -> None:
     assert not found.is_model_at_fault(known_to_fail=[0])
 
 
+def test_a_model_that_fails_on_most_rows_is_found_out() -> None:
+    """D21: though it scores one here and there."""
+    found = run(Model(set(range(10_000)) - {0, 5_000}), 10_000)
+
+    assert found.scored_rows > 0
+    assert found.is_model_at_fault()
+
+
 def test_a_few_rows_that_fail_beside_one_that_is_scored_do_not_accuse_the_model() -> None:
     """D21: it works, so the rows are at fault."""
     found = run(Model([0, 1, 2]), 4)

@@ -86,14 +86,14 @@ class Bisected(Generic[_Result]):
     def is_model_at_fault(self, known_to_fail: Collection[int] = ()) -> bool:
         """Say whether the model is at fault and not the rows (D21).
 
-        It is where it scored no row, and where it failed on more rows than it scored: a few of them
-        prove nothing beside others that were scored. Rows that are `known_to_fail` prove nothing.
+        It is where it scored no row, and where the search ended before it was done, with more rows
+        that failed than that were scored. Rows that are `known_to_fail` prove nothing.
         """
         fresh = len(self.failed.keys() - set(known_to_fail))
         if self.scored_rows == 0:
             return fresh > 0 or bool(self.undecided)
 
-        return fresh > max(self.scored_rows, ALL_FAIL_AFTER)
+        return bool(self.undecided) and fresh > self.scored_rows
 
 
 def bisect(
