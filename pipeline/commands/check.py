@@ -13,8 +13,8 @@ from pipeline.commands.terminal import FAILED, print_json, print_table, problem_
 from pipeline.core.configuration.running import Running, RunState, held_in_words
 
 if TYPE_CHECKING:
+    from pipeline.core.org_fit.preflight import Preflight
     from pipeline.steps.clients import Clients
-    from pipeline.steps.preflight import Preflight
 
 COLUMNS = ("integration", "result", "where", "what", "do")
 

@@ -1,7 +1,7 @@
 """What a market may give out, and what every pushed row must be, as pandera schemas (R8, D8).
 
-Imported where rows are checked, and nowhere else at a module's top: pandera and pandas take longer to load than a
-command that asks the ledger takes to answer.
+Imported where rows are checked, and nowhere else at a module's top. pandera and pandas take longer
+to load than a command that asks the ledger takes to answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.core.scoring.outputs import (
 
 
 def output_schema(market: Market, fields: Mapping[str, Field]) -> pa_schema.DataFrameSchema:
-    """Return the schema of the outputs named in `fields` (output name to the Salesforce field it goes to)."""
+    """Return the schema of the outputs in `fields`, which maps their names to Salesforce fields."""
     columns = {
         name: pa_schema.Column(
             dtype=None,
@@ -67,7 +67,7 @@ def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
 
 
 def row_schema() -> pa_schema.DataFrameSchema:
-    """Return the schema of every row that is pushed: whose it is, and the hash that tells whether it is due again."""
+    """Return the schema of every row that is pushed: its id, and its hash."""
     entry = rf"\.[A-Za-z0-9_-]{{4}}[0-9a-f]{{{2 * DIGEST_BYTES}}}"
     form = rf"^{VERSION}({entry})+$"
     ids = [
