@@ -96,10 +96,10 @@ def _all_persist(clients: Clients, scope: ScoringScope) -> bool:
 
 @dataclass
 class _ModelRun:
-    """One market's calls for the rows of one segment; with `silent` what it prints is dropped (R24).
+    """One market's calls for the rows of one segment.
 
-    `ids` are the records of `inputs`, in their order. `calls` counts, `has_failed` says whether one
-    of them failed.
+    `ids` are the records of `inputs`, in their order. With `silent` what the model prints is
+    dropped (R24). `calls` counts, `has_failed` says whether one of them failed.
     """
 
     clients: Clients

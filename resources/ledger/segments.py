@@ -82,8 +82,10 @@ class Segments:
         """Claim up to `rows_max` waiting records of the object, or None where nothing may be.
 
         With `held_for` it is the trial of a market that failed: records that wait for it, and
-        others beside them. One transaction counts, divides (`core.limit.shares`), marks and charges, so
-        that the limit holds under any concurrency (R20).
+        others beside them.
+
+        One transaction counts, divides (`core.limit.shares`), marks and charges, so that the limit
+        holds under any concurrency (R20).
         """
         with self._db.begin(lease) as connection:
             self._days.lock(connection, facts.day, facts.policy.limit)

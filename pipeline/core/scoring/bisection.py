@@ -30,7 +30,10 @@ _Result = TypeVar("_Result")
 
 
 class BatchFailed(Exception):
-    """The model gave nothing for a batch; `why` says what it did, `is_slow` whether it took too long."""
+    """The model gave nothing for a batch.
+
+    `why` says what it did, `is_slow` whether it took too long.
+    """
 
     def __init__(self, why: str, *, is_slow: bool = False) -> None:
         """Keep `why`, in words for people that hold no value of a row."""
@@ -61,10 +64,10 @@ class Batch:
 class Bisected(Generic[_Result]):
     """What became of the rows, each in exactly one of the three.
 
-    `scored` holds the results by batch, in the order of the rows. `failed` says by row what the model
-    did with it alone. `undecided` are batches that fail and could not be cut further: calls or time
-    ran out. `first_failure` is the newest failure of any batch, `slow_rows` the smallest batch that
-    took too long (None where none did).
+    `scored` holds the results by batch, in the order of the rows. `failed` says by row what the
+    model did with it alone. `undecided` are batches of which it is not known: calls or time ran
+    out. `first_failure` is what it did with the first batch that failed, "" where none did.
+    `slow_rows` is the smallest batch that took too long, None where none did.
     """
 
     scored: dict[Batch, _Result] = field(default_factory=dict)
@@ -104,7 +107,7 @@ def bisect(
     seconds: float,
     clock: Callable[[], float],
 ) -> Bisected[_Result]:
-    """Score `rows` rows in batches of at most `batch_rows`, and find the rows that cannot be scored.
+    """Score rows in batches of at most `batch_rows`, and find those that cannot be scored.
 
     `call` scores a batch within so many seconds, or raises BatchFailed. The first batch may take
     `seconds`, its parts their share, so that a row that hangs costs little more than twice that.

@@ -39,8 +39,8 @@ class Validated:
     """A market's outputs after validation.
 
     `outputs` has typed columns. `valid` says by row whether every output is valid. `broken` names
-    the rules that rows broke. `whole` says why the market failed as a whole, `is_on_few_rows` whether
-    that is told from a handful of rows, which may be at fault themselves.
+    the rules that rows broke. `whole` says why the market failed as a whole, `is_on_few_rows`
+    whether that is told from a handful of rows, which may be at fault themselves.
 
     `failed` says by row what the model did with it alone. Of the `undecided` rows it is not known
     yet whether the model can score them; `why_undecided` says what it did with them together.
