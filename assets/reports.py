@@ -33,7 +33,7 @@ def _status_report() -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"markdown"},
-        description="What is used of the day, what waits and until when, what fails, which integrations run. Costs no "
+        description="What is used of the day, what waits and until when, what fails, which integrations run, which markets are held. Costs no "
         "API call.",
     )
     def asset(
@@ -57,6 +57,11 @@ def _status_report() -> dg.AssetsDefinition:
                 "integrations": dg.MetadataValue.md(
                     markdown(
                         found.integrations, ("integration", "state", "since", "market_version")
+                    )
+                ),
+                "markets_held": dg.MetadataValue.md(
+                    markdown(
+                        found.markets_held, ("market", "since", "why", "next_trial", "waiting")
                     )
                 ),
                 "fails": dg.MetadataValue.md(markdown(failing, ("code", "records"))),

@@ -10,6 +10,7 @@ import click
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json
+from pipeline.core.configuration.running import Running, RunState, held_in_words
 
 if TYPE_CHECKING:
     from pipeline.core.org_fit.preflight import Preflight
@@ -53,7 +54,16 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     found = preflight(clients)
     roll_out(clients, found)
     too_slow = plan(clients).warnings if found.ready else []
-    return found, [*clients.configuration.settings.notices(clients.today), *too_slow]
+    notices = clients.configuration.settings.notices(clients.today)
+    return found, [*notices, *too_slow, *_held(clients)]
+
+
+def _held(clients: Clients) -> list[str]:
+    """Return of each held market since when, why, and its next trial (R23)."""
+    return [
+        held_in_words(market, Running(RunState.HELD, hold.reason, hold.held_at, hold.retry_at))
+        for market, hold in sorted(clients.ledger.holds.all().items())
+    ]
 
 
 def _rows(found: Preflight) -> list[dict[str, str]]:

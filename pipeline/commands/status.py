@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WAITING_COLUMNS: Final = ("object", "reason", "state", "records")
 INTEGRATION_COLUMNS: Final = ("integration", "state", "market_version")
 UNPUSHED_COLUMNS: Final = ("segment", "records", "tries", "next_try", "why")
+HELD_COLUMNS: Final = ("market", "since", "why", "next_trial", "waiting")
 SLOWED_DOWN_COLUMNS: Final = ("object", "id", "scored_24h", "last_scored", "until")
 
 
@@ -65,7 +66,11 @@ def _print_waiting(found: Status) -> None:
 
 
 def _print_trouble(found: Status) -> None:
-    """Print what fails, what could not be pushed, and what keeps becoming due (R15)."""
+    """Print held markets, what fails, what was not pushed, what keeps becoming due (R15, R23)."""
+    if found.markets_held:
+        click.echo("held, since it failed as a whole; its records wait for the next trial:")
+        print_table(found.markets_held, HELD_COLUMNS)
+
     for code, records in found.failing.items():
         click.echo(f"failing: {records} with {code}; see `insights failures`")
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pipeline.core.configuration.integration import Integration
-from pipeline.core.configuration.running import Running, RunState, running
+from pipeline.core.configuration.running import Running, RunState, held_in_words, running
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
@@ -186,7 +186,7 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
         return None
 
     held = [
-        f"market {integration.market} is held ({answer.why}) until {answer.next_look:%H:%M} UTC"
+        held_in_words(integration.market, answer)
         for integration, answer in answers
         if answer.state is RunState.HELD and answer.next_look
     ]
@@ -395,4 +395,18 @@ def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
         )
     elif waiting:
         parts.append(f"{waiting} waiting for their share of the day or their next try")
-    return "; ".join(parts)
+    return "; ".join([*parts, *_held_markets(clients, object_name)])
+
+
+def _held_markets(clients: Clients, object_name: str) -> list[str]:
+    """Return of each market of the object that is held since when, why, and its next trial."""
+    known, holds = clients.ledger.integrations.all(), clients.ledger.holds.all()
+    answers = {
+        i.market: running(known.get(i.key), holds.get(i.market), clients.now())
+        for i in clients.configuration.of_object(object_name)
+    }
+    return [
+        held_in_words(market, answer)
+        for market, answer in sorted(answers.items())
+        if answer.state is RunState.HELD
+    ]

@@ -23,7 +23,7 @@ from resources.ledger.objects import (
     move_watermark_back,
     read_until_by_object,
 )
-from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held
+from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held, retry_failing_at
 
 Checked = dict[IntegrationKey, tuple[str, str | None]]
 """By integration its fingerprint, and why it is not ready (None: it is)."""
@@ -56,10 +56,11 @@ class Integrations:
         """Bring rollouts up to date with the configuration.
 
         `checked` and `unchecked` have every enabled integration: those that were looked at, and
-        those of other objects, which stay as ready as they were. A new, changed or returning one gets `enabled_at` =
-        now once it is ready, and with it every record becomes due at the limit's pace (R17). One
-        that is no longer enabled loses its `enabled_at`. One that was not ready for a while and is
-        again has the object read anew from then on, so that no change is lost.
+        those of other objects, which stay as ready as they were. A new, changed or returning one
+        gets `enabled_at` = now once it is ready, and with it every record becomes due at the
+        limit's pace (R17). One that is no longer enabled loses its `enabled_at`. One that was not
+        ready for a while and is again has the object read anew from then on, so that no change is
+        lost.
 
         `outputs` names the fields that each writes; one that an integration wrote and no mapping of
         the object names any more is kept in `dropped_fields` (R19).
@@ -82,6 +83,8 @@ class Integrations:
             )
             rollout = _rollout(known, checked, unchecked, written, read_until, now)
             self._db.upsert(connection, t.integrations, [asdict(state) for state in rollout.states])
+            for key in rollout.replaced:
+                retry_failing_at(connection, key.object, key.market, now)
             for key, since in rollout.ready_again:
                 self._catch_up(connection, key, since, now)
             for key in rollout.switched_off:
@@ -225,10 +228,12 @@ def check_rollout(
 class _Rollout:
     """What a rollout changes.
 
-    `ready_again` says since when each was not ready.
+    `replaced` have another market or mapping than before. `ready_again` says since when each was
+    not ready.
     """
 
     states: list[IntegrationState]
+    replaced: list[IntegrationKey]
     ready_again: list[tuple[IntegrationKey, datetime]]
     switched_off: list[IntegrationKey]
 
@@ -245,7 +250,7 @@ def _rollout(
     read_until: Mapping[str, datetime],
     now: datetime,
 ) -> _Rollout:
-    states, ready_again = [], []
+    states, replaced, ready_again = [], [], []
     stays = {key: (known[key].fingerprint, known[key].not_ready) for key in unchecked}
     for key, (fingerprint, not_ready) in (checked | stays).items():
         old = known.get(key)
@@ -280,6 +285,8 @@ def _rollout(
             ready_again.append((key, old.resting_since))
         if state != old:
             states.append(state)
+        if old is not None and old.fingerprint != fingerprint:
+            replaced.append(key)
 
     # Their state stays: a retired integration's values may be cleared (R19).
     gone = [
@@ -287,7 +294,7 @@ def _rollout(
         for key, old in known.items()
         if key not in checked and key not in stays and old.enabled_at
     ]
-    return _Rollout(states, ready_again, gone)
+    return _Rollout(states, replaced, ready_again, gone)
 
 
 def _is_same(old: IntegrationState, state: IntegrationState) -> bool:

@@ -18,6 +18,7 @@ from resources.ledger.failures import Failures
 from resources.ledger.holds import Holds
 from resources.ledger.integrations import Integrations, resting_markets
 from resources.ledger.leases import Lease, Leases
+from resources.ledger.market_batches import MarketBatches
 from resources.ledger.objects import Objects, Seen
 from resources.ledger.org import Org
 from resources.ledger.push_jobs import PushJobs
@@ -46,6 +47,7 @@ class Ledger:
         self.objects = Objects(self.database)
         self.leases = Leases(self.database)
         self.holds = Holds(self.database)
+        self.market_batches = MarketBatches(self.database)
         self.counts = Counts(self.database)
         self.calls = Calls(self.database)
 

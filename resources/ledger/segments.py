@@ -91,9 +91,11 @@ class Segments:
     ) -> Segment | None:
         """Claim up to `rows_max` waiting records of the object, or None where nothing may be.
 
-        With `held_for` only records that wait for that market are claimed: the trial of a market
-        that failed. One transaction counts, divides (`core.limit.shares`), marks and charges, so
-        that the limit holds under any concurrency (R20).
+        With `held_for` it is the trial of a market that failed: records that wait for it, and
+        others beside them.
+
+        One transaction counts, divides (`core.limit.shares`), marks and charges, so that the limit
+        holds under any concurrency (R20).
         """
         with self._db.begin(lease) as connection:
             self._days.lock(connection, facts.day, facts.policy.limit)
@@ -320,41 +322,81 @@ def _mark(
     *,
     held_for: str | None,
 ) -> int:
-    """Mark rows in claim order and count them: new, changed, refresh, what keeps failing."""
+    """Mark rows in claim order and count them: new, changed, refresh, what keeps failing.
+
+    Up to half of a trial are rows that wait for the market `held_for`, the others wait for none:
+    rows that fail together must not be all that the market is judged by (D21).
+    """
     row, marked = t.waiting.c, 0
-    for_market = sa.true() if held_for is None else row.held_for == held_for
-    ready = sa.and_(row.object == object_name, is_claimable(connection, now), for_market)
+    ready = sa.and_(row.object == object_name, is_claimable(connection, now))
+    parts: list[tuple[sa.ColumnElement[bool], int]] = [(sa.true(), rows_max)]
+    if held_for is not None:
+        half = rows_max - rows_max // 2
+        parts = [(row.held_for == held_for, half), (row.held_for.is_(None), rows_max)]
 
-    for most, kind, order in _kinds(granted):
-        wanted = min(most, rows_max - marked)
-        if wanted <= 0:
-            continue
-
-        of_kind = sa.and_(ready, kind)
-        # The grant may be less than what is ready: then the first in order are taken.
-        there_are = connection.scalar(sa.select(sa.func.count()).where(of_kind)) or 0
-        chosen = sa.select(row.record_id).where(of_kind).order_by(*order).limit(wanted)
-        # Where all of a kind are taken, nothing need be sorted: that is most claims of a quiet day.
-        which = (
-            of_kind
-            if there_are <= wanted
-            else sa.and_(row.object == object_name, row.record_id.in_(chosen))
-        )
-        result = connection.execute(
-            t.waiting.update().where(which).values(segment_id=segment_id, claimed_seq=row.seq)
-        )
-        marked += result.rowcount
+    for most, kind, order in _kinds(granted, in_turn=held_for is not None):
+        remaining = most
+        for part, part_max in parts:
+            of_kind = sa.and_(ready, kind, part)
+            taken = _mark_some(
+                connection,
+                object_name,
+                segment_id,
+                of_kind,
+                order,
+                min(remaining, part_max - marked),
+            )
+            marked, remaining = marked + taken, remaining - taken
 
     return marked
 
 
+def _mark_some(
+    connection: sa.Connection,
+    object_name: str,
+    segment_id: str,
+    of_kind: sa.ColumnElement[bool],
+    order: tuple[sa.ColumnElement[Any], ...],
+    wanted: int,
+) -> int:
+    """Mark the first `wanted` rows of a kind in their order, and count them."""
+    if wanted <= 0:
+        return 0
+
+    row = t.waiting.c
+    # The grant may be less than what is ready: then the first in order are taken.
+    there_are = connection.scalar(sa.select(sa.func.count()).where(of_kind)) or 0
+    chosen = sa.select(row.record_id).where(of_kind).order_by(*order).limit(wanted)
+    # Where all of a kind are taken, nothing need be sorted: that is most claims of a quiet day.
+    which = (
+        of_kind
+        if there_are <= wanted
+        else sa.and_(row.object == object_name, row.record_id.in_(chosen))
+    )
+    result = connection.execute(
+        t.waiting.update().where(which).values(segment_id=segment_id, claimed_seq=row.seq)
+    )
+    return result.rowcount
+
+
 def _kinds(
-    granted: Allowance,
+    granted: Allowance, *, in_turn: bool
 ) -> tuple[tuple[int, sa.ColumnElement[bool], tuple[sa.ColumnElement[Any], ...]], ...]:
-    """Return for each kind of row how many are granted, its condition, and who comes first."""
+    """Return for each kind of row how many are granted, its condition, and who comes first.
+
+    A trial takes the rows `in_turn`: first those that were not tried for longest, so that each
+    trial sees others (R23).
+    """
     row = t.waiting.c
     refresh = [reason.value for reason in Reason if lane_of(reason) is Lane.REFRESH]
-    oldest = (row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
+    oldest: tuple[sa.ColumnElement[Any], ...] = (
+        row.priority,
+        row.order_at.nulls_first(),
+        row.requested_at,
+        row.record_id,
+    )
+    if in_turn:
+        oldest = (row.last_failed_at.nulls_first(), row.record_id)
     # Each in its turn: else the same few would take the failing rows' part of every day.
     overdue = (row.not_before, row.record_id)
 

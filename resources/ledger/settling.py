@@ -11,7 +11,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.row_faults import NOBODYS, RowFault, fault_of
+from pipeline.core.limit.row_faults import (
+    MARKET_RESTS,
+    NOBODYS,
+    RowFault,
+    fault_of,
+    market_at_fault,
+)
 from resources.ledger import counts as c
 from resources.ledger import tables as t
 from resources.ledger.counts import Counts
@@ -202,7 +208,9 @@ class Settling:
         by_id = {failure.record_id: failure for failure in failures}
         retry_at = {market: hold.retry_at for market, hold in held_markets(connection).items()}
         row = t.waiting.c
-        query = sa.select(row.record_id, row.tries, row.seq, row.claimed_seq).where(
+        query = sa.select(
+            row.record_id, row.tries, row.seq, row.claimed_seq, row.error_market
+        ).where(
             row.object == segment.object,
             self._db.one_of(row.record_id, list(by_id)),
             row.segment_id == segment.segment_id,
@@ -240,7 +248,7 @@ def _failed_row(
     held = failure.held_for is not None
     tries = 0 if anew else row.tries + (not held)
     later = (
-        retry_at.get(failure.held_for, now + PASSING_BACKOFF_MAX)
+        retry_at.get(failure.held_for, now + _wait_for_market(failure.code))
         if failure.held_for is not None
         else now + backoff(tries, passing=failure.is_passing)
     )
@@ -256,8 +264,20 @@ def _failed_row(
         # PostgreSQL keeps no NUL in a text.
         "new_message": failure.message[:MESSAGE_LENGTH_MAX].replace("\0", "\ufffd"),
         "new_held_for": failure.held_for,
+        # A row that only waits goes on to be known as one that the market could not score.
+        "new_market": market_at_fault(failure.code, failure.message)
+        or (row.error_market if held else None),
         "new_lasting": is_to_blame and tries > patience,
     }
+
+
+def _wait_for_market(code: str) -> timedelta:
+    """Return how long a row waits for a market that is not held.
+
+    One that rests says itself when it goes on. What the search for failing rows has not decided is
+    tried again soon.
+    """
+    return PASSING_BACKOFF_MAX if code == MARKET_RESTS else PASSING_BACKOFF_FIRST
 
 
 def _let_wait(object_name: str, now: datetime, written_at: datetime | None) -> sa.Update:
@@ -275,6 +295,7 @@ def _let_wait(object_name: str, now: datetime, written_at: datetime | None) -> s
         "first_failed_at": sa.func.coalesce(row.first_failed_at, sa.literal(now, t.UtcDateTime)),
         "last_failed_at": now,
         "held_for": sa.bindparam("new_held_for"),
+        "error_market": sa.bindparam("new_market"),
         "lasting": sa.bindparam("new_lasting"),
         "segment_id": None,
         "claimed_seq": None,

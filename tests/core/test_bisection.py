@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.scoring import bisection
-from pipeline.core.scoring.bisection import Batch, BatchFailed, Bisected, bisect
+from pipeline.core.scoring.bisection import Batch, BatchFailed, Bisected, bisect, next_batch_rows
 
 
 class Model:
@@ -48,7 +48,7 @@ def test_one_bad_row_of_a_segment_is_found_and_all_others_are_scored(bad: int) -
     assert found.failed == {bad: "raised ValueError at model.py:3"}
     assert found.scored_rows == 9_999
     assert not found.undecided
-    assert not found.most_rows_fail
+    assert not found.is_model_at_fault()
     assert len(model.calls) <= bisection.CALLS_MAX
 
 
@@ -66,7 +66,7 @@ def test_a_model_that_fails_on_everything_is_found_out_by_few_rows() -> None:
 
     found = run(model, 10_000)
 
-    assert found.most_rows_fail
+    assert found.is_model_at_fault()
     assert len(found.failed) == bisection.ALL_FAIL_AFTER
     assert len(model.calls) < 20
 
@@ -82,6 +82,14 @@ def test_a_row_that_hangs_costs_little_more_than_twice_the_time_out() -> None:
     assert model.now < 60 * 2.5
 
 
+def test_a_row_that_hangs_for_minutes_leaves_few_rows_undecided() -> None:
+    """D21: the time runs out before the row is found, and nearly all others are scored."""
+    found = run(Model([], hangs=[0]), 10_000, seconds=300)
+
+    assert found.scored_rows > 9_900
+    assert not found.is_model_at_fault()
+
+
 def test_what_cannot_be_decided_in_time_waits() -> None:
     """D21: ten minutes a segment, and what was decided counts."""
     model = Model([], hangs=range(0, 10_000, 2_000))
@@ -90,7 +98,55 @@ def test_what_cannot_be_decided_in_time_waits() -> None:
 
     assert found.undecided
     decided = found.scored_rows + len(found.failed)
-    assert decided + sum(batch.rows for batch in found.undecided) == 10_000
+    assert decided + len(found.undecided_rows) == 10_000
+
+
+@pytest.mark.parametrize("start", [0, 120, 292])
+def test_rows_that_fail_together_do_not_pass_for_a_model_that_fails(start: int) -> None:
+    """D21: a model is judged by rows from all over the segment."""
+    bad = range(start, start + 8)
+
+    found = run(Model(bad), 300)
+
+    assert found.scored_rows > 200
+    assert not found.is_model_at_fault()
+    assert found.failed.keys() <= set(bad)
+
+
+def test_row_that_is_known_to_fail_does_not_accuse_the_model() -> None:
+    """D21: tried again alone, it would hold its market each time."""
+    found = run(Model([0]), 1)
+
+    assert found.is_model_at_fault()
+    assert not found.is_model_at_fault(known_to_fail=[0])
+
+
+def test_a_model_that_fails_on_most_rows_is_found_out() -> None:
+    """D21: though it scores one here and there."""
+    found = run(Model(set(range(10_000)) - {0, 5_000}), 10_000)
+
+    assert found.scored_rows > 0
+    assert found.is_model_at_fault()
+
+
+def test_a_few_rows_that_fail_beside_one_that_is_scored_do_not_accuse_the_model() -> None:
+    """D21: it works, so the rows are at fault."""
+    found = run(Model([0, 1, 2]), 4)
+
+    assert sorted(found.failed) == [0, 1, 2]
+    assert not found.is_model_at_fault()
+
+
+def test_a_batch_that_takes_too_long_is_halved_the_next_time_and_grows_again() -> None:
+    """D21: a model that is slow by the number of rows is given fewer of them."""
+    slow = Bisected[int](scored={Batch(0, 50): 1, Batch(50, 100): 1}, slow_rows=100)
+    good = Bisected[int](scored={Batch(0, 50): 1})
+
+    assert next_batch_rows(slow, 1_000, 100, 10_000) == 50
+    assert next_batch_rows(good, 50, 50, 10_000) == 100
+    assert next_batch_rows(good, 50, 50, 60) == 60
+    assert next_batch_rows(good, 80, 50, 10_000) == 80
+    assert next_batch_rows(run(Model([], hangs=[7]), 100), 100, 100, 100) == 100
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -105,7 +161,7 @@ def test_every_row_ends_in_exactly_one_place(rows: int, bad: set[int], batch_row
 
     places = [row for result in found.scored.values() for row in result]
     places += found.failed
-    places += [row for batch in found.undecided for row in range(batch.start, batch.stop)]
+    places += found.undecided_rows
 
     assert sorted(places) == list(range(rows))
     assert found.failed.keys() <= bad

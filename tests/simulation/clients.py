@@ -38,6 +38,7 @@ from resources.salesforce.connection import ClientCredentials
 from resources.salesforce.session import Session
 from resources.salesforce.transport import OrgAdapter, OrgClock
 from tests.simulation.points import Killed
+from tests.simulation.world import RAISES
 
 if TYPE_CHECKING:
     from tests.simulation.schedule import Schedule
@@ -278,10 +279,16 @@ class VersionedLetters:
     def load(self) -> None:
         """Load nothing: it is there."""
 
-    def score(self, inputs: pa.Table, *, silent: bool = False) -> pa.Table:  # noqa: ARG002
-        """Score as `expected` says; raise while the schedule lets the market fail as a whole."""
-        if self.market.name in self.schedule.markets_down:
-            raise ModelFailed("the model raised RuntimeError")
+    @property
+    def seconds(self) -> float:
+        """Return how long a call may take; none takes any time here."""
+        return 1.0
+
+    def score(self, inputs: pa.Table, **_: Any) -> pa.Table:
+        """Score as `expected` says; raise on a marked row, and while the market fails as a whole."""
+        raises = RAISES in inputs.column("title").to_pylist()
+        if raises or self.market.name in self.schedule.markets_down:
+            raise ModelFailed("the model raised RuntimeError at model.py:30")
         return expected(self.schedule, inputs, self.market.version)
 
 

@@ -18,7 +18,7 @@ from resources.ledger.counts import FAILED
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import expected
 from tests.simulation.schedule import Schedule
-from tests.simulation.world import BAD, TITLE_OF
+from tests.simulation.world import BAD, FAIL, TITLE_OF
 
 OUTPUT_OF: Final = {"score": "score", "rank": "rank", "note": "note", "good": "good"}
 
@@ -114,7 +114,7 @@ def waiting_without_reason(schedule: Schedule) -> list[str]:
         f"{row['error_code']}: {row['error_message']}, held for {row['held_for']}, and nothing is in its way"
         for row in rows
         # A record that was deleted while it failed is found out at its next try.
-        if there.get(row["record_id"], BAD) != BAD or not row["error_code"]
+        if there.get(row["record_id"], BAD) not in FAIL or not row["error_code"]
     ]
     return found
 
@@ -128,10 +128,10 @@ def current_values(schedule: Schedule) -> list[str]:
     for name in configuration.objects:
         for record in _records(schedule, name):
             for integration in _candidates(configuration.of_object(name), record):
-                if record[TITLE_OF[name]] == BAD:
+                if record[TITLE_OF[name]] in FAIL:
                     if record["Id"] not in failing:
                         found.append(
-                            f"{name} {record['Id']} has no valid rank and is not listed as failing"
+                            f"{name} {record['Id']} cannot be scored and is not listed as failing"
                         )
                     continue
                 state = states[name, integration.market]
@@ -274,7 +274,7 @@ def redone(schedule: Schedule) -> Iterator[str]:
             continue
         integrations = schedule.configuration().of_object(name)
         for record in _records(schedule, name):
-            if record["Id"] not in ids or record[TITLE_OF[name]] == BAD:
+            if record["Id"] not in ids or record[TITLE_OF[name]] in FAIL:
                 continue
             if not _candidates(integrations, record):
                 continue

@@ -15,12 +15,14 @@ import sqlalchemy as sa
 import pipeline.core.limit.windows
 import pipeline.steps.pull
 import pipeline.steps.push
+import pipeline.steps.score_market
 import pipeline.steps.watch
 import resources.ledger.database
 import resources.ledger.settling
 import resources.salesforce.ingest
 from assets.clients_resource import ClientsResource
 from pipeline.core.scoring import due
+from pipeline.core.scoring.bisection import Batch, BatchFailed, Bisected
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
 from resources.ledger.days import Days
@@ -116,6 +118,19 @@ def without_job_faults() -> AbstractContextManager[None]:
     )
 
 
+def without_search() -> AbstractContextManager[None]:
+    """Hold a market for all its records where it fails on one of them."""
+
+    def at_once(rows: int, call: Any, *, seconds: float, **_: Any) -> Bisected[Any]:
+        all_rows = Batch(0, rows)
+        try:
+            return Bisected(scored={all_rows: call(all_rows, seconds)})
+        except BatchFailed as failed:
+            return Bisected(undecided=[all_rows], first_failure=failed.why)
+
+    return _with((pipeline.steps.score_market, "bisect", at_once))
+
+
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "overlap": without_overlap,
     "claim": without_claim,
@@ -124,5 +139,6 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "waiting": without_waiting_list,
     "cut": without_cut,
     "job-fault": without_job_faults,
+    "bisect": without_search,
 }
 """What can be taken out, by name."""

@@ -151,6 +151,14 @@ def running(
     return Running(RunState.ON, since=known.enabled_at)
 
 
+def held_in_words(market: str, answer: Running) -> str:
+    """Say for people that a market is held: since when, why, and when it is tried next (R23)."""
+    since, trial = (
+        f"{at:%Y-%m-%d %H:%M} UTC" if at else "" for at in (answer.since, answer.next_look)
+    )
+    return f"market {market} is held since {since} ({answer.why}); next trial at {trial}"
+
+
 def running_objects(
     states: Iterable[IntegrationState], holds: Mapping[str, Hold], now: datetime
 ) -> frozenset[str]:

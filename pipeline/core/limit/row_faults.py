@@ -34,6 +34,12 @@ MARKET_RESTS: Final = "MARKET_RESTS"
 INVALID_OUTPUT: Final = "INVALID_OUTPUT"
 """A market gave this row a value that its rule or field does not take."""
 
+MODEL_FAILED: Final = "MODEL_FAILED"
+"""A market's model raised, ended its process or took too long on this row alone (D21)."""
+
+OF_A_MARKET: Final = frozenset({INVALID_OUTPUT, MODEL_FAILED})
+"""Codes of rows that one market could not score; another version of it may (R23)."""
+
 
 class RowFault(StrEnum):
     """What can be expected of a row that was not written.
@@ -111,13 +117,19 @@ def integration_at_fault(object_name: str, code: str, message: str, held_for: st
 
     `Object.*` where it is about the row as a whole: one row has the fields of all markets (R22).
     """
-    market = held_for
-    if market is None and code == INVALID_OUTPUT:
-        # `core.scoring.results` begins such a message with the market.
-        found = _MARKET.match(message)
-        market = found[1] if found else None
-
+    market = held_for or market_at_fault(code, message)
     return f"{object_name}.{market or '*'}"
+
+
+def market_at_fault(code: str, message: str) -> str | None:
+    """Return the market that could not score a row, None where the failure is about no market.
+
+    >>> market_at_fault("MODEL_FAILED", "fit: the model raised ValueError at model.py:12")
+    'fit'
+    """
+    # `core.scoring.results` begins such a message with the market.
+    found = _MARKET.match(message) if code in OF_A_MARKET else None
+    return found[1] if found else None
 
 
 def alike(message: str) -> str:

@@ -6,7 +6,7 @@ the others. So a batch that fails is cut in two, and each half is tried alone, d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -16,17 +16,24 @@ CALLS_MAX: Final = 40
 SECONDS_MAX: Final = 600.0
 """How long these calls may take together."""
 
-ALL_FAIL_AFTER: Final = 3
-"""When so many single rows have failed and none was scored, the model is at fault, not the rows."""
+ALL_FAIL_AFTER: Final = 5
+"""When so many single rows have failed and none was scored, the model is at fault, not the rows.
+
+They are taken from all over the segment: records that came in together may fail together.
+"""
 
 LEAST_SHARE: Final = 0.02
-"""A batch of one row is given this share of a full batch's time: a call costs something by itself."""
+LEAST_SECONDS: Final = 3.0
+"""The least share of a full batch's time, and the least time: a call costs something by itself."""
 
 _Result = TypeVar("_Result")
 
 
 class BatchFailed(Exception):
-    """The model gave nothing for a batch; `why` says what it did, `is_slow` whether it took too long."""
+    """The model gave nothing for a batch.
+
+    `why` says what it did, `is_slow` whether it took too long.
+    """
 
     def __init__(self, why: str, *, is_slow: bool = False) -> None:
         """Keep `why`, in words for people that hold no value of a row."""
@@ -57,29 +64,39 @@ class Batch:
 class Bisected(Generic[_Result]):
     """What became of the rows, each in exactly one of the three.
 
-    `scored` holds the results by batch, in the order of the rows. `failed` says by row what the model
-    did with it alone. `undecided` are batches that fail and could not be cut further: calls or time
-    ran out. `last_failure` is the newest failure of any batch, `slow_rows` the smallest batch that
-    took too long (None where none did).
+    `scored` holds the results by batch, in the order of the rows. `failed` says by row what the
+    model did with it alone. `undecided` are batches of which it is not known: calls or time ran
+    out. `first_failure` is what it did with the first batch that failed, "" where none did.
+    `slow_rows` is the smallest batch that took too long, None where none did.
     """
 
     scored: dict[Batch, _Result] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     undecided: list[Batch] = field(default_factory=list)
-    last_failure: str = ""
+    first_failure: str = ""
     slow_rows: int | None = None
+
+    @property
+    def undecided_rows(self) -> tuple[int, ...]:
+        """Return the rows of which it is not known whether the model can score them."""
+        return tuple(row for batch in self.undecided for row in range(batch.start, batch.stop))
 
     @property
     def scored_rows(self) -> int:
         """Return how many rows were scored."""
         return sum(batch.rows for batch in self.scored)
 
-    @property
-    def most_rows_fail(self) -> bool:
-        """Say whether the model is at fault and not the rows: it failed on more than it scored (D21)."""
-        return len(self.failed) > self.scored_rows or (
-            bool(self.undecided) and self.scored_rows == 0
-        )
+    def is_model_at_fault(self, known_to_fail: Collection[int] = ()) -> bool:
+        """Say whether the model is at fault and not the rows (D21).
+
+        It is where it scored no row, and where the search ended before it was done, with more rows
+        that failed than that were scored. Rows that are `known_to_fail` prove nothing.
+        """
+        fresh = len(self.failed.keys() - set(known_to_fail))
+        if self.scored_rows == 0:
+            return fresh > 0 or bool(self.undecided)
+
+        return bool(self.undecided) and fresh > self.scored_rows
 
 
 def bisect(
@@ -90,40 +107,77 @@ def bisect(
     seconds: float,
     clock: Callable[[], float],
 ) -> Bisected[_Result]:
-    """Score `rows` rows in batches of at most `batch_rows`, and find the rows that cannot be scored.
+    """Score rows in batches of at most `batch_rows`, and find those that cannot be scored.
 
-    `call` scores a batch within so many seconds, or raises BatchFailed. A full batch may take
-    `seconds`, a smaller one its share, so that a row that hangs costs little more than twice that.
+    `call` scores a batch within so many seconds, or raises BatchFailed. The first batch may take
+    `seconds`, its parts their share, so that a row that hangs costs little more than twice that.
     `clock` gives seconds that only grow. Any other error of `call` ends it all: it is not a row's.
     """
     found: Bisected[_Result] = Bisected()
     ends_at = clock() + SECONDS_MAX
+    full = min(rows, batch_rows)
     calls = 0
 
-    # Depth first, the left half first: so the first bad rows are found early, and their neighbours
-    # are scored on the way.
     waiting = list(_batches(rows, batch_rows))[::-1]
     while waiting:
-        batch = waiting.pop()
-        tried_before = bool(found.last_failure)
+        tried_before = bool(found.first_failure)
         if tried_before and (calls >= CALLS_MAX or clock() >= ends_at or _all_fail(found)):
-            found.undecided.append(batch)
-            continue
+            found.undecided += waiting
+            break
 
+        batch = _next(found, waiting)
         calls += 1
-        share = max(batch.rows / batch_rows, LEAST_SHARE)
         try:
-            found.scored[batch] = call(batch, seconds * min(1.0, share))
+            found.scored[batch] = call(batch, _share(batch.rows / full, seconds))
         except BatchFailed as failed:
             _note_failure(found, batch, failed, waiting)
 
     found.scored = dict(sorted(found.scored.items(), key=lambda item: item[0].start))
+    found.undecided.sort(key=lambda batch: batch.start)
     return found
+
+
+def next_batch_rows(found: Bisected[_Result], batch_rows: int, rows: int, most: int) -> int:
+    """Return how many rows a call may have the next time, `most` at the most.
+
+    A batch that took too long is halved, unless a single row hung: that is the row's fault. After a
+    full batch that was scored it is doubled.
+    """
+    if found.slow_rows is not None and found.slow_rows > 1:
+        return max(1, min(batch_rows, rows) // 2)
+
+    is_full = any(batch.rows == batch_rows for batch in found.scored)
+    return min(most, batch_rows * 2 if is_full else batch_rows)
 
 
 def _batches(rows: int, most: int) -> Iterator[Batch]:
     for start in range(0, rows, most):
         yield Batch(start, min(rows, start + most))
+
+
+def _next(found: Bisected[_Result], waiting: list[Batch]) -> Batch:
+    """Take the next batch to try.
+
+    The left half goes first, so that a bad row is found early. Where calls take too long the
+    largest batch does: the most rows are scored before time runs out. Where single rows fail and
+    none is scored, it is one row from far away, to find out whether the model fails on all.
+    """
+    is_all_failing = bool(found.failed) and not found.scored
+    if found.slow_rows is None and not is_all_failing:
+        return waiting.pop()
+
+    largest = max(waiting, key=lambda batch: batch.rows)
+    waiting.remove(largest)
+    if not is_all_failing:
+        return largest
+
+    left, right = largest.halves()
+    waiting += [part for part in (Batch(right.start + 1, right.stop), left) if part.rows]
+    return Batch(right.start, right.start + 1)
+
+
+def _share(share: float, seconds: float) -> float:
+    return min(seconds, max(seconds * max(share, LEAST_SHARE), LEAST_SECONDS))
 
 
 def _all_fail(found: Bisected[_Result]) -> bool:
@@ -133,7 +187,7 @@ def _all_fail(found: Bisected[_Result]) -> bool:
 def _note_failure(
     found: Bisected[_Result], batch: Batch, failed: BatchFailed, waiting: list[Batch]
 ) -> None:
-    found.last_failure = failed.why
+    found.first_failure = found.first_failure or failed.why
     if failed.is_slow:
         found.slow_rows = min(batch.rows, found.slow_rows or batch.rows)
 

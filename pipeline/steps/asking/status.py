@@ -33,6 +33,8 @@ class Status:
     `unpushed` shows the segments that could not be pushed whole, the oldest first.
     `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
     `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
+    `markets_held` says since when each is held, why, when it is tried next, and how many records
+    wait for it (R23).
     """
 
     day: date
@@ -52,6 +54,7 @@ class Status:
     integrations: list[dict[str, Any]]
     slowed_down_total: int
     slowed_down: list[dict[str, Any]]
+    markets_held: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -87,7 +90,27 @@ def status(clients: Clients) -> Status:
         integrations=_integrations(clients),
         slowed_down_total=len(slowed),
         slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
+        markets_held=markets_held(clients),
     )
+
+
+def markets_held(clients: Clients) -> list[dict[str, Any]]:
+    """Return the markets that failed as a whole and are held, with what waits for each (R23).
+
+    One whose trial is due is held until that succeeds. No API call.
+    """
+    waiting = clients.ledger.waiting.waiting_by_market()
+    return [
+        {
+            "market": market,
+            "why": hold.reason,
+            "since": hold.held_at,
+            "next_trial": hold.retry_at,
+            "trials_failed": hold.tries - 1,
+            "waiting": waiting.get(market, 0),
+        }
+        for market, hold in sorted(clients.ledger.holds.all().items())
+    ]
 
 
 def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
