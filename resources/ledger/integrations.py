@@ -56,10 +56,11 @@ class Integrations:
         """Bring rollouts up to date with the configuration.
 
         `checked` and `unchecked` have every enabled integration: those that were looked at, and
-        those of other objects, which stay as ready as they were. A new, changed or returning one gets `enabled_at` =
-        now once it is ready, and with it every record becomes due at the limit's pace (R17). One
-        that is no longer enabled loses its `enabled_at`. One that was not ready for a while and is
-        again has the object read anew from then on, so that no change is lost.
+        those of other objects, which stay as ready as they were. A new, changed or returning one
+        gets `enabled_at` = now once it is ready, and with it every record becomes due at the
+        limit's pace (R17). One that is no longer enabled loses its `enabled_at`. One that was not
+        ready for a while and is again has the object read anew from then on, so that no change is
+        lost.
 
         `outputs` names the fields that each writes; one that an integration wrote and no mapping of
         the object names any more is kept in `dropped_fields` (R19).

@@ -106,7 +106,7 @@ def move_watermark_back(connection: sa.Connection, object_name: str, since: date
 
 
 def make_up_daily_pull(connection: sa.Connection, object_name: str, since: datetime) -> None:
-    """Let the object's daily pull come again, in the caller's transaction, if one ran after `since`.
+    """Let the object's daily pull come again if one ran after `since`, in the caller's transaction.
 
     It listed nothing for an integration that rested then (R17).
     """

@@ -145,9 +145,7 @@ class Session:
         retried = is_passing if repeatable else _surely_not_done
         # Without arguments: what is passed here would be written to the log at each retry.
         seconds = min(self._total_seconds, within_seconds)
-        return self._in_time(
-            retried, lambda: self._call_and_renew(request, what, refusal), seconds
-        )
+        return self._in_time(retried, lambda: self._call_and_renew(request, what, refusal), seconds)
 
     def _call_and_renew(
         self,

@@ -15,7 +15,9 @@ NOW = datetime(2026, 3, 10, 9, tzinfo=UTC)
 WHY = "a field is missing"
 
 
-def checked(known: IntegrationState | None, now: datetime, why: str | None = WHY) -> IntegrationState:
+def checked(
+    known: IntegrationState | None, now: datetime, why: str | None = WHY
+) -> IntegrationState:
     """Return how an integration is remembered after a check at `now`."""
     return as_checked(
         known, object_name="Lead", market="fit", fingerprint="f", not_ready=why, now=now

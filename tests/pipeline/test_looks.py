@@ -61,8 +61,10 @@ def test_what_was_not_ready_for_a_minute_is_scored_within_the_back_off(
     built.wait(minutes=5)
     runs = ticks(built, 2)
 
-    assert "Lead.fit is not ready since 2026-03-10 09:05 UTC, looked at again at 09:10 UTC" in why_not
-    assert [run["job"] for run in runs][0] == "pull"
+    assert (
+        "Lead.fit is not ready since 2026-03-10 09:05 UTC, looked at again at 09:10 UTC" in why_not
+    )
+    assert runs[0]["job"] == "pull"
     assert all(run["success"] for run in runs)
     assert built.scored_at("Lead", lead) is not None
 
@@ -91,7 +93,9 @@ def test_what_is_not_mapped_is_not_looked_at(plant: Build) -> None:
     ticks(built, 3)
     built.wait(hours=2)
 
-    assert [r.tags["insights/why"] for r in built.ask()[0] if "not ready" in r.tags["insights/why"]] == []
+    assert [
+        r.tags["insights/why"] for r in built.ask()[0] if "not ready" in r.tags["insights/why"]
+    ] == []
 
 
 def _check(clients: Any) -> None:

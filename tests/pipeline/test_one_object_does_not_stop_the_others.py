@@ -46,9 +46,7 @@ def note_daily_pulls(clients: Clients) -> None:
 
 def wanted(requests: Sequence[dg.RunRequest]) -> dict[str, tuple[str, str]]:
     """Return by object the job that is asked for, and why."""
-    return {
-        r.tags["insights/object"]: (str(r.job_name), r.tags["insights/why"]) for r in requests
-    }
+    return {r.tags["insights/object"]: (str(r.job_name), r.tags["insights/why"]) for r in requests}
 
 
 def let_wait(built: Plant, *ids: str) -> None:

@@ -194,7 +194,9 @@ def test_turning_on_keeps_the_first_moment(book: Book) -> None:
 def test_a_pull_moves_the_watermark_and_keeps_what_it_saw(book: Book) -> None:
     """D6, D7: of its own object."""
     book.ledger.objects.turn_on(["Lead", "Account"], NOW)
-    book.ledger.record_pull(book.lease(), watermark=NOW + LASTS, seen=Seen(7, NOW, "digest"), now=NOW)
+    book.ledger.record_pull(
+        book.lease(), watermark=NOW + LASTS, seen=Seen(7, NOW, "digest"), now=NOW
+    )
     objects = book.ledger.objects.all()
 
     assert objects["Lead"].watermark == NOW + LASTS

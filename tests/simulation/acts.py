@@ -115,8 +115,7 @@ def _arm(schedule: Schedule) -> str:
     chance = schedule.chance
     hunted = [kind for kind in FAULT_KINDS if kind in schedule.hunt]
     kind = chance.choice(
-        hunted
-        or chance.choice((REQUEST_FAULTS, READ_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
+        hunted or chance.choice((REQUEST_FAULTS, READ_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
     )
     count = chance.choice((1, 1, 2, 9))
     spec: dict[str, object] = {"count": count}
