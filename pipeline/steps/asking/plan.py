@@ -103,7 +103,7 @@ def _not_ready(clients: Clients) -> Iterator[str]:
             state, None, clients.now(), enabled=integration.enabled, mapped=integration.is_mapped
         )
         if answer.state is RunState.NOT_READY and state is not None:
-            yield f"{integration.name} is {answer.describe_not_ready()}: {answer.why}"
+            yield f"{integration.name} is {answer.describe_not_ready()}: {'; '.join(answer.why.splitlines())}"
 
 
 def _to_do(clients: Clients, object_name: str, waiting: Sequence[WaitingCount]) -> int:
