@@ -540,7 +540,7 @@ class _SegmentPush:
 
         A value that no field takes is found column by column.
         """
-        while True:
+        while rows.num_rows:
             try:
                 cells = update_cells(*rows_to_send(rows))
             except UnwritableValue as error:
@@ -553,6 +553,8 @@ class _SegmentPush:
                 return rows, cells
             message = f"The row alone is larger than the {UPLOAD_BYTES_MAX:,} bytes of one upload."
             rows = self._failing(rows, too_large, ROW_TOO_LARGE, message)
+
+        return rows, rows
 
     def _failing(self, rows: pa.Table, which: Sequence[int], code: str, message: str) -> pa.Table:
         """Note that those of `rows` fail, and return the others."""

@@ -118,8 +118,12 @@ class _ObjectScoring:
 
     def _unpushed_rows(self) -> int:
         """Return how many records of the object are scored and could not be pushed."""
-        unfinished = self.clients.ledger.segments.unfinished(self.lease.object)
-        return sum(segment.rows for segment in unfinished if segment.push_tries)
+        ledger = self.clients.ledger
+        return sum(
+            ledger.waiting.count_of_segment(segment.segment_id)
+            for segment in ledger.segments.unfinished(self.lease.object)
+            if segment.push_tries
+        )
 
     def _remember_scored_files(self) -> None:
         """Raise the day's use to what the scored files of all objects hold.

@@ -376,8 +376,9 @@ def _put_off(clients: Clients, object_name: str) -> Iterator[str]:
     """Yield why segments are not pushed now, and when they are tried again."""
     for segment in clients.ledger.segments.unfinished(object_name):
         if segment.next_push_at is not None and segment.is_put_off(clients.now()):
+            records = clients.ledger.waiting.count_of_segment(segment.segment_id)
             yield (
-                f"{segment.rows} scored records could not be pushed ({segment.push_error}); "
+                f"{records} scored records could not be pushed ({segment.push_error}); "
                 f"tried again at {segment.next_push_at:%H:%M} UTC"
             )
 

@@ -217,6 +217,12 @@ class Waiting:
         with self._db.read() as connection:
             return set(connection.scalars(query))
 
+    def count_of_segment(self, segment_id: str) -> int:
+        """Return how many records a segment still holds."""
+        held = t.waiting.c.segment_id == segment_id
+        with self._db.read() as connection:
+            return int(connection.scalar(sa.select(sa.func.count()).where(held)) or 0)
+
     def slowed_down(self, now: datetime) -> list[SlowedRow]:
         """Return the records that keep becoming due and rest, those that rest longest first (R15).
 

@@ -504,6 +504,7 @@ def test_rows_that_a_job_wrote_are_settled_while_the_others_wait_for_the_next_jo
     leads.pull("Lead")
     assert leads.org.fired(later) > 0
     assert leads.waiting("Lead") == 1
+    assert [row["records"] for row in leads.with_clients(report).unpushed] == [1]
     if leads.scored_at("Lead", written) is None:
         written, left = left, written
     leads.org.clear_faults()

@@ -109,9 +109,10 @@ def _unpushed(clients: Clients) -> Iterator[Alert]:
     """Yield the segments that several runs could not push."""
     for segment in clients.ledger.segments.unfinished():
         if segment.push_tries >= UNPUSHED_RUNS:
+            records = clients.ledger.waiting.count_of_segment(segment.segment_id)
             yield Alert(
                 f"unpushed {segment.segment_id}",
-                f"{segment.object}: {segment.rows} records scored at {segment.stamp:%Y-%m-%d %H:%M} UTC could not be "
+                f"{segment.object}: {records} records scored at {segment.stamp:%Y-%m-%d %H:%M} UTC could not be "
                 f"pushed by {segment.push_tries} runs: {segment.push_error} They keep their scores and are tried again.",
             )
 

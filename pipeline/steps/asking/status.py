@@ -149,7 +149,7 @@ def unpushed(clients: Clients) -> list[dict[str, Any]]:
             "segment": segment.segment_id,
             "object": segment.object,
             "scored_at": segment.stamp,
-            "records": segment.rows,
+            "records": clients.ledger.waiting.count_of_segment(segment.segment_id),
             "tries": segment.push_tries,
             "next_try": segment.next_push_at,
             "why": segment.push_error,
