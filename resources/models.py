@@ -40,11 +40,16 @@ class RemoteModel:
             "memory_mb": self._memory_mb,
         }
 
-    def load(self) -> None:
-        """Load the model; raise ConfigurationError where it cannot be loaded as it should."""
+    def load(self, *, fully: bool = False) -> None:
+        """Load the model; raise ConfigurationError where it cannot be loaded as it should.
+
+        The process goes on to import what scoring needs while the caller reads records. With
+        `fully` that is waited for.
+        """
         seconds = min(self._seconds, LOAD_SECONDS_MAX)
         try:
-            answer = self._call({"do": "load", "silent": False}, b"", seconds)
+            what = {"do": "load", "silent": False, "fully": fully}
+            answer = self._call(what, b"", seconds)
         except TimedOut as late:
             says = f"it was not loaded within {seconds} seconds{late}"
             raise ConfigurationError([f"{self._where}: {says}."]) from late
@@ -93,7 +98,7 @@ class RemoteModel:
 
     def _load_again(self) -> None:
         try:
-            self.load()
+            self.load(fully=True)
         except ConfigurationError as error:
             raise MarketUnavailable(str(error)) from error
 

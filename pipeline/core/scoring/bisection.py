@@ -92,11 +92,12 @@ class Bisected(Generic[_Result]):
         It is where it scored no row, and where the search ended before it was done, with more rows
         that failed than that were scored. Rows that are `known_to_fail` prove nothing.
         """
-        fresh = len(self.failed.keys() - set(known_to_fail))
+        known = set(known_to_fail)
+        failed, undecided = self.failed.keys() - known, set(self.undecided_rows) - known
         if self.scored_rows == 0:
-            return fresh > 0 or bool(self.undecided)
+            return bool(failed or undecided)
 
-        return bool(self.undecided) and fresh > self.scored_rows
+        return bool(undecided) and len(failed) > self.scored_rows
 
 
 def bisect(
