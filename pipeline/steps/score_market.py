@@ -21,7 +21,7 @@ from pipeline.core.scoring.bisection import (
     next_batch_rows,
 )
 from pipeline.core.scoring.due import RowStatus
-from pipeline.core.scoring.outputs import Validated, unusable, validated_parts
+from pipeline.core.scoring.outputs import Validated, unusable
 from pipeline.core.scoring.results import MarketResult, market_result
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
@@ -113,6 +113,9 @@ class _ModelRun:
 
     def result(self, fields: Mapping[str, Field]) -> Validated:
         """Let the model score in its own process, and find the rows that it fails on (D21)."""
+        # pandas and pandera take longer to load than a run that scores nothing takes.
+        from pipeline.core.scoring.schemas import validated_parts
+
         rows = self.inputs.num_rows
         if rows == 0:
             return unusable(self.market, fields, 0, None)
