@@ -14,6 +14,7 @@ from pipeline.core.configuration.running import (
     Running,
     RunState,
     as_checked,
+    held_in_words,
     running,
 )
 from pipeline.core.errors import ConfigurationError, NotReady
@@ -213,9 +214,6 @@ def _why_not(integration: Integration, answer: Running) -> str:
         return answer.why
 
     if answer.state is RunState.HELD and answer.next_look is not None:
-        return (
-            f"market {integration.market} failed as a whole ({answer.why}); tried again at "
-            f"{answer.next_look:%Y-%m-%d %H:%M} UTC."
-        )
+        return f"{held_in_words(integration.market, answer)}."
 
     return f"{integration.name} is paused." if answer.state is RunState.PAUSED else ""
