@@ -59,6 +59,7 @@ from resources.salesforce.errors import (
     UnwritableValue,
 )
 from resources.salesforce.ingest import UPLOAD_BYTES_MAX
+from resources.salesforce.ingest_results import IngestResults
 from resources.salesforce.jobs import JobInfo
 from resources.salesforce.update_csv import csv_of, cut, too_large_rows, update_cells
 from resources.salesforce.wording import without_values
@@ -418,14 +419,16 @@ class _SegmentPush:
         self.is_unsure = True
 
     def _is_given_up(self, job: PushJob) -> bool:
-        """Count a try for the job's results; say whether it was the last one.
+        """Say whether this was the last try for the job's results.
 
         A job that may still be at work is given a day.
         """
-        age = self.clients.now() - job.created_at
-        if job.job_id not in self.read_jobs and age <= JOB_GIVEN_UP_AFTER:
-            return False
-        return self.clients.ledger.push_jobs.count_result_try(job.job_id) >= RESULT_TRIES_MAX
+        if job.job_id not in self.read_jobs:
+            if self.clients.now() - job.created_at <= JOB_GIVEN_UP_AFTER:
+                return False
+            self.clients.ledger.push_jobs.count_result_try(job.job_id)
+
+        return job.result_tries + 1 >= RESULT_TRIES_MAX
 
     def _settle_earlier_job(self, job: PushJob) -> bool:
         """Abort the job or take its results; return False while it has not ended.
@@ -631,9 +634,7 @@ class _SegmentPush:
         Rows that were sent and have none may have been written all the same: the records show it.
         The others failed with the job.
         """
-        self.read_jobs.append(info.id)
-        results = self.clients.org.results(info, sent=len(sent) or None)
-        notes = self.row_results
+        results, notes = self._results(info, sent), self.row_results
 
         succeeded = results.succeeded_ids.to_pylist()
         notes.note_written(succeeded, self.partial, info.id)
@@ -656,6 +657,17 @@ class _SegmentPush:
             notes.note_failed(record_id, code, f"{info.state}: {job_message}", info.id)
 
         return len(known)
+
+    def _results(self, info: JobInfo, sent: Sequence[str]) -> IngestResults:
+        """Return the results of a job that has ended; count the try where they cannot be had."""
+        self.read_jobs.append(info.id)
+        try:
+            return self.clients.org.results(info, sent=len(sent) or None)
+        except (*OF_NO_SEGMENT, JobRefused):
+            raise
+        except SalesforceError:
+            self.clients.ledger.push_jobs.count_result_try(info.id)
+            raise
 
     def _note_written_in_org(self, ids: Sequence[str]) -> list[str]:
         """Note those of `ids` that carry this segment's stamp and hash in the org (D3).

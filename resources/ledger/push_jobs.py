@@ -75,8 +75,8 @@ class PushJobs:
                 .values(state=state, settled_at=now)
             )
 
-    def count_result_try(self, job_id: str) -> int:
-        """Count one more time that a job's results could not be had; return how many there were."""
+    def count_result_try(self, job_id: str) -> None:
+        """Count one more time that a job's results could not be had."""
         row = t.push_jobs.c
         with self._db.begin() as connection:
             connection.execute(
@@ -84,8 +84,6 @@ class PushJobs:
                 .where(row.job_id == job_id)
                 .values(result_tries=row.result_tries + 1)
             )
-            tries = sa.select(row.result_tries).where(row.job_id == job_id)
-            return int(connection.scalar(tries) or 0)
 
     def states(self, job_ids: Sequence[str]) -> dict[str, JobState]:
         """Return the states of those of `job_ids` that are known."""

@@ -70,7 +70,7 @@ def test_results_that_cannot_be_had_stop_no_other_segment_and_the_records_decide
     assert leads.scored_at("Lead", new) is not None
     assert leads.waiting("Lead") == 2
 
-    for _ in range(4):
+    for _ in range(3):
         leads.wait(minutes=2)
         figures = leads.run("score_and_push", "Lead", resumed=None)
 

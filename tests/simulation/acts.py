@@ -337,6 +337,8 @@ LEADS_TO: Final = {
     "ledger Holds.hold": MARKETS_FAIL,
     "ledger Holds.release": MARKETS_FAIL,
     "ledger Calls.note_limit_reached": FAULTY,
+    "ledger PushJobs.count_result_try": FAULTY,
+    "ledger Segments.note_unpushed": FAULTY,
     **dict.fromkeys(FAULT_KINDS, FAULTY),
 }
 """The mood in which a schedule that hunts a point or a fault comes past it sooner."""
