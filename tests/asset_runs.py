@@ -62,7 +62,13 @@ class _Context:
     run: Any
     partition_keys: list[str]
     instance: dg.DagsterInstance
+    assets_def: dg.AssetsDefinition
     log: Any = field(default_factory=dg.get_dagster_logger)
+
+    @property
+    def asset_key(self) -> dg.AssetKey:
+        """The key that the asset is mounted at."""
+        return self.assets_def.key
 
 
 def run_assets(
@@ -76,7 +82,6 @@ def run_assets(
     """Run a job's assets on one partition, those `selected` or all, until one fails or yields nothing."""
     run = AssetRun()
     about = SimpleNamespace(run_id=run.run_id, root_run_id=None, tags=dict(tags))
-    context = _Context(about, [key], instance)
     clients = (definitions.resources or {})["clients"]
     assert isinstance(clients, ClientsResource)
 
@@ -85,7 +90,9 @@ def run_assets(
             asset = dg.AssetKey([name])
             if selected and asset not in selected:
                 continue
-            if not _materialize(definitions.get_assets_def(asset), context, clients, run):
+            of_asset = definitions.get_assets_def(asset)
+            context = _Context(about, [key], instance, of_asset)
+            if not _materialize(of_asset, context, clients, run):
                 break
     except Exception as error:  # noqa: BLE001  as Dagster does: the run has failed, and says with what
         run.error = error
