@@ -60,6 +60,6 @@ def _print_trouble(found: Status) -> None:
     if found.slowed_down_total:
         click.echo(
             f"slowed down: {found.slowed_down_total} keep becoming due; look for a flow or an integration that rewrites "
-            "an input at each save"
+            "an input at each save or soon after it, or changes a record more than 24 times in 24 hours"
         )
         print_table(found.slowed_down, SLOWED_DOWN_COLUMNS)

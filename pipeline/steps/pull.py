@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from pipeline.core.configuration.integration import (
     DATETIME_FIELD,
     HASH_FIELD,
-    PARENT_PREFIX,
     Integration,
 )
 from pipeline.core.errors import NotReady
@@ -37,7 +36,7 @@ from pipeline.core.scoring.due import (
     stale_horizon,
 )
 from pipeline.core.scoring.outputs import EXAMPLES_MAX
-from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.scoring.scope import ACCOUNT_CHANGED_AT, ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check, check_once, scope_of
@@ -144,7 +143,7 @@ def read_changed(
     One call asks both sizes. Where an integration opted in, a contact is also read when its account
     changed (R18).
     """
-    stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * scope.account_changes
+    stamps = ["SystemModstamp"] + [ACCOUNT_CHANGED_AT] * scope.account_changes
     inside = AnyOf(
         [
             AllOf([Compare(stamp, ">=", window.start), Compare(stamp, "<", window.end)])
@@ -262,18 +261,28 @@ def _requests(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
+    changed_at = _values(_changed_at(due))
     # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
-        lately = scored.get(record_id)
-        not_before[at] = max(now, slowed_until(lately[-1]) or now) if lately else now
+        until = slowed_until(scored.get(record_id, ()), changed_at[at])
+        not_before[at] = max(now, until or now)
         if not_before[at] > now:
             summary.slowed_down += 1
             if len(summary.slowed_examples) < EXAMPLES_MAX:
                 summary.slowed_examples.append(record_id)
 
-    stamps = _values(due.column("SystemModstamp"))
-    return ScoringRequests(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
+    return ScoringRequests(
+        ids, _values(reasons), not_before, changed_at, hashes.to_pylist(), changed_at
+    )
+
+
+def _changed_at(table: pa.Table) -> pa.ChunkedArray:
+    """Return when each record changed: where its account counts, the later of both (R18)."""
+    own = table.column("SystemModstamp")
+    if ACCOUNT_CHANGED_AT not in table.column_names:
+        return own
+    return pc.max_element_wise(own, table.column(ACCOUNT_CHANGED_AT))
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
