@@ -42,6 +42,15 @@ def _print_day(found: Status) -> None:
     click.echo(f"API calls: {calls} of {found.api_calls_limit}")
     if found.pulling_stopped:
         click.echo(found.pulling_stopped)
+    if found.no_push:
+        click.echo(found.no_push)
+
+    for state in found.objects:
+        if state["job_rows_max"]:
+            click.echo(
+                f"{state['object']}: jobs of {state['job_rows_max']} records at the most for now, since others "
+                "had locked many rows of the last one"
+            )
 
 
 def _print_waiting(found: Status) -> None:
@@ -53,7 +62,10 @@ def _print_waiting(found: Status) -> None:
 
 
 def _print_trouble(found: Status) -> None:
-    """Print what fails, and what keeps becoming due (R15)."""
+    """Print what is held, what fails, and what keeps becoming due (R15)."""
+    for words in found.held:
+        click.echo(words)
+
     for code, records in found.failing.items():
         click.echo(f"failing: {records} with {code}; see `insights failures`")
 

@@ -40,6 +40,7 @@ from pipeline.core.scoring.scope import ACCOUNT_CHANGED_AT, ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check, check_once, scope_of
+from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
 from resources.ledger.waiting import ScoringRequests
 from resources.salesforce.query_answers import parse_datetime
@@ -91,9 +92,10 @@ def pulled_working_file(clients: Clients, object_name: str) -> str:
 def pull(clients: Clients, lease: Lease) -> PullSummary:
     """Read what changed since the watermark and put what is due on the waiting list (R14).
 
-    Then the watermark moves. It does not where BudgetExhausted, NotReady or an error of the client
-    is raised.
+    Then the watermark moves. It does not where CannotProceedNow (everything is stopped, the budget
+    is used up), NotReady or an error of the client is raised.
     """
+    require_started(clients)
     with clients.budget.pulling():
         return _pull(clients, lease)
 
@@ -297,7 +299,10 @@ def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 
     Lists up to a horizon of days beyond what waits already, so that an org of millions does not
     fill the ledger, and rows that always fail do not head the query for ever (D6).
+
+    Raises what `pull` raises.
     """
+    require_started(clients)
     with clients.budget.pulling():
         return _daily_pull(clients, lease)
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.errors import LeaseLost
+from pipeline.core.limit.job_size import LOCKED, next_job_rows
 from pipeline.core.limit.row_faults import (
     FIELD_NOT_WRITABLE,
     JOB_FAILED,
@@ -34,6 +35,7 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
+from pipeline.steps.stop import why_no_push
 from resources.ledger.leases import Lease
 from resources.ledger.push_jobs import JobState, PushJob
 from resources.ledger.segments import Segment, SegmentState
@@ -104,7 +106,9 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
     _abort_unrecorded_jobs(clients, lease.object)
 
     for segment in clients.ledger.segments.unfinished(lease.object):
-        if segment.state == SegmentState.SCORED:
+        if segment.is_braked:
+            summary.in_flight += segment.rows
+        elif segment.state == SegmentState.SCORED:
             try:
                 _SegmentPush(clients, lease, segment, summary).run()
             except CallRefused as error:
@@ -360,6 +364,9 @@ class _SegmentPush:
             remaining = self._remaining()
             if remaining.num_rows == 0:
                 return True
+            if why_no_push(self.clients):
+                # What has begun is settled: its other rows wait for a segment of their own.
+                return bool(self.clients.ledger.push_jobs.of_segment(self.segment.segment_id))
             if not self._push_once(remaining):
                 return False
 
@@ -459,6 +466,9 @@ class _SegmentPush:
             message = self._without_values(row["error_message"])
             notes.note_failed(row["id"], row["error_code"], message, info.id)
 
+        codes = results.failed.column("error_code").to_pylist()
+        self._bound_jobs(len(succeeded) + len(codes), codes.count(LOCKED))
+
         # A row that has a result already, of this job or an earlier one, keeps it.
         job_message = self._without_values(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
@@ -474,6 +484,15 @@ class _SegmentPush:
 
         self.clients.ledger.push_jobs.set_state(info.id, JobState.SETTLED, self.clients.now())
         return len(known)
+
+    def _bound_jobs(self, rows: int, locked: int) -> None:
+        """Let the object's next jobs be smaller where others held many rows, and grow back."""
+        objects, name = self.clients.ledger.objects, self.segment.object
+        most = self.clients.configuration.settings.segment_records_max
+        state = objects.all().get(name)
+        bound = state.job_rows_max if state else None
+        if state and (changed := next_job_rows(bound, rows, locked, most)) != bound:
+            objects.bound_jobs(name, changed)
 
     def _note_written_in_org(self, ids: Sequence[str]) -> list[str]:
         """Note those of `ids` that carry this segment's stamp and hash in the org (D3).

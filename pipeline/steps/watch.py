@@ -10,8 +10,10 @@ from typing import Any, Final, Literal
 from pipeline.core.configuration.running import RunState, running
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
+from pipeline.steps.stop import why_no_push, why_outside_windows
 from resources.ledger.objects import ObjectState
 from resources.salesforce.errors import QueriesRefused, SalesforceError
 
@@ -55,6 +57,10 @@ def watch(clients: Clients) -> Watched:
 
     Makes one API call at most, and none where the budget is used up.
     """
+    stopped = clients.ledger.stops.current()
+    if stopped is not None:
+        return _watch_stopped(clients, str(stopped))
+
     states = clients.ledger.objects.all()
     wanted: list[WantedRun] = []
     skips: dict[str, str] = {}
@@ -76,6 +82,23 @@ def watch(clients: Clients) -> Watched:
     answered = _ask_org(clients, to_ask, wanted, skips) if to_ask else []
     changed = {run.object for run in wanted if run.job == "pull"}
     return Watched(tuple(wanted), skips, tuple(n for n in answered if n not in changed))
+
+
+def _watch_stopped(clients: Clients, why: str) -> Watched:
+    """Finish what has begun, and nothing else; no API call."""
+    wanted: list[WantedRun] = []
+    skips: dict[str, str] = {}
+    for object_name in clients.configuration.objects:
+        found = [] if _is_taken(clients, object_name) else [*_scoring_wanted(clients, object_name)]
+        wanted += found
+        if not found:
+            skips[object_name] = why
+
+    return Watched(tuple(wanted), skips)
+
+
+def _is_taken(clients: Clients, object_name: str) -> bool:
+    return clients.ledger.leases.holder(object_name, clients.now()) is not None
 
 
 def _from_ledger(
@@ -226,19 +249,19 @@ def _probes(clients: Clients, state: ObjectState) -> dict[str, str]:
 def _scoring_wanted(clients: Clients, object_name: str) -> Iterator[WantedRun]:
     """Yield the runs that finish segments and that score what waits; each has pauses of its own.
 
-    A push that has begun is finished however little remains of the budget (R21), but not while the
-    org itself refuses calls.
+    A push that has begun is finished however little remains of the budget (R21), and while all else
+    is stopped, but not while the org itself refuses calls.
     """
-    exhausted = clients.budget.exhausted()
-    unfinished = clients.ledger.segments.unfinished(object_name)
+    not_now = clients.budget.exhausted() or why_no_push(clients)
+    unfinished = [s for s in clients.ledger.segments.unfinished(object_name) if not s.is_braked]
     begun = any(clients.ledger.push_jobs.of_segment(segment.segment_id) for segment in unfinished)
 
-    if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
+    if unfinished and (not not_now or (begun and not clients.budget.org_refuses)):
         situation = unfinished[0].segment_id
         why = "a segment is unfinished"
         yield WantedRun(object_name, "score_and_push", why, situation, topic="unfinished")
 
-    if not exhausted:
+    if not not_now:
         yield from _claim_wanted(clients, object_name)
 
 
@@ -271,5 +294,9 @@ def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"
         )
     elif waiting:
-        parts.append(f"{waiting} waiting for their share of the day or their next try")
+        closed = why_outside_windows(clients)
+        others = "waiting for their share of the day or their next try"
+        parts.append(f"{waiting} waiting: {closed}" if closed else f"{waiting} {others}")
+
+    parts += [in_words(segment) for segment in held(clients) if segment.object == object_name]
     return "; ".join(parts)

@@ -14,7 +14,10 @@ from resources.ledger.database import Database
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """One object's pulls: the watermark on the org's clock, what the last pull saw."""
+    """One object's pulls: the watermark on the org's clock, what the last pull saw.
+
+    `job_rows_max` bounds its next bulk jobs, in rows; None where the settings do.
+    """
 
     object: str
     turned_on_at: datetime
@@ -24,6 +27,7 @@ class ObjectState:
     seen_count: int | None
     seen_newest: datetime | None
     daily_pulled_on: date | None
+    job_rows_max: int | None = None
 
 
 class Objects:
@@ -53,6 +57,15 @@ class Objects:
         with self._db.begin() as connection:
             connection.execute(
                 t.objects.update().where(t.objects.c.object.in_(object_names)).values(asked_at=now)
+            )
+
+    def bound_jobs(self, object_name: str, rows: int | None) -> None:
+        """Let the object's next bulk jobs have no more than so many rows; None for no bound."""
+        with self._db.begin() as connection:
+            connection.execute(
+                t.objects.update()
+                .where(t.objects.c.object == object_name)
+                .values(job_rows_max=rows)
             )
 
     def mark_daily_pull(self, connection: sa.Connection, object_name: str, day: date) -> None:

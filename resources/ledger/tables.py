@@ -112,6 +112,7 @@ objects = sa.Table(
     sa.Column("daily_pulled_on", sa.Date),
     sa.Column("seen_digest", sa.String(64)),
     sa.Column("asked_alone_until", UtcDateTime),
+    sa.Column("job_rows_max", sa.Integer),
 )
 
 leases = sa.Table(

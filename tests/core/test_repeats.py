@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from pipeline.core.limit.repeats import (
     CLOSE_TO_WRITE,
@@ -75,9 +76,7 @@ def test_record_that_people_edit_every_hour_is_never_slowed_down() -> None:
     for minutes in (60, 65, 120):
         scored = scored_at(changes_after=timedelta(minutes=minutes), days=2)
 
-        assert {b - a for a, b in zip(scored, scored[1:], strict=False)} == {
-            timedelta(minutes=minutes)
-        }
+        assert {b - a for a, b in pairwise(scored)} == {timedelta(minutes=minutes)}
 
 
 def test_record_is_scored_24_times_in_24_hours_at_the_most() -> None:

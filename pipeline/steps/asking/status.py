@@ -18,7 +18,9 @@ from pipeline.core.configuration.running import (
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
+from pipeline.steps.stop import why_no_push
 from resources.ledger.ledger import Ledger
 from resources.ledger.waiting import SlowedRow
 
@@ -32,6 +34,8 @@ class Status:
 
     `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
     `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
+    `stopped` is the stop that stands, and `no_push` says why nothing is pushed now. `held` are the
+    segments that wait for a yes.
     """
 
     day: date
@@ -50,6 +54,9 @@ class Status:
     integrations: list[dict[str, Any]]
     slowed_down_total: int
     slowed_down: list[dict[str, Any]]
+    stopped: dict[str, Any] | None
+    no_push: str | None
+    held: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -66,6 +73,7 @@ def status(clients: Clients) -> Status:
 
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
+    stopped = ledger.stops.current()
 
     return Status(
         day=clients.today,
@@ -84,6 +92,9 @@ def status(clients: Clients) -> Status:
         integrations=_integrations(clients),
         slowed_down_total=len(slowed),
         slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
+        stopped=asdict(stopped) if stopped else None,
+        no_push=why_no_push(clients),
+        held=[in_words(segment) for segment in held(clients)],
     )
 
 

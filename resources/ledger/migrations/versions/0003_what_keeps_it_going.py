@@ -22,6 +22,7 @@ COLUMNS = {
     'objects': (
         sa.Column('seen_digest', sa.String(64)),
         sa.Column('asked_alone_until', UtcDateTime),
+        sa.Column('job_rows_max', sa.Integer),
     ),
     'waiting': (
         sa.Column('error_market', sa.String(60)),
