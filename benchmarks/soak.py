@@ -58,7 +58,9 @@ def measure(ticks: int) -> Section:
         ("ticks", "memory MB", "open files", "connections", "threads", "model processes"),
     )
     for sample in figures["samples"]:
-        section.add(f"{sample['ticks']:,}", round(sample["memory_mb"], 1), *list(sample.values())[2:])
+        section.add(
+            f"{sample['ticks']:,}", round(sample["memory_mb"], 1), *list(sample.values())[2:]
+        )
     section.target("growth after the first fifth, MB", figures["growth_mb"], GROWTH_MB_MAX, "")
     section.note(f"A tick took {1_000 * figures['wall'] / ticks:.1f} ms on the wall.")
     return section
@@ -118,9 +120,7 @@ def _with_clients(definitions: Any, step: Any) -> None:
 def _sample(ticks: int) -> Sample:
     """Return what this process holds now (Linux)."""
     opened = list(_opened_files())
-    status = dict(
-        line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-    )
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return Sample(
         ticks=ticks,
         memory_mb=int(status["VmRSS"].split()[0]) * 1024 / 1e6,
