@@ -16,11 +16,10 @@ from assets.completeness import COMPLETE
 from assets.completeness import WORDS as COMPLETE_MEANS
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.configuration.market import Market
-from pipeline.core.org_fit.preflight import Problem
+from pipeline.core.org_fit.preflight import Preflight, Problem
 from pipeline.core.scoring.drift import PSI_MAX, RECORDS_MIN, Drift, drifts
 from pipeline.core.scoring.outputs import HASH_LENGTH_MAX, ROW_HASH, ROW_ID, TEXT_LENGTH_RULE
 from pipeline.steps.clients import Clients
-from pipeline.steps.preflight import Preflight
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary
 from resources.ledger.counts import RANK, SCORE, name_of, parts_of
 
@@ -171,7 +170,8 @@ def output_results(
             if kind == "insight" or why.startswith(f"{kind}:")
         }
 
-        # A market that failed as a whole gives no outputs; rows of a wrong form stop a whole segment.
+        # A market that failed as a whole gives no outputs.
+        # Rows of a wrong form stop a whole segment.
         blocks = (
             bool(failed) if name in OUTPUT_CHECKS else bool(broken) and summary.segments_refused > 0
         )

@@ -14,9 +14,10 @@ from assets.options import PullOptions
 from assets.step_asset import step_asset
 from assets.step_runs import partitions_of, run_step, stopping_for_people
 from pipeline.core.configuration.integration import Integration
+from pipeline.core.org_fit.preflight import Preflight
 from pipeline.steps.asking.dry_run import RECORDS_MAX, Kind, dry_run
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
-from pipeline.steps.preflight import Preflight, check, check_once
+from pipeline.steps.preflight import check, check_once
 from pipeline.steps.pull import PullSummary, daily_pull, pull
 from resources.ledger.leases import Lease
 

@@ -41,9 +41,9 @@ HEADLINE: Final = "Predictive Insights for Salesforce"
 
 @dataclass
 class _Memory:
-    """What the sensor has told and read: alerts that stand, two runs' ends, the backlog day by day.
+    """What the sensor has reported and read: open alerts, two runs' ends, the backlog by day.
 
-    `runs` is the event up to which failed runs were told, `checks` that up to which runs' checks were.
+    `runs` is the event up to which failed runs were reported, `checks` that for runs' checks.
     """
 
     told: list[str] = field(default_factory=list)
@@ -134,9 +134,9 @@ def _ended(
     after: int | None,
     limit: int = EVENTS_MAX,
 ) -> list[dg.EventLogRecord]:
-    """Return the first events of those kinds after one of them, oldest first; without it, the newest of each kind.
+    """Return the first events of those kinds after `after`; without it, the newest of each kind.
 
-    Only these events have one order over all runs on every storage: SQLite keeps the others run by run.
+    Only these events have one order over all runs on every storage: SQLite keeps the others by run.
     """
     found: list[dg.EventLogRecord] = []
     for end in ends:
@@ -183,7 +183,10 @@ def _link(run_id: str) -> str:
 
 
 def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -> list[Alert]:
-    """Return the checks that failed in runs that ended since the last tick, each once a day; how they ended last counts."""
+    """Return the checks that failed in runs that ended since the last tick, each once a day.
+
+    Of several results of a check the last one counts.
+    """
     newest: dict[str, tuple[bool, str]] = {}
     for record in _ended(instance, ENDED, memory.checks):
         memory.checks = record.storage_id

@@ -62,12 +62,13 @@ class _Context:
     run: Any
     partition_keys: list[str]
     instance: dg.DagsterInstance
-    assets_def: dg.AssetsDefinition
+    assets_def: dg.AssetsDefinition | None = None
     log: Any = field(default_factory=dg.get_dagster_logger)
 
     @property
     def asset_key(self) -> dg.AssetKey:
-        """The key that the asset is mounted at."""
+        """Return the key of the asset that is at work."""
+        assert self.assets_def is not None
         return self.assets_def.key
 
 
@@ -82,6 +83,7 @@ def run_assets(
     """Run a job's assets on one partition, those `selected` or all, until one fails or yields nothing."""
     run = AssetRun()
     about = SimpleNamespace(run_id=run.run_id, root_run_id=None, tags=dict(tags))
+    context = _Context(about, [key], instance)
     clients = (definitions.resources or {})["clients"]
     assert isinstance(clients, ClientsResource)
 
@@ -90,9 +92,8 @@ def run_assets(
             asset = dg.AssetKey([name])
             if selected and asset not in selected:
                 continue
-            of_asset = definitions.get_assets_def(asset)
-            context = _Context(about, [key], instance, of_asset)
-            if not _materialize(of_asset, context, clients, run):
+            context.assets_def = definitions.get_assets_def(asset)
+            if not _materialize(context.assets_def, context, clients, run):
                 break
     except Exception as error:  # noqa: BLE001  as Dagster does: the run has failed, and says with what
         run.error = error

@@ -12,8 +12,8 @@ from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json
 
 if TYPE_CHECKING:
+    from pipeline.core.org_fit.preflight import Preflight
     from pipeline.steps.clients import Clients
-    from pipeline.steps.preflight import Preflight
 
 COLUMNS = ("integration", "result", "where", "what", "do")
 

@@ -14,6 +14,7 @@ from pipeline.core.configuration.running import running_objects
 from pipeline.core.limit.shares import DayFacts
 from pipeline.core.limit.windows import day_of
 from pipeline.core.org_fit.fields import ObjectDescribe
+from pipeline.core.org_fit.preflight import Preflight
 from pipeline.steps.budget import Budget
 from resources.lake import Lake
 from resources.ledger.leases import Lease
@@ -21,7 +22,6 @@ from resources.ledger.ledger import Ledger
 from resources.models import Models
 
 if TYPE_CHECKING:
-    from pipeline.steps.preflight import Preflight
     from resources.salesforce.calls import ApiCall, ApiUsage
     from resources.salesforce.client import Salesforce
 
@@ -152,7 +152,7 @@ def open_clients(
 ) -> Clients:
     """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
 
-    The org is opened when it is first asked for. A sensor's tick keeps its session for the next one.
+    The org is opened when it is first asked for. A sensor's tick keeps its session for the next.
     """
 
     def note_usage(usage: ApiUsage) -> None:

@@ -6,7 +6,6 @@ Three steps that were one: `check` reads, `roll_out` writes, `scope_of` reads (R
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pipeline.core.configuration.integration import PARENT_PREFIX, Integration
 from pipeline.core.configuration.running import (
@@ -18,40 +17,10 @@ from pipeline.core.configuration.running import (
     running,
 )
 from pipeline.core.errors import ConfigurationError, NotReady
-from pipeline.core.org_fit.preflight import Problem, org_problems
+from pipeline.core.org_fit.preflight import Preflight, Problem, org_problems
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
 from pipeline.steps.setting_up.org import check_environment, connected_org
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """What was found: every problem, by integration."""
-
-    found: tuple[tuple[Integration, tuple[Problem, ...]], ...]
-
-    @property
-    def ready(self) -> tuple[Integration, ...]:
-        """Return the integrations that may run."""
-        return tuple(i for i, _ in self.found if self.why_not_ready(i) is None)
-
-    def of(self, integration: Integration) -> tuple[Problem, ...]:
-        """Return the problems of one integration, errors first, field types foremost."""
-        return next((problems for i, problems in self.found if i.name == integration.name), ())
-
-    def why_not_ready(self, integration: Integration) -> str | None:
-        """Return what keeps the integration from running, a line a problem, or None."""
-        return "\n".join(str(p) for p in self.of(integration) if p.severity == "error") or None
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Return all problems."""
-        return tuple(problem for _, problems in self.found for problem in problems)
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """Return the problems that keep an integration from running."""
-        return tuple(p for p in self.problems if p.severity == "error")
 
 
 def check(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:

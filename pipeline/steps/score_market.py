@@ -12,7 +12,7 @@ from pipeline.core.configuration.market import Market
 from pipeline.core.errors import ConfigurationError, ModelFailed
 from pipeline.core.org_fit.fields import Field
 from pipeline.core.scoring.due import RowStatus
-from pipeline.core.scoring.outputs import Validated, unusable, validated
+from pipeline.core.scoring.outputs import Validated, unusable
 from pipeline.core.scoring.results import MarketResult, market_result
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
@@ -81,6 +81,9 @@ def _run_model(
     silent: bool,
 ) -> Validated:
     """Let the model score in its own process; with `silent`, drop what it prints: values (R24)."""
+    # pandas and pandera take longer to load than a run that scores nothing takes.
+    from pipeline.core.scoring.schemas import validated
+
     if inputs.num_rows == 0:
         return unusable(market, fields, 0, None)
 

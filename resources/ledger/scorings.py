@@ -133,7 +133,7 @@ class Scorings:
 def _first_of_streak(
     segment: Segment, written_at: datetime | None
 ) -> dict[str, sa.ColumnElement[Any]]:
-    """Return the columns of a scoring that begins a streak, taken from a row of the waiting list."""
+    """Return the columns of a scoring that begins a streak, from a row of the waiting list."""
     row = t.waiting.c
     return {
         "object": row.object,

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.core.scoring.outputs import Validated, validated
-from pipeline.core.scoring.schemas import output_schema
+from pipeline.core.scoring.outputs import Validated
+from pipeline.core.scoring.schemas import output_schema, validated
 from tests.core.support import field, market
 
 FIELDS = {

@@ -14,6 +14,7 @@ from assets.step_runs import WORK_TAG
 from pipeline.core.errors import ConfigurationError
 from pipeline.jobs import OBJECT_TAG
 from pipeline.steps.asking.plan import plan as make_plan
+from pipeline.steps.clients import SCORED
 from pipeline.steps.preflight import check_and_roll_out
 from tests.plant import Plant, integration
 
@@ -36,7 +37,7 @@ def run_with(built: Plant, job: str, pull: str, **options: Any) -> dg.ExecuteInP
         instance=built.instance,
         partition_key=str(partition_key(built.today, "Lead")),
         tags={OBJECT_TAG: "Lead", WORK_TAG: "true"},
-        run_config=run_config(dg.AssetKey(pull), [], **{"dry_run": False, "first": 0, **options}),
+        run_config=run_config([dg.AssetKey(pull), dg.AssetKey(SCORED)], **options),
     )
 
 

@@ -219,10 +219,10 @@ def test_share_of_what_the_org_has_left_bounds_the_budget(leads: Plant) -> None:
             used=14_950, allotted=15_000, now=clients.now()
         )
     )
-    assert leads.with_clients(lambda clients: clients.calls_remaining()) == 25
+    assert leads.with_clients(lambda clients: clients.budget.remaining()) == 25
 
     requests, why_not = leads.tick()
     assert (requests, "nearly used up" in why_not) == ([], True)
     leads.wait(minutes=61)
 
-    assert leads.with_clients(lambda clients: clients.calls_remaining()) > 10_000
+    assert leads.with_clients(lambda clients: clients.budget.remaining()) > 10_000

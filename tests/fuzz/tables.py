@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.core.errors import InsightsError
-from pipeline.core.scoring.outputs import validated
+from pipeline.core.scoring.schemas import validated
 from resources.lake import Lake
 from resources.salesforce.errors import SalesforceError
 from resources.salesforce.ingest_results import failed_rows, ids_of

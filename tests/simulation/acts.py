@@ -329,10 +329,10 @@ MOODS: Final = ({}, {}, MARKETS_FAIL, FORGETFUL, FAULTY, BUSY)
 """What happens more often in some schedules: factors of the weights."""
 
 LEADS_TO: Final = {
-    "ledger withdraw": FORGETFUL,
-    "ledger hold": MARKETS_FAIL,
-    "ledger release": MARKETS_FAIL,
-    "ledger note_limit_reached": FAULTY,
+    "ledger Segments.withdraw": FORGETFUL,
+    "ledger Holds.hold": MARKETS_FAIL,
+    "ledger Holds.release": MARKETS_FAIL,
+    "ledger Calls.note_limit_reached": FAULTY,
     **dict.fromkeys(FAULT_KINDS, FAULTY),
 }
 """The mood in which a schedule that hunts a point or a fault comes past it sooner."""

@@ -30,6 +30,7 @@ from pipeline.core.scoring.results import UPDATE
 from pipeline.steps.clients import Clients
 from resources.lake import Lake, _Parts
 from resources.ledger.database import Database
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
 from resources.salesforce.calls import ApiCall, PollPolicy, RetryPolicy
 from resources.salesforce.client import Salesforce
@@ -73,11 +74,11 @@ class PointedDatabase(Database):
         """Do nothing: the stage has made the tables."""
 
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self, lease: Lease | None = None) -> Iterator[sa.Connection]:
         """Run one write transaction between two points named after who opens it."""
-        effect = f"ledger {sys._getframe(2).f_code.co_name}"
+        effect = f"ledger {sys._getframe(2).f_code.co_qualname}"
         schedule = running()
-        with schedule.scheduler.effect(effect), super().begin() as connection:
+        with schedule.scheduler.effect(effect), super().begin(lease) as connection:
             if self.is_sqlite:
                 schedule.bound_pages(connection)
             yield connection

@@ -73,7 +73,7 @@ def without_digest() -> AbstractContextManager[None]:
         }
         return replace(statuses, stored={**statuses.stored, **stored})
 
-    return _with((pipeline.steps.pull, "standing", alike))
+    return _with((pipeline.steps.pull, "row_statuses", alike))
 
 
 def without_waiting_list() -> AbstractContextManager[None]:

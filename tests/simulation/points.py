@@ -21,35 +21,35 @@ ORG: Final = (
 LEDGER: Final = tuple(
     f"ledger {transaction}"
     for transaction in (
-        "connect_org",
-        "record_integrations",
-        "turn_on",
-        "acquire_lease",
-        "renew_lease",
-        "release_lease",
-        "count",
-        "note_usage",
-        "note_limit_reached",
-        "add_wishes",
-        "record_pull",
-        "record_daily_pull",
-        "record_redo",
-        "raise_used",
-        "claim",
-        "begin_attempt",
-        "note_inputs",
-        "mark_scored",
-        "withdraw",
-        "dissolve",
-        "note_asked",
-        "hold",
-        "release",
-        "record_job",
-        "set_job_state",
-        "settle_rows",
-        "settle",
-        "pause",
-        "resume",
+        "Org.connect",
+        "Integrations.roll_out",
+        "Objects.turn_on",
+        "Leases.acquire",
+        "Leases.renew",
+        "Leases.release",
+        "Calls.count",
+        "Calls.note_usage",
+        "Calls.note_limit_reached",
+        "Ledger.add_requests",
+        "Ledger.record_pull",
+        "Ledger.record_daily_pull",
+        "Ledger.record_redo",
+        "Days.raise_used",
+        "Segments.claim",
+        "Segments.begin_attempt",
+        "Segments.note_inputs",
+        "Segments.mark_scored",
+        "Segments.withdraw",
+        "Segments.dissolve",
+        "Objects.note_asked",
+        "Holds.hold",
+        "Holds.release",
+        "PushJobs.record",
+        "PushJobs.set_state",
+        "Settling.settle_rows",
+        "Settling.settle",
+        "Integrations.pause",
+        "Integrations.resume",
     )
 )
 """Transactions that write, by the method that opens them."""
@@ -78,7 +78,7 @@ POINTS: Final = (
 """Where a process may be killed: before an effect, or after it and before the process learns of it; a file half-written."""
 FIRST: Final = tuple(
     f"{phase} ledger {transaction}"
-    for transaction in ("connect_org", "record_integrations", "turn_on")
+    for transaction in ("Org.connect", "Integrations.roll_out", "Objects.turn_on")
     for phase in ("before", "after")
 )
 """Points of the first check of all."""
@@ -86,12 +86,12 @@ FIRST: Final = tuple(
 RARE: Final = tuple(
     f"{phase} ledger {transaction}"
     for transaction in (
-        "note_limit_reached",
-        "withdraw",
-        "hold",
-        "release",
-        "pause",
-        "resume",
+        "Calls.note_limit_reached",
+        "Segments.withdraw",
+        "Holds.hold",
+        "Holds.release",
+        "Integrations.pause",
+        "Integrations.resume",
     )
     for phase in ("before", "after")
 )

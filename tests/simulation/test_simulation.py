@@ -98,10 +98,13 @@ def test_what_a_seed_has_drawn_is_the_same_when_it_is_played_as_data(tmp_path: P
     from tests.simulation.report import play, quiet
     from tests.simulation.stage import stage
 
-    with quiet(), stage() as at:
-        drawn = play(at, 7)
+    with quiet():
+        # An org of its own for each: record ids go on counting.
+        with stage() as first:
+            drawn = play(first, 7)
         drawn.script_played.write(tmp_path / "script.json")
-        played = play(at, 7, script=read_script(tmp_path / "script.json"))
+        with stage() as second:
+            played = play(second, 7, script=read_script(tmp_path / "script.json"))
 
     assert played.script_played == drawn.script_played
     assert [line for line in played.log if "upload" not in line] == [

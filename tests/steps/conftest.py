@@ -17,7 +17,8 @@ from local_org.launch import ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, RunningOrg, s
 from pipeline.cli import cli
 from pipeline.commands.clients import opened_clients
 from pipeline.core.errors import InsightsError
-from pipeline.steps.preflight import Preflight, check_and_roll_out
+from pipeline.core.org_fit.preflight import Preflight
+from pipeline.steps.preflight import check_and_roll_out
 from resources.salesforce.calls import RetryPolicy
 from tests.conftest import PLANT_VARIABLES
 

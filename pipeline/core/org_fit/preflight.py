@@ -44,6 +44,36 @@ class Problem:
         return f"{self.where}: {self.message} {self.remedy}"
 
 
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found: every problem, by integration."""
+
+    found: tuple[tuple[Integration, tuple[Problem, ...]], ...]
+
+    @property
+    def ready(self) -> tuple[Integration, ...]:
+        """Return the integrations that may run."""
+        return tuple(i for i, _ in self.found if self.why_not_ready(i) is None)
+
+    def of(self, integration: Integration) -> tuple[Problem, ...]:
+        """Return the problems of one integration, errors first, field types foremost."""
+        return next((problems for i, problems in self.found if i.name == integration.name), ())
+
+    def why_not_ready(self, integration: Integration) -> str | None:
+        """Return what keeps the integration from running, a line a problem, or None."""
+        return "\n".join(str(p) for p in self.of(integration) if p.severity == "error") or None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Return all problems."""
+        return tuple(problem for _, problems in self.found for problem in problems)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """Return the problems that keep an integration from running."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+
 def org_problems(
     integration: Integration, market: Market, describes: Mapping[str, ObjectDescribe]
 ) -> list[Problem]:

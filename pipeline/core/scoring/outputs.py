@@ -1,16 +1,14 @@
-"""What a market may give out, and the rows that do not hold to it (R8, D8)."""
+"""What came of checking a market's outputs: the rules that rows broke (R8, D8)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.core.configuration.market import Market, MarketOutput
+from pipeline.core.configuration.market import Market
 from pipeline.core.org_fit.fields import Field
 
 EXAMPLES_MAX: Final = 5
@@ -49,126 +47,9 @@ class Validated:
     whole: str | None = None
 
 
-def validated(market: Market, fields: Mapping[str, Field], scored: object, rows: int) -> Validated:
-    """Check what the model gave against its schema: every broken rule and row, not only the first.
-
-    A table of the wrong length or a column of the wrong type makes the whole market unusable for
-    this segment. A bad value makes only its row invalid.
-    """
-    from pipeline.core.scoring.schemas import broken_outputs, output_schema
-
-    if not isinstance(scored, pa.Table):
-        whole = f"the model gave a {type(scored).__name__}, not a pyarrow table"
-        return unusable(market, fields, rows, whole)
-
-    if scored.num_rows != rows:
-        whole = f"the model gave {scored.num_rows} rows for {rows} records"
-        return unusable(market, fields, rows, whole)
-
-    columns: dict[str, pa.ChunkedArray] = {}
-    for name in fields:
-        column, problem = _typed(scored, name, market.outputs[name])
-        if column is None:
-            return unusable(market, fields, rows, problem)
-        columns[name] = column
-
-    outputs = pa.table(columns)
-    broken = [*_not_finite(outputs), *broken_outputs(output_schema(market, fields), outputs)]
-    broken += _score_or_rank_missing(market, fields, outputs)
-    bad = {row for rule in broken for row in rule.rows}
-    if len(bad) >= BAD_ROWS_MIN and len(bad) > rows * BAD_SHARE_MAX:
-        first = f"{broken[0].output} is not {broken[0].rule}"
-        return unusable(
-            market, fields, rows, f"{len(bad)} of {rows} records break a rule ({first})"
-        )
-
-    valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
-    return Validated(outputs, valid, tuple(broken))
-
-
 def unusable(
     market: Market, fields: Mapping[str, Field], rows: int, whole: str | None
 ) -> Validated:
     """Return the result of a market that gave nothing for `rows` rows, for the reason `whole`."""
     nothing = {name: pa.nulls(rows, market.outputs[name].arrow_type) for name in fields}
     return Validated(pa.table(nothing), pa.array([False] * rows, pa.bool_()), whole=whole)
-
-
-def _typed(
-    scored: pa.Table, name: str, output: MarketOutput
-) -> tuple[pa.ChunkedArray | None, str | None]:
-    """Return the column in its type, or why that cannot be done.
-
-    Only lossless casts are made, and text is never taken for yes or no.
-    """
-    times = scored.column_names.count(name)
-    if times != 1:
-        given = f"{times} such columns" if times else "no such column"
-        return None, f"{name}: the model gave {given}"
-
-    try:
-        return _cast(scored.column(name), name, output)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        given = scored.column(name).type
-        return None, f"{name}: {given} values from the model do not fit {output.arrow_type}"
-
-
-def _cast(
-    column: pa.ChunkedArray, name: str, output: MarketOutput
-) -> tuple[pa.ChunkedArray | None, str | None]:
-    wanted = output.arrow_type
-    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
-        column = pc.cast(column, pa.string())
-
-    if pa.types.is_null(column.type) or column.type == wanted:
-        return pc.cast(column, wanted), None
-
-    are_floats = pa.types.is_floating(column.type)
-    if output.kind == "score" and are_floats:
-        return _whole_numbers(column), None
-
-    are_numbers = are_floats or pa.types.is_integer(column.type)
-    if output.kind in ("score", "number") and are_numbers:
-        return pc.cast(column, wanted), None
-
-    return None, f"{name}: expected {output.kind}, the model gave {column.type}"
-
-
-def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return floats as whole numbers; any other becomes -1, which the schema refuses row by row."""
-    whole = pc.and_(pc.is_finite(column), pc.equal(pc.floor(column), column))
-    # Beyond this, floats have gaps and the cast to whole numbers may fail for the whole column.
-    small = pc.less(pc.abs(column), 1e15)
-    usable = pc.and_(whole, pc.fill_null(small, False))
-    return pc.cast(pc.if_else(pc.fill_null(usable, True), column, -1.0), pa.int64())
-
-
-def _not_finite(outputs: pa.Table) -> list[Invalid]:
-    """Return the rows with NaN or infinity, which pandas would take for missing."""
-    found = []
-
-    for name in outputs.column_names:
-        column = outputs.column(name)
-        if pa.types.is_floating(column.type):
-            bad = pc.indices_nonzero(pc.fill_null(pc.invert(pc.is_finite(column)), False))
-            if len(bad):
-                found.append(Invalid(name, "a finite number", tuple(bad.to_pylist())))
-
-    return found
-
-
-def _score_or_rank_missing(
-    market: Market, fields: Mapping[str, Field], outputs: pa.Table
-) -> list[Invalid]:
-    """Return the rows that have a score and no rank, or a rank and no score."""
-    scores = [n for n in fields if market.outputs[n].kind == "score"]
-    ranks = [n for n in fields if market.outputs[n].kind == "rank"]
-    found = []
-
-    for score, rank in product(scores, ranks):
-        one_missing = pc.xor(pc.is_null(outputs.column(score)), pc.is_null(outputs.column(rank)))
-        rows = pc.indices_nonzero(one_missing).to_pylist()
-        if rows:
-            found.append(Invalid(score, "score and rank together, or neither", tuple(rows)))
-
-    return found

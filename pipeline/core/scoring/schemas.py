@@ -1,33 +1,39 @@
-"""What a market may give out, and what every pushed row must be, as pandera schemas (R8, D8).
+"""Checks what a market gives out, and every row that is pushed, by pandera schemas (R8, D8).
 
-Imported where rows are checked, and nowhere else at a module's top: pandera and pandas take longer to load than a
-command that asks the ledger takes to answer.
+Imported where rows are checked, and nowhere else at a module's top. pandera and pandas take longer
+to load than a command that asks the ledger takes to answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa_schema
 import pyarrow as pa
+import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
 from pipeline.core.configuration.market import SCORE_MAX, Market, MarketOutput
 from pipeline.core.org_fit.fields import Field
 from pipeline.core.scoring.digest import DIGEST_BYTES, VERSION
 from pipeline.core.scoring.outputs import (
+    BAD_ROWS_MIN,
+    BAD_SHARE_MAX,
     HASH_LENGTH_MAX,
     ROW_HASH,
     ROW_ID,
     TEXT_LENGTH_RULE,
     Invalid,
+    Validated,
+    unusable,
 )
 
 
 def output_schema(market: Market, fields: Mapping[str, Field]) -> pa_schema.DataFrameSchema:
-    """Return the schema of the outputs named in `fields` (output name to the Salesforce field it goes to)."""
+    """Return the schema of the outputs in `fields`, which maps their names to Salesforce fields."""
     columns = {
         name: pa_schema.Column(
             dtype=None,
@@ -67,7 +73,7 @@ def _checks(output: MarketOutput, field: Field) -> list[pa_schema.Check]:
 
 
 def row_schema() -> pa_schema.DataFrameSchema:
-    """Return the schema of every row that is pushed: whose it is, and the hash that tells whether it is due again."""
+    """Return the schema of every row that is pushed: its id, and its hash."""
     entry = rf"\.[A-Za-z0-9_-]{{4}}[0-9a-f]{{{2 * DIGEST_BYTES}}}"
     form = rf"^{VERSION}({entry})+$"
     ids = [
@@ -126,4 +132,119 @@ def _invalid(cases: pd.DataFrame) -> list[Invalid]:
     for (column, rule), group in cases.groupby(["column", "check"], sort=True):
         rows = tuple(int(index) for index in group["index"].dropna())
         found.append(Invalid(str(column), str(rule), rows))
+    return found
+
+
+def validated(market: Market, fields: Mapping[str, Field], scored: object, rows: int) -> Validated:
+    """Check what the model gave against its schema: every broken rule and row, not only the first.
+
+    A table of the wrong length or a column of the wrong type makes the whole market unusable for
+    this segment. A bad value makes only its row invalid.
+    """
+    if not isinstance(scored, pa.Table):
+        whole = f"the model gave a {type(scored).__name__}, not a pyarrow table"
+        return unusable(market, fields, rows, whole)
+
+    if scored.num_rows != rows:
+        whole = f"the model gave {scored.num_rows} rows for {rows} records"
+        return unusable(market, fields, rows, whole)
+
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in fields:
+        column, problem = _typed(scored, name, market.outputs[name])
+        if column is None:
+            return unusable(market, fields, rows, problem)
+        columns[name] = column
+
+    outputs = pa.table(columns)
+    broken = [*_not_finite(outputs), *broken_outputs(output_schema(market, fields), outputs)]
+    broken += _score_or_rank_missing(market, fields, outputs)
+    bad = {row for rule in broken for row in rule.rows}
+    if len(bad) >= BAD_ROWS_MIN and len(bad) > rows * BAD_SHARE_MAX:
+        first = f"{broken[0].output} is not {broken[0].rule}"
+        return unusable(
+            market, fields, rows, f"{len(bad)} of {rows} records break a rule ({first})"
+        )
+
+    valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
+    return Validated(outputs, valid, tuple(broken))
+
+
+def _typed(
+    scored: pa.Table, name: str, output: MarketOutput
+) -> tuple[pa.ChunkedArray | None, str | None]:
+    """Return the column in its type, or why that cannot be done.
+
+    Only lossless casts are made, and text is never taken for yes or no.
+    """
+    times = scored.column_names.count(name)
+    if times != 1:
+        given = f"{times} such columns" if times else "no such column"
+        return None, f"{name}: the model gave {given}"
+
+    try:
+        return _cast(scored.column(name), name, output)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        given = scored.column(name).type
+        return None, f"{name}: {given} values from the model do not fit {output.arrow_type}"
+
+
+def _cast(
+    column: pa.ChunkedArray, name: str, output: MarketOutput
+) -> tuple[pa.ChunkedArray | None, str | None]:
+    wanted = output.arrow_type
+    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+        column = pc.cast(column, pa.string())
+
+    if pa.types.is_null(column.type) or column.type == wanted:
+        return pc.cast(column, wanted), None
+
+    are_floats = pa.types.is_floating(column.type)
+    if output.kind == "score" and are_floats:
+        return _whole_numbers(column), None
+
+    are_numbers = are_floats or pa.types.is_integer(column.type)
+    if output.kind in ("score", "number") and are_numbers:
+        return pc.cast(column, wanted), None
+
+    return None, f"{name}: expected {output.kind}, the model gave {column.type}"
+
+
+def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return floats as whole numbers; any other becomes -1, which the schema refuses row by row."""
+    whole = pc.and_(pc.is_finite(column), pc.equal(pc.floor(column), column))
+    # Beyond this, floats have gaps and the cast to whole numbers may fail for the whole column.
+    small = pc.less(pc.abs(column), 1e15)
+    usable = pc.and_(whole, pc.fill_null(small, False))
+    return pc.cast(pc.if_else(pc.fill_null(usable, True), column, -1.0), pa.int64())
+
+
+def _not_finite(outputs: pa.Table) -> list[Invalid]:
+    """Return the rows with NaN or infinity, which pandas would take for missing."""
+    found = []
+
+    for name in outputs.column_names:
+        column = outputs.column(name)
+        if pa.types.is_floating(column.type):
+            bad = pc.indices_nonzero(pc.fill_null(pc.invert(pc.is_finite(column)), False))
+            if len(bad):
+                found.append(Invalid(name, "a finite number", tuple(bad.to_pylist())))
+
+    return found
+
+
+def _score_or_rank_missing(
+    market: Market, fields: Mapping[str, Field], outputs: pa.Table
+) -> list[Invalid]:
+    """Return the rows that have a score and no rank, or a rank and no score."""
+    scores = [n for n in fields if market.outputs[n].kind == "score"]
+    ranks = [n for n in fields if market.outputs[n].kind == "rank"]
+    found = []
+
+    for score, rank in product(scores, ranks):
+        one_missing = pc.xor(pc.is_null(outputs.column(score)), pc.is_null(outputs.column(rank)))
+        rows = pc.indices_nonzero(one_missing).to_pylist()
+        if rows:
+            found.append(Invalid(score, "score and rank together, or neither", tuple(rows)))
+
     return found
