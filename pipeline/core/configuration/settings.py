@@ -74,9 +74,9 @@ class Settings(Strict):
     push_windows: tuple[
         Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{WINDOW_PATTERN}$"})], ...
     ] = ()
-    """When records may be scored and pushed, on the clock of time_zone: always where none is given."""
+    """When records may be scored and pushed, on the clock of time_zone; always where not given."""
     brake_psi: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Scores that differ by more from the last 7 days' wait for a yes (PSI); off where not given."""
+    """Scores that differ by more from the last 7 days' wait for a yes (PSI); off if not given."""
     partitions_start: Annotated[str, Field(pattern=DATE_PATTERN)] = "2026-01-01"
     """The first day that has a partition: an ISO date."""
 

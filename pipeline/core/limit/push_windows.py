@@ -12,7 +12,7 @@ PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d"
 """Two times on the clock of the settings' time zone, as in 22:00-06:00."""
 
 _MINUTES_AHEAD: Final = 2 * 24 * 60
-"""How far ahead the next opening is looked for: every day has one, but for a change of the clocks."""
+"""How far ahead the next opening is looked for: a change of the clocks may skip a day's."""
 
 
 @dataclass(frozen=True, slots=True)

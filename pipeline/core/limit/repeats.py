@@ -91,7 +91,7 @@ def _is_close(last: Scoring, changed_at: datetime | None) -> bool:
 
 
 def _full_until(scorings: Sequence[Scoring]) -> datetime | None:
-    """Return when the oldest of the last 24 scorings no longer counts; None where there are fewer."""
+    """Return when the oldest of the last 24 scorings no longer counts; None for fewer."""
     if len(scorings) < SCORINGS_MAX:
         return None
     return scorings[-SCORINGS_MAX].at + SCORINGS_MAX_WITHIN

@@ -1,8 +1,8 @@
 """How far scores and ranks are from those of training, or of the days before: the PSI.
 
-The population stability index: PSI = sum of (actual - expected) * ln(actual / expected) over the bins, as shares. Below 0.1 nothing
-has moved, and up to 0.25 little. Beyond that it is worth a look: usually the inputs have changed,
-not the world.
+The population stability index: PSI = sum of (actual - expected) * ln(actual / expected) over the
+bins, as shares. Below 0.1 nothing has moved, and up to 0.25 little. Beyond that it is worth a look:
+usually the inputs have changed, not the world.
 """
 
 from __future__ import annotations
