@@ -128,3 +128,22 @@ def test_after_many_locked_rows_the_next_jobs_are_smaller(shared_plant: Build) -
     assert figures["pushed"] == 410
     assert len(figures["segments"]) == 2
     assert leads.with_clients(status).objects[0]["job_rows_max"] == 410
+
+
+def test_a_segment_whose_job_failed_keeps_its_scores_while_stopped(leads: Plant) -> None:
+    """R20, R29: no job is made meanwhile, and afterwards the same scores are pushed."""
+    (lead,) = leads.create("Lead", ACME)
+    leads.org.arm("job_fail", object="Lead", operation="update", count=None)
+    assert leads.pull("Lead")["in_flight"] == 1
+    leads.org.clear_faults()
+    leads.with_clients(_stop)
+    leads.wait(hours=1)
+
+    assert leads.tick()[0] == []
+    figures = leads.run("score_and_push", "Lead", resumed=1)
+    assert (figures["in_flight"], figures["pushed"]) == (1, 0)
+
+    leads.with_clients(start)
+    runs, _ = leads.tick(resumed=None)
+    assert [(run["claimed"], run["pushed"]) for run in runs] == [(0, 1)]
+    assert leads.scored_at("Lead", lead) is not None
