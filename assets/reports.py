@@ -46,6 +46,8 @@ def _status_report() -> dg.AssetsDefinition:
             metadata={
                 "day": str(found.day),
                 "limit_used": found.limit_used,
+                **({"nothing_is_pushed": found.no_push} if found.no_push else {}),
+                **({"held": dg.MetadataValue.md("\n".join(found.held))} if found.held else {}),
                 "limit": found.limit,
                 "waiting": found.waiting_total,
                 "last_done_on": str(found.last_done_on or "nothing waits"),

@@ -46,19 +46,23 @@ def check(as_json: bool) -> None:
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
     from pipeline.steps.asking.plan import plan
+    from pipeline.steps.brake import held, in_words
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
+    from pipeline.steps.stop import why_no_push
 
     check_environment(clients.configuration.settings.environment, connected_org(clients.org))
     found = preflight(clients)
     roll_out(clients, found)
     too_slow = plan(clients).warnings if found.ready else []
+    not_now = [why for why in (why_no_push(clients),) if why]
+    waits = [in_words(segment) for segment in held(clients)]
     notices = clients.configuration.settings.notices(clients.today)
-    return found, [*notices, *too_slow, *_held(clients)]
+    return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits]
 
 
-def _held(clients: Clients) -> list[str]:
+def _held_markets(clients: Clients) -> list[str]:
     """Return of each held market since when, why, and its next trial (R23)."""
     return [
         held_in_words(market, Running(RunState.HELD, hold.reason, hold.held_at, hold.retry_at))

@@ -45,6 +45,15 @@ def _print_day(found: Status) -> None:
     click.echo(f"API calls: {calls} of {found.api_calls_limit}")
     if found.pulling_stopped:
         click.echo(found.pulling_stopped)
+    if found.no_push:
+        click.echo(found.no_push)
+
+    for state in found.objects:
+        if state["job_rows_max"]:
+            click.echo(
+                f"{state['object']}: jobs of {state['job_rows_max']} records at the most for now, since others "
+                "had locked many rows of the last one"
+            )
 
 
 def _print_next_looks(found: Status) -> None:
@@ -66,10 +75,13 @@ def _print_waiting(found: Status) -> None:
 
 
 def _print_trouble(found: Status) -> None:
-    """Print held markets, what fails, what was not pushed, what keeps becoming due (R15, R23)."""
+    """Print what is held, what fails, what was not pushed, what keeps becoming due (R15, R23)."""
     if found.markets_held:
         click.echo("held, since it failed as a whole; its records wait for the next trial:")
         print_table(found.markets_held, HELD_COLUMNS)
+
+    for words in found.held:
+        click.echo(words)
 
     for code, records in found.failing.items():
         click.echo(f"failing: {records} with {code}; see `insights failures`")
@@ -81,6 +93,6 @@ def _print_trouble(found: Status) -> None:
     if found.slowed_down_total:
         click.echo(
             f"slowed down: {found.slowed_down_total} keep becoming due; look for a flow or an integration that rewrites "
-            "an input at each save"
+            "an input at each save or soon after it, or changes a record more than 24 times in 24 hours"
         )
         print_table(found.slowed_down, SLOWED_DOWN_COLUMNS)

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from pipeline.core.configuration.integration import (
     DATETIME_FIELD,
     HASH_FIELD,
-    PARENT_PREFIX,
     Integration,
 )
 from pipeline.core.errors import NotReady
@@ -38,10 +37,11 @@ from pipeline.core.scoring.due import (
     stale_horizon,
 )
 from pipeline.core.scoring.outputs import EXAMPLES_MAX
-from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.scoring.scope import ACCOUNT_CHANGED_AT, ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check, check_once, scope_of
+from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
 from resources.ledger.objects import Seen
 from resources.ledger.waiting import ScoringRequests
@@ -94,9 +94,10 @@ def pulled_working_file(clients: Clients, object_name: str) -> str:
 def pull(clients: Clients, lease: Lease) -> PullSummary:
     """Read what changed since the watermark and put what is due on the waiting list (R14).
 
-    Then the watermark moves. It does not where BudgetExhausted, NotReady or an error of the client
-    is raised.
+    Then the watermark moves. It does not where CannotProceedNow (everything is stopped, the budget
+    is used up), NotReady or an error of the client is raised.
     """
+    require_started(clients)
     with clients.budget.pulling():
         return _pull(clients, lease)
 
@@ -153,7 +154,7 @@ def read_changed(
     if not any(answers.values()):
         return iter(()), seen_now
 
-    stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * scope.account_changes
+    stamps = ["SystemModstamp"] + [ACCOUNT_CHANGED_AT] * scope.account_changes
     inside = AnyOf(
         [
             AllOf([Compare(stamp, ">=", window.start), Compare(stamp, "<", window.end)])
@@ -269,18 +270,28 @@ def _requests(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
+    changed_at = _values(_changed_at(due))
     # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
-        lately = scored.get(record_id)
-        not_before[at] = max(now, slowed_until(lately[-1]) or now) if lately else now
+        until = slowed_until(scored.get(record_id, ()), changed_at[at])
+        not_before[at] = max(now, until or now)
         if not_before[at] > now:
             summary.slowed_down += 1
             if len(summary.slowed_examples) < EXAMPLES_MAX:
                 summary.slowed_examples.append(record_id)
 
-    stamps = _values(due.column("SystemModstamp"))
-    return ScoringRequests(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
+    return ScoringRequests(
+        ids, _values(reasons), not_before, changed_at, hashes.to_pylist(), changed_at
+    )
+
+
+def _changed_at(table: pa.Table) -> pa.ChunkedArray:
+    """Return when each record changed: where its account counts, the later of both (R18)."""
+    own = table.column("SystemModstamp")
+    if ACCOUNT_CHANGED_AT not in table.column_names:
+        return own
+    return pc.max_element_wise(own, table.column(ACCOUNT_CHANGED_AT))
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -295,7 +306,10 @@ def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 
     Lists up to a horizon of days beyond what waits already, so that an org of millions does not
     fill the ledger, and rows that always fail do not head the query for ever (D6).
+
+    Raises what `pull` raises.
     """
+    require_started(clients)
     with clients.budget.pulling():
         return _daily_pull(clients, lease)
 

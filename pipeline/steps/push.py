@@ -21,6 +21,7 @@ from pipeline.core.errors import (
     LeaseLost,
     WrongOrg,
 )
+from pipeline.core.limit.job_size import LOCKED, next_job_rows
 from pipeline.core.limit.row_faults import (
     FIELD_NOT_WRITABLE,
     JOB_FAILED,
@@ -45,9 +46,10 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
+from pipeline.steps.stop import why_no_push
 from resources.ledger.database import LedgerAway
 from resources.ledger.leases import Lease
-from resources.ledger.push_jobs import JobState, PushJob
+from resources.ledger.push_jobs import AT_WORK, JobState, PushJob
 from resources.ledger.segments import Segment, SegmentState
 from resources.ledger.settling import Outcome, RowFailure, backoff
 from resources.salesforce.errors import (
@@ -145,6 +147,10 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
     _abort_unrecorded_jobs(clients, lease.object)
 
     for segment in clients.ledger.segments.unfinished(lease.object):
+        if segment.is_braked:
+            summary.in_flight += segment.rows
+            continue
+
         if segment.state != SegmentState.SCORED:
             continue
 
@@ -186,7 +192,7 @@ def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
                 pass  # the org has deleted it meanwhile
 
         # A job that is open or closed still belongs to a segment, whose push settles it.
-        if known.get(job_id) not in ("open", "closed"):
+        if known.get(job_id) not in AT_WORK:
             clients.lake.forget_job(object_name, job_id)
 
 
@@ -470,11 +476,25 @@ class _SegmentPush:
             remaining = self._remaining()
             if remaining.num_rows == 0:
                 return True
+            if why_no_push(self.clients):
+                return self._end_what_has_begun(remaining)
             if not self._push_once(remaining):
                 return False
 
         # What failed in every round has its failure noted, and waits for a later run.
         return True
+
+    def _end_what_has_begun(self, remaining: pa.Table) -> bool:
+        """Settle the rows that have ended; return False where others are left to a later run.
+
+        Those keep their claim, stamp and values, and no day is charged again (R20).
+        """
+        if all(record_id in self.row_results for record_id in remaining.column("Id").to_pylist()):
+            return True
+
+        if self.read_jobs:
+            self._settle_rows(self.row_results.without(self.row_results.left_by_jobs().keys()))
+        return False
 
     def _remaining(self) -> pa.Table:
         """Return the rows still to be pushed: without a result, or worth another try at once."""
@@ -518,8 +538,8 @@ class _SegmentPush:
 
         sent: dict[str, list[str]] = {}
         for first, count in parts:
-            # The jobs that are made are looked at by a later run as well (R21).
-            if self.clients.budget.remaining() < PUSH_CALLS:
+            # The jobs that are made are looked at by a later run as well (R21, R22).
+            if self.clients.budget.remaining() < PUSH_CALLS or why_no_push(self.clients):
                 return False
 
             job_id = self._send(cells.slice(first, count))
@@ -643,6 +663,9 @@ class _SegmentPush:
             message = self._without_values(row["error_message"])
             notes.note_failed(row["id"], row["error_code"], message, info.id)
 
+        codes = results.failed.column("error_code").to_pylist()
+        self._bound_jobs(len(succeeded) + len(codes), codes.count(LOCKED))
+
         # A row that has a result already, of this job or an earlier one, keeps it.
         job_message = self._without_values(info.error_message)
         for record_id in results.unprocessed_ids.to_pylist():
@@ -668,6 +691,15 @@ class _SegmentPush:
         except SalesforceError:
             self.clients.ledger.push_jobs.count_result_try(info.id)
             raise
+
+    def _bound_jobs(self, rows: int, locked: int) -> None:
+        """Let the object's next jobs be smaller where others held many rows, and grow back."""
+        objects, name = self.clients.ledger.objects, self.segment.object
+        most = self.clients.configuration.settings.segment_records_max
+        state = objects.all().get(name)
+        bound = state.job_rows_max if state else None
+        if state and (changed := next_job_rows(bound, rows, locked, most)) != bound:
+            objects.bound_jobs(name, changed)
 
     def _note_written_in_org(self, ids: Sequence[str]) -> list[str]:
         """Note those of `ids` that carry this segment's stamp and hash in the org (D3).

@@ -24,6 +24,7 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
+from pipeline.steps.brake import braked_for
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_market import Claimed, score_market
@@ -200,7 +201,8 @@ class SegmentScoring:
     def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
-        self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted)
+        why_held = braked_for(self.clients, self.segment, counted)
+        self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted, why_held)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:
         """Hold the markets that failed as a whole; release held ones that work again (R23)."""

@@ -12,9 +12,12 @@ from pipeline.core.configuration.integration import Integration
 from pipeline.core.configuration.running import Running, RunState, held_in_words, running
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import NEWEST_ROWS, newest_pages, seen
+from pipeline.steps.stop import why_no_push, why_outside_windows
 from resources.ledger.objects import ObjectState, Seen
+from resources.ledger.push_jobs import AT_WORK
 from resources.salesforce.errors import (
     AnswerTooLate,
     QueryRefused,
@@ -83,6 +86,10 @@ def watch(clients: Clients) -> Watched:
     Makes one API call, and none where the budget is used up. For an hour after that call took too
     long, it is one an object.
     """
+    stopped = clients.ledger.stops.current()
+    if stopped is not None:
+        return _watch_stopped(clients, str(stopped))
+
     states = clients.ledger.objects.all()
     wanted: list[WantedRun] = []
     skips: dict[str, str] = {}
@@ -119,6 +126,22 @@ def watch(clients: Clients) -> Watched:
 
     changed = {run.object for run in wanted if run.job == "pull"}
     return Watched(tuple(wanted), skips, tuple(n for n in answers.pages if n not in changed))
+
+
+def _watch_stopped(clients: Clients, why: str) -> Watched:
+    """Finish what has begun, and nothing else; no API call."""
+    states = clients.ledger.objects.all()
+    wanted: list[WantedRun] = []
+    skips: dict[str, str] = {}
+
+    for object_name in clients.configuration.objects:
+        is_free = _why_not_now(clients, object_name, states.get(object_name)) is None
+        found = list(_scoring_wanted(clients, object_name, org_is_away=False)) if is_free else []
+        wanted += found
+        if not found:
+            skips[object_name] = why
+
+    return Watched(tuple(wanted), skips)
 
 
 def _why_not_now(clients: Clients, object_name: str, state: ObjectState | None) -> str | None:
@@ -334,24 +357,26 @@ def _scoring_wanted(
     """Yield the runs that finish segments and that score what waits; each has pauses of its own.
 
     A push that has begun is finished however little remains of the budget (R21), but not while the
-    org itself refuses calls. What was tried while the org was away is tried at once when it
-    answers: that is another situation.
+    org itself refuses calls. While all is stopped, or outside the push windows, only the jobs at
+    work are finished. What was tried while the org was away is tried at once when it answers: that
+    is another situation.
     """
     suffix = " while the org is away" if org_is_away else ""
-    exhausted = clients.budget.exhausted()
+    no_push = why_no_push(clients)
+    not_now = clients.budget.exhausted() or no_push
     unfinished = [
         segment
         for segment in clients.ledger.segments.unfinished(object_name)
-        if not segment.is_put_off(clients.now())
+        if not segment.is_put_off(clients.now()) and not segment.is_braked
     ]
-    begun = any(clients.ledger.push_jobs.of_segment(segment.segment_id) for segment in unfinished)
-
-    if unfinished and (not exhausted or (begun and not clients.budget.org_refuses)):
+    jobs = [job for s in unfinished for job in clients.ledger.push_jobs.of_segment(s.segment_id)]
+    begun = any(job.state in AT_WORK for job in jobs) if no_push else bool(jobs)
+    if unfinished and (not not_now or (begun and not clients.budget.org_refuses)):
         situation = unfinished[0].segment_id + suffix
         why = "a segment is unfinished"
         yield WantedRun(object_name, "score_and_push", why, situation, topic="unfinished")
 
-    if not exhausted:
+    if not not_now:
         yield from _claim_wanted(clients, object_name, suffix)
 
 
@@ -395,7 +420,11 @@ def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
             f"{waiting} waiting; today's limit of {use.cap} is reached, goes on at midnight {settings.time_zone}"
         )
     elif waiting:
-        parts.append(f"{waiting} waiting for their share of the day or their next try")
+        closed = why_outside_windows(clients)
+        others = "waiting for their share of the day or their next try"
+        parts.append(f"{waiting} waiting: {closed}" if closed else f"{waiting} {others}")
+
+    parts += [in_words(segment) for segment in held(clients) if segment.object == object_name]
     return "; ".join([*parts, *_held_markets(clients, object_name)])
 
 

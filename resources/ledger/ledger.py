@@ -25,6 +25,7 @@ from resources.ledger.push_jobs import PushJobs
 from resources.ledger.scorings import Scorings
 from resources.ledger.segments import Segments
 from resources.ledger.settling import Settling
+from resources.ledger.stops import Stops
 from resources.ledger.waiting import ScoringRequest, ScoringRequests, Waiting
 
 REQUESTS_AT_ONCE: Final = 20_000
@@ -50,6 +51,7 @@ class Ledger:
         self.market_batches = MarketBatches(self.database)
         self.counts = Counts(self.database)
         self.calls = Calls(self.database)
+        self.stops = Stops(self.database)
 
         self.waiting = Waiting(self.database)
         self.integrations = Integrations(self.database, self.waiting)

@@ -29,7 +29,8 @@ class ObjectState:
     """One object's pulls: the watermark on the org's clock, what the last pull saw.
 
     Until `asked_alone_until` the sensor asks about it in a call of its own: its question took too
-    long in one call with the others.
+    long in one call with the others. `job_rows_max` bounds its next bulk jobs, in rows; None where
+    the settings do.
     """
 
     object: str
@@ -42,6 +43,7 @@ class ObjectState:
     seen_digest: str | None
     asked_alone_until: datetime | None
     daily_pulled_on: date | None
+    job_rows_max: int | None = None
 
 
 class Objects:
@@ -80,6 +82,15 @@ class Objects:
                 t.objects.update()
                 .where(t.objects.c.object.in_(object_names))
                 .values(asked_alone_until=until)
+            )
+
+    def bound_jobs(self, object_name: str, rows: int | None) -> None:
+        """Let the object's next bulk jobs have no more than so many rows; None for no bound."""
+        with self._db.begin() as connection:
+            connection.execute(
+                t.objects.update()
+                .where(t.objects.c.object == object_name)
+                .values(job_rows_max=rows)
             )
 
     def mark_daily_pull(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -33,6 +33,10 @@ class JobState(StrEnum):
 
     LOST = "lost"
     """Its results are not to be had: the records themselves tell what it wrote."""
+
+
+AT_WORK: Final = frozenset({JobState.OPEN, JobState.CLOSED})
+"""States of a job whose results are still to be taken."""
 
 
 @dataclass(frozen=True, slots=True)

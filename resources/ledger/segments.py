@@ -22,6 +22,7 @@ from resources.ledger.database import Database
 from resources.ledger.days import Days
 from resources.ledger.fencing import Lease
 from resources.ledger.integrations import check_rollout
+from resources.ledger.stops import current_stop
 from resources.ledger.waiting import Waiting
 
 
@@ -34,6 +35,7 @@ class SegmentState(StrEnum):
     DISSOLVED = "dissolved"
 
 
+RELEASED_BY_LENGTH_MAX: Final = 80
 UNFINISHED: Final = (SegmentState.CLAIMED.value, SegmentState.SCORED.value)
 PUSH_ERROR_LENGTH_MAX: Final = 1_000
 
@@ -61,6 +63,15 @@ class Segment:
     push_tries: int = 0
     push_error: str | None = None
     next_push_at: datetime | None = None
+    braked_for: str | None = None
+    released_at: datetime | None = None
+    released_by: str | None = None
+
+    @property
+    def is_braked(self) -> bool:
+        """Say whether it is scored and waits for a person's yes or no before its push."""
+        is_answered = self.braked_for is None or self.released_at is not None
+        return self.state is SegmentState.SCORED and not is_answered
 
     def is_put_off(self, now: datetime) -> bool:
         """Say whether its next push has to wait."""
@@ -95,9 +106,12 @@ class Segments:
         others beside them.
 
         One transaction counts, divides (`core.limit.shares`), marks and charges, so that the limit
-        holds under any concurrency (R20).
+        holds under any concurrency (R20). While everything is stopped, nothing is claimed.
         """
         with self._db.begin(lease) as connection:
+            if current_stop(connection) is not None:
+                return None
+
             self._days.lock(connection, facts.day, facts.policy.limit)
             granted = self._days.granted(connection, lease.object, facts)
 
@@ -212,11 +226,16 @@ class Segments:
             )
 
     def mark_scored(
-        self, lease: Lease, segment: Segment, counts: Mapping[str, int] | None = None
+        self,
+        lease: Lease,
+        segment: Segment,
+        counts: Mapping[str, int] | None = None,
+        braked_for: str | None = None,
     ) -> None:
         """Note that the segment is scored: what is to be pushed stands in its working file.
 
         What came out is counted for its day (`counts`), once however often the segment is scored.
+        With `braked_for` it is held before its push, until a person has answered.
         """
         row = t.segments.c
         with self._db.begin(lease) as connection:
@@ -224,7 +243,7 @@ class Segments:
             marked = connection.execute(
                 t.segments.update()
                 .where(row.segment_id == segment.segment_id, row.state != SegmentState.SCORED.value)
-                .values(state=SegmentState.SCORED)
+                .values(state=SegmentState.SCORED, braked_for=braked_for)
             )
             if marked.rowcount and counts:
                 self._counts.add(connection, segment.day, segment.object, counts)
@@ -259,6 +278,33 @@ class Segments:
         """Give the rows of a segment without a job back to the list; its charge stays (D3)."""
         with self._db.begin(lease) as connection:
             self.finish(connection, segment, SegmentState.DISSOLVED, now)
+
+    def last_release(self, object_name: str) -> datetime | None:
+        """Return when a held segment of the object was last let go; None where none was."""
+        row = t.segments.c
+        query = sa.select(sa.func.max(row.released_at, type_=t.UtcDateTime))
+        with self._db.read() as connection:
+            newest: datetime | None = connection.scalar(query.where(row.object == object_name))
+            return newest
+
+    def release_braked(self, segment: Segment, by: str, now: datetime) -> None:
+        """Let a held segment be pushed by the next run.
+
+        No lease is asked for: runs pass over a held segment.
+        """
+        with self._db.begin() as connection:
+            connection.execute(
+                t.segments.update()
+                .where(_is_braked(segment))
+                .values(released_at=now, released_by=by[:RELEASED_BY_LENGTH_MAX])
+            )
+
+    def discard(self, segment: Segment, now: datetime) -> None:
+        """Let the records of a held segment wait again; its charge stays."""
+        with self._db.begin() as connection:
+            is_held = sa.select(sa.func.count()).select_from(t.segments).where(_is_braked(segment))
+            if connection.scalar(is_held):
+                self.finish(connection, segment, SegmentState.DISSOLVED, now)
 
     # -- in the caller's transaction -----------------------------------------------------------
 
@@ -405,6 +451,16 @@ def _kinds(
         (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, ~row.lasting), oldest),
         (granted.refresh, sa.and_(row.reason.in_(refresh), ~row.lasting), oldest),
         (granted.lasting, row.lasting, overdue),
+    )
+
+
+def _is_braked(segment: Segment) -> sa.ColumnElement[bool]:
+    row = t.segments.c
+    return sa.and_(
+        row.segment_id == segment.segment_id,
+        row.state == SegmentState.SCORED.value,
+        row.braked_for.is_not(None),
+        row.released_at.is_(None),
     )
 
 

@@ -121,8 +121,9 @@ class Settling:
 
             # What the rows tell is read before they leave.
             newest = self._newest_change(connection, segment, outcome.pushed, held)
-            scored = _scored_ids(outcome, tries)
-            self._scorings.record(connection, segment, scored, held)
+            written, refused = _scored_ids(outcome, tries)
+            self._scorings.record(connection, segment, written, held, org_now)
+            self._scorings.record(connection, segment, refused, held, None)
             for_markets = [f.record_id for f in outcome.failed if f.held_for is not None]
             self._segments.give_back(connection, segment, for_markets)
 
@@ -223,20 +224,20 @@ class Settling:
             connection.execute(_let_wait(segment.object, now, written_at), failed)
 
 
-def _scored_ids(outcome: Outcome, tries: Mapping[str, int]) -> list[str]:
-    """Return which of the segment's rows (with their tries so far) count as scored.
+def _scored_ids(outcome: Outcome, tries: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Return which of the segment's rows count as scored: those written, and those refused.
 
-    What was written, and what was refused for reasons of its own; of a row that keeps being refused
-    only the first time since its last edit, so that the edit that corrects it finds it free (R15,
-    R23).
+    Refusals count that are for the row's own sake, and of a row that keeps being refused only the
+    first since its last edit (R15, R23). `tries` are those so far.
     """
-    written = [*outcome.pushed, *(failure.record_id for failure in outcome.partial)]
-    refused = [
+    ids = (*outcome.pushed, *(failure.record_id for failure in outcome.partial))
+    written = dict.fromkeys(i for i in ids if i in tries)
+    refused = dict.fromkeys(
         failure.record_id
         for failure in outcome.failed
         if fault_of(failure.code) is RowFault.LASTING and tries.get(failure.record_id) == 0
-    ]
-    return [i for i in dict.fromkeys((*written, *refused)) if i in tries]
+    )
+    return list(written), [i for i in refused if i not in written]
 
 
 def _failed_row(

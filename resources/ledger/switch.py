@@ -29,8 +29,8 @@ FORGOTTEN_TABLES: Final = (
 """Tables of nothing but the old org's records, jobs and counts."""
 
 CHANGED_TABLES: Final = (t.org, t.integrations, t.leases)
-KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls)
-"""The limits are per calendar day, whatever org it was used on (R20, R21)."""
+KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls, t.stops)
+"""The limits are per calendar day, whatever org it was used on (R20, R21); a stop stays."""
 
 NOT_CHECKED: Final = "Another org is connected since: run `insights check`."
 

@@ -113,6 +113,7 @@ objects = sa.Table(
     sa.Column("daily_pulled_at", UtcDateTime),
     sa.Column("seen_digest", sa.String(64)),
     sa.Column("asked_alone_until", UtcDateTime),
+    sa.Column("job_rows_max", sa.Integer),
 )
 
 leases = sa.Table(

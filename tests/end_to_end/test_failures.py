@@ -585,8 +585,22 @@ def test_column_hidden_between_pull_and_push_is_named_and_the_rows_wait(
 # -- records that keep becoming due ----------------------------------------------------------------
 
 
-def test_fourth_scoring_on_one_day_is_slowed_down(leads: Plant) -> None:
-    """R15: three are free; the fourth waits a quarter of an hour after the third, and says so."""
+def test_record_that_a_person_edits_all_day_is_scored_at_once_each_time(leads: Plant) -> None:
+    """R15: twelve edits within nine hours, half an hour or an hour apart."""
+    (lead,) = leads.create("Lead", ACME)
+    leads.pull("Lead")
+
+    for n in range(12):
+        leads.wait(minutes=(30, 60)[n % 2])
+        leads.edit("Lead", lead, Company=f"Company {n}")
+        figures = leads.pull("Lead")
+
+        assert (figures["slowed_down"], figures["pushed"]) == (0, 1)
+        assert leads.record("Lead", lead)["Fit_Note__c"] == f"Company {n}|CEO"
+
+
+def test_change_soon_after_our_write_is_slowed_down_the_third_time(leads: Plant) -> None:
+    """R15: whoever saved it; the third waits a quarter of an hour after the last scoring, and says so."""
     (lead,) = leads.create("Lead", ACME)
     for company in ("Umbrella", "Initech", "Hooli"):
         assert leads.pull("Lead")["pushed"] == 1

@@ -35,6 +35,8 @@ def broken(schedule: Schedule) -> list[str]:
         written_when_gone,
         redone,
         blamed_for_jobs,
+        begun_while_stopped,
+        slowed_people,
     ):
         found += [f"{check.__name__}: {line}" for line in check(schedule)]
     return found
@@ -226,6 +228,23 @@ def pushed_twice(schedule: Schedule) -> Iterator[str]:
             forgotten = any(before[0] <= moment <= at for moment in schedule.restored_at)
             if not (forgotten and (before[2] != digest or record_id in schedule.world.cleared)):
                 yield f"{record_id} was written twice with {stamp}, by {before[1]} and {job_id}"
+
+
+def begun_while_stopped(schedule: Schedule) -> Iterator[str]:
+    """While everything was stopped, nothing was claimed and no bulk job was made."""
+    begun = [
+        ("segment", row["segment_id"], row["created_at"]) for row in _rows(schedule, t.segments)
+    ]
+    begun += [("job", row["job_id"], row["created_at"]) for row in _rows(schedule, t.push_jobs)]
+    for kind, name, at in begun:
+        if any(since < at < until for since, until in schedule.stopped):
+            yield f"{kind} {name} was begun at {at}, while everything was stopped"
+
+
+def slowed_people(schedule: Schedule) -> Iterator[str]:
+    """A record that people alone change, at hours, is never slowed down (R15)."""
+    if schedule.acts["hourly edits"]:
+        yield from (f"{record_id} was slowed down" for record_id in schedule.slowed)
 
 
 def jobs_left_open(schedule: Schedule) -> Iterator[str]:

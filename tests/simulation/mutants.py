@@ -5,28 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+import pipeline.core.limit.repeats
 import pipeline.core.limit.windows
 import pipeline.steps.pull
 import pipeline.steps.push
+import pipeline.steps.score
 import pipeline.steps.score_market
 import pipeline.steps.watch
 import resources.ledger.database
+import resources.ledger.segments
 import resources.ledger.settling
 import resources.salesforce.ingest
 from assets.clients_resource import ClientsResource
+from pipeline.core.limit.repeats import Scoring
 from pipeline.core.scoring import due
 from pipeline.core.scoring.bisection import Batch, BatchFailed, Bisected
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
 from resources.ledger.days import Days
 from resources.ledger.leases import Lease, Leases
+from resources.ledger.stops import Stops
 from tests.simulation.clients import SimResource
 
 
@@ -79,6 +84,29 @@ def without_digest() -> AbstractContextManager[None]:
         return replace(statuses, stored={**statuses.stored, **stored})
 
     return _with((pipeline.steps.pull, "row_statuses", alike))
+
+
+def without_stop() -> AbstractContextManager[None]:
+    """Claim, and make bulk jobs, while everything is stopped."""
+
+    def nothing(*_: Any) -> None:
+        return
+
+    modules = (pipeline.steps.score, pipeline.steps.push, pipeline.steps.watch)
+    return _with(
+        (resources.ledger.segments, "current_stop", nothing),
+        (Stops, "current", nothing),
+        *((module, "why_no_push", nothing) for module in modules),
+    )
+
+
+def without_honest_people() -> AbstractContextManager[None]:
+    """Take each scoring within eight hours of the last one for the work of a flow."""
+
+    def is_close(last: Scoring, changed_at: datetime | None) -> bool:
+        return changed_at is None or changed_at - last.at < timedelta(hours=8)
+
+    return _with((pipeline.core.limit.repeats, "_is_close", is_close))
 
 
 def without_waiting_list() -> AbstractContextManager[None]:
@@ -140,5 +168,7 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "cut": without_cut,
     "job-fault": without_job_faults,
     "bisect": without_search,
+    "stop": without_stop,
+    "honest": without_honest_people,
 }
 """What can be taken out, by name."""

@@ -73,6 +73,15 @@ class World:
         rows = [{"Id": i, **self._important(name, i)} for i in ids]
         return f"edit {name} {self._update(name, rows)}"
 
+    def any_record(self) -> tuple[str, str] | None:
+        """Choose an object and one of its records; None where there is none."""
+        name, ids = self._some(1)
+        return (name, ids[0]) if ids else None
+
+    def retitle(self, name: str, record_id: str) -> str:
+        """Give one record a title that it never had."""
+        return self._update(name, [{"Id": record_id, TITLE_OF[name]: f"Title {self._count()}"}])
+
     def edit_late(self) -> str:
         """Change important fields in a transaction that commits late."""
         name, ids = self._some(1)

@@ -10,6 +10,7 @@ from typing import Final
 
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.pace import last_day
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
 
 SILENT_INTERVALS: Final = 6
@@ -36,13 +37,15 @@ class Alert:
 
 
 def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
-    """Return the situations of now.
+    """Return the situations of now, in the order in which they are told.
 
-    Limit, budget, silence, held markets, pushes that fail again and again, a backlog that grows.
-    `backlog` holds the records that waited at the end of each of the last days, by ISO date. No API
-    call.
+    Stop, held segments, limit, budget, silence, held markets, pushes that fail again and again, a
+    backlog that grows. `backlog` holds the records that waited at the end of each of the last days,
+    by ISO date. No API call.
     """
     return [
+        *_stopped(clients),
+        *_held_segments(clients),
         *_limit(clients),
         *_budget(clients),
         *_silence(clients),
@@ -55,6 +58,18 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
 def waiting_total(clients: Clients) -> int:
     """Return how many records wait, over all objects."""
     return sum(row.records for row in clients.ledger.waiting.summary(clients.now()))
+
+
+def _stopped(clients: Clients) -> Iterator[Alert]:
+    stopped = clients.ledger.stops.current()
+    if stopped is not None:
+        yield Alert(f"stopped {stopped.stopped_at.isoformat()}", f"Everything is {stopped}.")
+
+
+def _held_segments(clients: Clients) -> Iterator[Alert]:
+    for segment in held(clients):
+        words = in_words(segment)
+        yield Alert(f"held {segment.segment_id}", f"{words[0].upper()}{words[1:]}.")
 
 
 def _limit(clients: Clients) -> Iterator[Alert]:
@@ -82,7 +97,8 @@ def _silence(clients: Clients) -> Iterator[Alert]:
     """Yield the objects that run and that the org has not answered about for several intervals."""
     interval = timedelta(minutes=clients.configuration.settings.pull_interval_minutes)
     longest = max(SILENT_LEAST, SILENT_INTERVALS * interval)
-    running = clients.running_objects()
+    # While everything is stopped, nobody asks the org.
+    running = frozenset() if clients.ledger.stops.current() else clients.running_objects()
 
     for object_name, state in sorted(clients.ledger.objects.all().items()):
         # A sensor that asks and finds nothing new counts as an answer.

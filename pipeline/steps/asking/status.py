@@ -18,7 +18,9 @@ from pipeline.core.configuration.running import (
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
+from pipeline.steps.stop import why_no_push
 from resources.ledger.ledger import Ledger
 from resources.ledger.waiting import SlowedRow
 
@@ -35,6 +37,8 @@ class Status:
     `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
     `markets_held` says since when each is held, why, when it is tried next, and how many records
     wait for it (R23).
+    `stopped` is the stop that stands, and `no_push` says why nothing is pushed now. `held` are the
+    segments that wait for a yes.
     """
 
     day: date
@@ -55,6 +59,9 @@ class Status:
     slowed_down_total: int
     slowed_down: list[dict[str, Any]]
     markets_held: list[dict[str, Any]]
+    stopped: dict[str, Any] | None
+    no_push: str | None
+    held: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -71,6 +78,7 @@ def status(clients: Clients) -> Status:
 
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
+    stopped = ledger.stops.current()
 
     return Status(
         day=clients.today,
@@ -91,6 +99,9 @@ def status(clients: Clients) -> Status:
         slowed_down_total=len(slowed),
         slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
         markets_held=markets_held(clients),
+        stopped=asdict(stopped) if stopped else None,
+        no_push=why_no_push(clients),
+        held=[in_words(segment) for segment in held(clients)],
     )
 
 

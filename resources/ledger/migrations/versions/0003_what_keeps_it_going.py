@@ -23,6 +23,7 @@ COLUMNS = {
         sa.Column('daily_pulled_at', UtcDateTime),
         sa.Column('seen_digest', sa.String(64)),
         sa.Column('asked_alone_until', UtcDateTime),
+        sa.Column('job_rows_max', sa.Integer),
     ),
     'waiting': (
         sa.Column('error_market', sa.String(60)),
