@@ -57,8 +57,10 @@ class BlockedByCheck(Exception):
 
 @dataclass
 class _Context:
-    """What the assets ask of Dagster's context of a run."""
+    """What an asset asks of Dagster's context of a run."""
 
+    asset_key: dg.AssetKey
+    assets_def: dg.AssetsDefinition
     run: Any
     partition_keys: list[str]
     instance: dg.DagsterInstance
@@ -76,7 +78,6 @@ def run_assets(
     """Run a job's assets on one partition, those `selected` or all, until one fails or yields nothing."""
     run = AssetRun()
     about = SimpleNamespace(run_id=run.run_id, root_run_id=None, tags=dict(tags))
-    context = _Context(about, [key], instance)
     clients = (definitions.resources or {})["clients"]
     assert isinstance(clients, ClientsResource)
 
@@ -85,7 +86,9 @@ def run_assets(
             asset = dg.AssetKey([name])
             if selected and asset not in selected:
                 continue
-            if not _materialize(definitions.get_assets_def(asset), context, clients, run):
+            definition = definitions.get_assets_def(asset)
+            context = _Context(asset, definition, about, [key], instance)
+            if not _materialize(definition, context, clients, run):
                 break
     except Exception as error:  # noqa: BLE001  as Dagster does: the run has failed, and says with what
         run.error = error
