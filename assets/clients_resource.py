@@ -50,7 +50,7 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             open_org=self.salesforce.open,
             now=self.clock.now,
             run_id=run_id,
-            keep_session=run_id.startswith(TICK),
+            is_tick=run_id.startswith(TICK),
         )
 
     def teardown_after_execution(

@@ -102,7 +102,8 @@ class Clients:
 
     def running_objects(self) -> frozenset[str]:
         """Return the configured objects that have an integration which runs now (D16)."""
-        known = self.ledger.integrations.all().values()
+        broken = self.configuration.broken_keys
+        known = [s for s in self.ledger.integrations.all().values() if s.key not in broken]
         running = running_objects(known, self.ledger.holds.all(), self.now())
         return running & set(self.configuration.objects)
 
@@ -132,7 +133,7 @@ class OpenOrg(Protocol):
         on_usage: Callable[[ApiUsage], None],
         on_sign_in: Callable[[str], None],
         *,
-        keep_session: bool,
+        is_tick: bool,
         on_limit: Callable[[], datetime | None],
     ) -> Salesforce:
         """Return the client; its calls, usage and sign-ins are told to the callbacks."""
@@ -148,11 +149,11 @@ def open_clients(
     open_org: OpenOrg,
     now: Callable[[], datetime],
     run_id: str,
-    keep_session: bool = False,
+    is_tick: bool = False,
 ) -> Clients:
     """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
 
-    The org is opened when it is first asked for. A sensor's tick keeps its session for the next one.
+    The org is opened when it is first asked for. A sensor's tick waits less for it.
     """
 
     def note_usage(usage: ApiUsage) -> None:
@@ -163,7 +164,7 @@ def open_clients(
             clients.budget.count,
             note_usage,
             ledger.org.check,
-            keep_session=keep_session,
+            is_tick=is_tick,
             on_limit=clients.budget.note_org_limit,
         )
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from pipeline.core.configuration.configuration import BrokenIntegration
 from pipeline.core.configuration.integration import PARENT_PREFIX, Integration
 from pipeline.core.configuration.running import (
+    BROKEN,
     IntegrationKey,
     IntegrationState,
     Running,
@@ -23,21 +26,31 @@ from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
 from pipeline.steps.setting_up.org import check_environment, connected_org
 
+CORRECT: Final = "Correct the file; the other markets run."
+
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: every problem, by integration."""
+    """What was found: every problem, by integration.
+
+    `broken` are the integrations whose files are wrong: they could not be checked. `others` are the
+    mistakes in files that no integration uses.
+    """
 
     found: tuple[tuple[Integration, tuple[Problem, ...]], ...]
+    broken: tuple[BrokenIntegration, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def ready(self) -> tuple[Integration, ...]:
         """Return the integrations that may run."""
         return tuple(i for i, _ in self.found if self.why_not_ready(i) is None)
 
-    def of(self, integration: Integration) -> tuple[Problem, ...]:
+    def of(self, integration: Integration | BrokenIntegration) -> tuple[Problem, ...]:
         """Return the problems of one integration, errors first, field types foremost."""
-        return next((problems for i, problems in self.found if i.name == integration.name), ())
+        by_name = {i.name: problems for i, problems in self.found}
+        by_name |= {broken.name: _mistakes(broken) for broken in self.broken}
+        return by_name.get(integration.name, ())
 
     def why_not_ready(self, integration: Integration) -> str | None:
         """Return what keeps the integration from running, a line a problem, or None."""
@@ -46,12 +59,19 @@ class Preflight:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Return all problems."""
-        return tuple(problem for _, problems in self.found for problem in problems)
+        checked = tuple(problem for _, problems in self.found for problem in problems)
+        broken = tuple(problem for one in self.broken for problem in _mistakes(one))
+        others = tuple(Problem("error", "configuration", text, CORRECT) for text in self.others)
+        return (*checked, *broken, *others)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         """Return the problems that keep an integration from running."""
         return tuple(p for p in self.problems if p.severity == "error")
+
+
+def _mistakes(broken: BrokenIntegration) -> tuple[Problem, ...]:
+    return tuple(Problem("error", broken.name, text, CORRECT) for text in broken.problems)
 
 
 def check(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:
@@ -60,17 +80,30 @@ def check(clients: Clients, object_names: Sequence[str] | None = None) -> Prefli
     One describe an object, whatever the number of fields. An integration that is not ready does not
     stop the others.
     """
-    settings = clients.configuration.settings
+    configuration = clients.configuration
+    settings = configuration.settings
     clients.models.warm()
     if clients.ledger.org.id() is None:
         check_environment(settings.environment, connected_org(clients.org))
 
     wanted = [
         i
-        for i in clients.configuration.integrations
+        for i in configuration.integrations
         if i.enabled and (object_names is None or i.object in object_names)
     ]
-    return Preflight(tuple((i, _problems(clients, i)) for i in wanted))
+    broken = [
+        b
+        for b in configuration.broken
+        if object_names is None or (b.readable and b.readable.object in object_names)
+    ]
+    told = {text for one in configuration.broken for text in one.problems}
+    others = [text for text in configuration.problems if text not in told]
+
+    return Preflight(
+        tuple((i, _problems(clients, i)) for i in wanted),
+        tuple(broken),
+        tuple(others if object_names is None else ()),
+    )
 
 
 def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]:
@@ -82,9 +115,8 @@ def _problems(clients: Clients, integration: Integration) -> tuple[Problem, ...]
     try:
         clients.models.get(market)
     except ConfigurationError as error:
-        remedy = "Correct the file; the other markets run."
         problems += [
-            Problem("error", integration.name, problem, remedy) for problem in error.problems
+            Problem("error", integration.name, problem, CORRECT) for problem in error.problems
         ]
 
     return tuple(sorted(problems, key=lambda problem: problem.order))
@@ -123,12 +155,38 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
     outputs: dict[IntegrationKey, Sequence[str]] = {
         i.key: tuple(i.outputs.values()) for i in clients.configuration.integrations if i.enabled
     }
+    # What cannot be read is neither switched off nor rolled out: its state stays, and it rests.
+    standing = _standing(clients, known)
+    wanted |= {key: (known[key].fingerprint, why) for key, why in standing.items()}
+    outputs |= {key: known[key].outputs for key in standing}
     ledger.integrations.roll_out(wanted, now, outputs)
 
     begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))
     if missing:
         ledger.objects.turn_on(missing, clients.org.org_now())
+
+
+def _standing(
+    clients: Clients, known: Mapping[IntegrationKey, IntegrationState]
+) -> dict[IntegrationKey, str | None]:
+    """Return the integrations whose last rollout stands though they cannot be read, and why.
+
+    Where a broken file may be any integration's, none that is missing counts as switched off.
+    """
+    configuration = clients.configuration
+    on = {key: state for key, state in known.items() if state.enabled_at or state.not_ready}
+    standing: dict[IntegrationKey, str | None] = {
+        b.key: running(on[b.key], None, clients.now(), broken="\n".join(b.problems)).why
+        for b in configuration.broken
+        if b.key in on
+    }
+
+    if any(b.key is None for b in configuration.broken):
+        configured = {i.key for i in configuration.integrations}
+        missing = on.keys() - configured - standing.keys()
+        standing |= {key: on[key].not_ready for key in missing if on[key].enabled_at}
+    return standing
 
 
 def check_and_roll_out(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:
@@ -160,15 +218,20 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
     }
 
     active = tuple(i for i in integrations if answers[i.key].runs)
+    broken = clients.configuration.broken_of_object(object_name)
     retired = _retired(clients, object_name, known)
     if not active and not retired:
-        raise NotReady(_why_none_runs(object_name, integrations, answers))
+        raise NotReady(_why_none_runs(object_name, integrations, answers, broken))
+
+    # The digests that the hash field keeps for a broken one stay.
+    standing = _standing(clients, known)
+    unread = tuple(b.readable for b in broken if b.readable and b.key in standing)
 
     begun = clients.ledger.objects.all().get(object_name)
     return ScoringScope(
         object=object_name,
         integrations=active,
-        resting=tuple(i for i in integrations if i not in active),
+        resting=(*(i for i in integrations if i not in active), *unread),
         held=tuple(i for i in integrations if answers[i.key].state is RunState.HELD),
         markets={i.market: clients.configuration.markets[i.market] for i in active},
         describes={**clients.describes, object_name: clients.describe(object_name)},
@@ -234,8 +297,10 @@ def _why_none_runs(
     object_name: str,
     integrations: Sequence[Integration],
     answers: Mapping[IntegrationKey, Running],
+    broken: Sequence[BrokenIntegration],
 ) -> str:
     lines = [_why_not(i, answers[i.key]) for i in integrations]
+    lines += [f"{b.name}: {BROKEN}{problem}" for b in broken for problem in b.problems]
     return "\n".join([f"{object_name}: no integration can run.", *filter(None, lines)])
 
 

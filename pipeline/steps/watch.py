@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pipeline.core.configuration.running import RunState, running
+from pipeline.core.configuration.running import BROKEN, IntegrationState, RunState, running
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
 from resources.ledger.objects import ObjectState
-from resources.salesforce.errors import QueriesRefused, SalesforceError
+from resources.salesforce.errors import QueriesRefused, SalesforceError, SignInRefused
 
 JobName = Literal["pull", "daily_pull", "score_and_push"]
 
@@ -97,6 +97,10 @@ def _from_ledger(
     if why_none_runs:
         return why_none_runs
 
+    if not exhausted and _any_readable_again(clients, object_name):
+        why = "a file that was wrong can be used again"
+        return WantedRun(object_name, "pull", why, f"readable {state.watermark}", topic="readable")
+
     if daily_pull_missed(clients.configuration.settings, state, now) and not exhausted:
         return WantedRun(
             object_name,
@@ -117,6 +121,9 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
     if any(answer.runs for answer in answers):
         return None
 
+    if any(_is_readable_again(known.get(i.key)) for i in integrations):
+        return None
+
     if clients.configuration.retired_of_object(object_name):
         return None
 
@@ -131,8 +138,24 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
             is_paused = answer.state is RunState.PAUSED
             others.append(f"{integration.name} is {'paused' if is_paused else 'not ready'}")
 
+    broken = clients.configuration.broken_of_object(object_name)
+    others += [
+        f"{b.name} is not ready ({BROKEN}{problem})" for b in broken for problem in b.problems
+    ]
     advice = "see the checks of salesforce_changed_records, or `insights check`"
     return "; ".join([*held, *others, *([advice] if others else [])])
+
+
+def _any_readable_again(clients: Clients, object_name: str) -> bool:
+    """Say whether an integration rests only since its file was wrong, and the file is right now."""
+    known = clients.ledger.integrations.all()
+    integrations = clients.configuration.of_object(object_name)
+    return any(_is_readable_again(known.get(i.key)) for i in integrations)
+
+
+def _is_readable_again(known: IntegrationState | None) -> bool:
+    # Asked of integrations that can be read: those that cannot are no part of the configuration.
+    return known is not None and (known.not_ready or "").startswith(BROKEN) and not known.paused_at
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
@@ -170,6 +193,11 @@ def _ask_org(
     except QueriesRefused as refused:
         # One object's refused question does not cost the others their answers.
         answers = refused.answers
+    except SignInRefused as refused:
+        # Every run would meet the same refusal, and none is asked for that only fails.
+        wanted.clear()
+        skips |= dict.fromkeys(clients.configuration.objects, str(refused))
+        return []
     except SalesforceError as error:
         # What the ledger asks for remains wanted; all else waits for the org.
         skips |= dict.fromkeys(to_ask, str(error))

@@ -17,6 +17,8 @@ from pipeline.steps.clients import Clients
 from pipeline.steps.pull import count_stale
 
 QUERIES_PER_CALL: Final = 5
+NOT_COUNTED: Final = "not counted: "
+"""Begins the warning about a file that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,13 @@ def plan(clients: Clients) -> Plan:
         integrations=plans,
         to_do=to_do,
         all_done_on=last_day(clients.today, to_do, remaining, limit),
-        warnings=[warning] if warning else [],
+        warnings=[*([warning] if warning else []), *_not_counted(clients)],
     )
+
+
+def _not_counted(clients: Clients) -> list[str]:
+    """Return the mistakes that keep integrations out of the plan, a line each."""
+    return [f"{NOT_COUNTED}{problem}" for problem in clients.configuration.problems]
 
 
 def _to_do(clients: Clients, object_name: str, waiting: Sequence[WaitingCount]) -> int:
