@@ -7,6 +7,7 @@ needs them.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,12 @@ def config_folder() -> Path:
     """Return where the configuration lives: INSIGHTS_CONFIG, or config/local below the project."""
     default = Path(__file__).parent.parent / "config" / "local"
     return Path(os.environ.get("INSIGHTS_CONFIG") or default).resolve()
+
+
+def deployment_name(config: Path) -> str:
+    """Return what tells this deployment from others: INSIGHTS_DEPLOYMENT, or host and folder."""
+    given = os.environ.get("INSIGHTS_DEPLOYMENT", "").strip()
+    return given or f"{socket.gethostname()}:{config.resolve()}"
 
 
 def home_folder() -> Path:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.steps.asking.status import Status
 
 WAITING_COLUMNS: Final = ("object", "reason", "state", "records")
-INTEGRATION_COLUMNS: Final = ("integration", "state", "market_version")
+INTEGRATION_COLUMNS: Final = ("integration", "state", "why", "market_version")
 SLOWED_DOWN_COLUMNS: Final = ("object", "id", "scored_24h", "last_scored", "until")
 
 

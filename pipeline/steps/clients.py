@@ -39,7 +39,8 @@ class Clients:
     """The clients, the configuration and the clock of one run, one sensor tick, or one command.
 
     `budget` counts the calls to the org. `checked` holds by object what this run's preflight found:
-    the org is held against the configuration once a run. `opened_as` tells this process from an
+    the org is held against the configuration once a run. `deployment` names the host and the folder
+    that the configuration is of, or what stands for both. `opened_as` tells this process from an
     earlier one of the same run, which may have died long ago.
     """
 
@@ -52,6 +53,7 @@ class Clients:
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
     checked: dict[str, Preflight] = field(default_factory=dict)
+    deployment: str = ""
     opened_as: str = field(default_factory=lambda: os.urandom(4).hex())
 
     @cached_property
@@ -150,6 +152,7 @@ def open_clients(
     now: Callable[[], datetime],
     run_id: str,
     is_tick: bool = False,
+    deployment: str = "",
 ) -> Clients:
     """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
 
@@ -176,5 +179,6 @@ def open_clients(
         models=models,
         now=now,
         run_id=run_id,
+        deployment=deployment,
     )
     return clients

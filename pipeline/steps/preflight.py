@@ -5,7 +5,7 @@ Three steps that were one: `check` reads, `roll_out` writes, `scope_of` reads (R
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,14 @@ from pipeline.core.configuration.running import (
 from pipeline.core.errors import ConfigurationError, NotReady
 from pipeline.core.org_fit.preflight import Problem, org_problems
 from pipeline.core.scoring.scope import ScoringScope
+from pipeline.steps.changed_files import (
+    MISSING,
+    changes,
+    has_stood,
+    refuse_anothers_rollout,
+    rolled_out_by_another,
+    why_it_waits,
+)
 from pipeline.steps.clients import Clients
 from pipeline.steps.setting_up.org import check_environment, connected_org
 
@@ -127,11 +135,16 @@ def _parents(integration: Integration) -> set[str]:
     return {"Account" for path in paths if path.startswith(PARENT_PREFIX)}
 
 
-def roll_out(clients: Clients, preflight: Preflight) -> None:
+def roll_out(clients: Clients, preflight: Preflight, *, at_once: bool = True) -> None:
     """Record what was checked: which integrations run from now on, and the org that they run on.
 
     A new or changed one counts as turned on now (R17). Integrations that were not checked keep
-    their readiness. An object that runs for the first time begins its pulls now (R16).
+    their readiness. An object that runs for the first time begins its pulls now (R16). A person who
+    asks for it means what stands in the files now (`at_once`); else one whose file is missing is
+    switched off once that stood for two looks.
+
+    Raises:
+        ConfigurationError: Another deployment rolled out lately what this one would change.
     """
     ledger, now = clients.ledger, clients.now()
     ledger.org.connect(
@@ -141,25 +154,29 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
         clients.org.instance_url,
     )
 
-    checked = {integration.key for integration, _ in preflight.found}
-    wanted = {
+    known = ledger.integrations.all()
+    checked = {
         integration.key: (_fingerprint(clients, integration), preflight.why_not_ready(integration))
         for integration, _ in preflight.found
     }
-    known = ledger.integrations.all()
-    wanted |= {
-        i.key: (known[i.key].fingerprint, known[i.key].not_ready)
-        for i in clients.configuration.integrations
-        if i.enabled and i.key in known and i.key not in checked
-    }
+    seen = changes(clients, known)
+    own = {k: look for k, look in seen.items() if k in checked or (at_once and look == MISSING)}
+    refuse_anothers_rollout(clients, known, own)
+
+    # What cannot be read is neither switched off nor rolled out: its state stays, and it rests.
+    broken = _broken(clients, known)
+    checked |= {key: (known[key].fingerprint, why) for key, why in broken.items()}
+    standing = _standing(clients, known, checked.keys())
+    if not at_once:
+        standing |= _still_looked_for(clients, known, seen)
+
     outputs: dict[IntegrationKey, Sequence[str]] = {
         i.key: tuple(i.outputs.values()) for i in clients.configuration.integrations if i.enabled
     }
-    # What cannot be read is neither switched off nor rolled out: its state stays, and it rests.
-    standing = _standing(clients, known)
-    wanted |= {key: (known[key].fingerprint, why) for key, why in standing.items()}
-    outputs |= {key: known[key].outputs for key in standing}
-    ledger.integrations.roll_out(wanted, now, outputs)
+    outputs = {key: known[key].outputs for key in (*broken, *standing)} | outputs
+    ledger.integrations.roll_out(
+        checked, now, outputs, standing=standing, deployment=clients.deployment
+    )
 
     begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))
@@ -167,39 +184,79 @@ def roll_out(clients: Clients, preflight: Preflight) -> None:
         ledger.objects.turn_on(missing, clients.org.org_now())
 
 
-def _standing(
+def _broken(
     clients: Clients, known: Mapping[IntegrationKey, IntegrationState]
-) -> dict[IntegrationKey, str | None]:
-    """Return the integrations whose last rollout stands though they cannot be read, and why.
+) -> dict[IntegrationKey, str]:
+    """Return the integrations that were rolled out and cannot be read now, and why."""
+    on = {key for key, state in known.items() if state.enabled_at or state.not_ready}
+    return {
+        b.key: f"{BROKEN}{'; '.join(b.problems)}"
+        for b in clients.configuration.broken
+        if b.key in on
+    }
+
+
+def _standing(
+    clients: Clients,
+    known: Mapping[IntegrationKey, IntegrationState],
+    checked: Collection[IntegrationKey],
+) -> set[IntegrationKey]:
+    """Return the integrations whose state stays as it is: they were not checked.
 
     Where a broken file may be any integration's, none that is missing counts as switched off.
     """
     configuration = clients.configuration
-    on = {key: state for key, state in known.items() if state.enabled_at or state.not_ready}
-    standing: dict[IntegrationKey, str | None] = {
-        b.key: running(on[b.key], None, clients.now(), broken="\n".join(b.problems)).why
-        for b in configuration.broken
-        if b.key in on
-    }
+    standing = {i.key for i in configuration.integrations if i.enabled} & known.keys()
+    if any(broken.key is None for broken in configuration.broken):
+        standing |= known.keys() - {i.key for i in configuration.integrations}
+    return standing - set(checked)
 
-    if any(b.key is None for b in configuration.broken):
-        configured = {i.key for i in configuration.integrations}
-        missing = on.keys() - configured - standing.keys()
-        standing |= {key: on[key].not_ready for key in missing if on[key].enabled_at}
-    return standing
+
+def _still_looked_for(
+    clients: Clients,
+    known: Mapping[IntegrationKey, IntegrationState],
+    seen: Mapping[IntegrationKey, str],
+) -> set[IntegrationKey]:
+    """Return the integrations whose file is missing, but not for long enough yet.
+
+    What another deployment rolled out lately is not missing there.
+    """
+    anothers = rolled_out_by_another(clients, known, seen)
+    missing = {
+        key: look
+        for key, look in seen.items()
+        if look == MISSING and (key in anothers or not has_stood(known[key], look, clients))
+    }
+    if missing:
+        clients.ledger.integrations.note_seen(missing, clients.now())
+    return set(missing)
 
 
 def check_and_roll_out(clients: Clients, object_names: Sequence[str] | None = None) -> Preflight:
-    """Check the objects (default: all) and roll out what is ready; return what was found."""
+    """Check the objects (default: all) and roll out what is ready; return what was found.
+
+    It is what a person asks for: what was changed counts at once.
+    """
     found = check(clients, object_names)
     roll_out(clients, found)
     return found
 
 
 def check_once(clients: Clients, object_name: str) -> Preflight:
-    """Return what this run found of the object; it is checked and rolled out once a run."""
+    """Return what this run found of the object; it is checked and rolled out once a run.
+
+    Raises:
+        NotReady: Its files were changed just now, and may be changed still.
+        ConfigurationError: Another deployment rolled out lately what this one would change.
+    """
     if object_name not in clients.checked:
-        clients.checked[object_name] = check_and_roll_out(clients, [object_name])
+        why = why_it_waits(clients, object_name)
+        if why:
+            raise NotReady(f"{object_name}: {why}.")
+
+        found = check(clients, [object_name])
+        roll_out(clients, found, at_once=False)
+        clients.checked[object_name] = found
     return clients.checked[object_name]
 
 
@@ -224,8 +281,8 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
         raise NotReady(_why_none_runs(object_name, integrations, answers, broken))
 
     # The digests that the hash field keeps for a broken one stay.
-    standing = _standing(clients, known)
-    unread = tuple(b.readable for b in broken if b.readable and b.key in standing)
+    once = _broken(clients, known)
+    unread = tuple(b.readable for b in broken if b.readable and b.key in once)
 
     begun = clients.ledger.objects.all().get(object_name)
     return ScoringScope(

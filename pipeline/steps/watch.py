@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 
 from pipeline.core.configuration.running import BROKEN, IntegrationState, RunState, running
 from pipeline.core.configuration.settings import Settings
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
+from pipeline.steps.changed_files import why_it_waits
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import probes, seen
 from resources.ledger.objects import ObjectState
@@ -93,6 +95,10 @@ def _from_ledger(
     if holder:
         return f"run {holder[:8]} is working on it"
 
+    why_it_waits = _why_it_waits(clients, object_name)
+    if why_it_waits:
+        return why_it_waits
+
     why_none_runs = _why_none_runs(clients, object_name)
     if why_none_runs:
         return why_none_runs
@@ -144,6 +150,13 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
     ]
     advice = "see the checks of salesforce_changed_records, or `insights check`"
     return "; ".join([*held, *others, *([advice] if others else [])])
+
+
+def _why_it_waits(clients: Clients, object_name: str) -> str | None:
+    try:
+        return why_it_waits(clients, object_name)
+    except ConfigurationError as error:
+        return str(error)
 
 
 def _any_readable_again(clients: Clients, object_name: str) -> bool:

@@ -216,7 +216,8 @@ def _readable(document: Document) -> Integration | None:
     """Return what can be read of an integration; its object and market may be in its file's name."""
     content = document.content if isinstance(document.content, dict) else {}
     by_name = (*PurePath(document.path).stem.split("."), "", "")
-    named = {"object": by_name[0], "market": by_name[1]}
+    objects = {name.lower(): name for name in OBJECTS}
+    named = {"object": objects.get(by_name[0].lower()), "market": by_name[1]}
 
     whole = replace(document, content={**named, **content}, is_read=True)
     return _without_mistakes(whole) or _without_mistakes(replace(whole, content=named))

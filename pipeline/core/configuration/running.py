@@ -32,7 +32,8 @@ class IntegrationState:
     `enabled_at` is renewed when its mapping or its market changes (R17, R19), and None while it is
     switched off. `not_ready` says what preflight found wrong. `resting_since` is up to when pulls
     had read its object when it stopped. `outputs` are the fields that it writes, `dropped_fields`
-    those that it once wrote and that no mapping of the object names any more.
+    those that it once wrote and that no mapping of the object names any more. `fingerprint_seen`
+    is what a look saw that differs from the rollout in force, since `fingerprint_seen_at`.
     """
 
     object: str
@@ -44,6 +45,8 @@ class IntegrationState:
     resting_since: datetime | None
     outputs: tuple[str, ...]
     dropped_fields: tuple[str, ...]
+    fingerprint_seen: str | None = None
+    fingerprint_seen_at: datetime | None = None
 
     @property
     def key(self) -> IntegrationKey:

@@ -157,6 +157,7 @@ def _integrations(clients: Clients) -> list[dict[str, Any]]:
             {
                 "integration": integration.name,
                 "state": _in_words(answer, enabled=integration.enabled),
+                "why": answer.why or None,
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
             }
@@ -171,7 +172,8 @@ def _broken_row(
     state = states.get(broken.key) if broken.key else None
     return {
         "integration": broken.name,
-        "state": f"{RunState.NOT_READY}: {BROKEN}{'; '.join(broken.problems)}",
+        "state": RunState.NOT_READY.value,
+        "why": f"{BROKEN}{'; '.join(broken.problems)}",
         "since": state.enabled_at if state else None,
         "market_version": None,
     }
