@@ -157,7 +157,7 @@ def _integrations(clients: Clients) -> list[dict[str, Any]]:
             {
                 "integration": integration.name,
                 "state": _in_words(answer, enabled=integration.enabled),
-                "why": answer.why or None,
+                "why": "; ".join(answer.why.splitlines()) or None,
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
             }
