@@ -45,15 +45,19 @@ def check(as_json: bool) -> None:
 
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
-    from pipeline.steps.asking.plan import plan
+    from pipeline.steps.asking.plan import NOT_COUNTED, plan
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
 
+    # A person asks: what was refused may have been corrected in Salesforce.
+    clients.org.try_refused_again()
     check_environment(clients.configuration.settings.environment, connected_org(clients.org))
     found = preflight(clients)
     roll_out(clients, found)
-    too_slow = plan(clients).warnings if found.ready else []
+    # What is wrong in files, preflight has said already.
+    warnings = plan(clients).warnings if found.ready else []
+    too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
     notices = clients.configuration.settings.notices(clients.today)
     return found, [*notices, *too_slow, *_held(clients)]
 
@@ -84,4 +88,16 @@ def _rows(found: Preflight) -> list[dict[str, str]]:
             }
             for problem in problems
         ]
+
+    unread = [p for p in found.problems if p not in {q for _, own in found.found for q in own}]
+    rows += [
+        {
+            "integration": problem.where,
+            "result": problem.severity,
+            "where": "",
+            "what": problem.message,
+            "do": problem.remedy,
+        }
+        for problem in unread
+    ]
     return rows
