@@ -49,10 +49,10 @@ def build_definitions(
     """Return the definitions made from the configuration in the folder `config`.
 
     Touches no network and no database. An integration or a market whose file is wrong does not keep
-    the others from loading: its check says what is wrong. What is not given comes from the environment:
-    INSIGHTS_CONFIG, INSIGHTS_HOME, INSIGHTS_LEDGER_URL, INSIGHTS_KEY_PREFIX. `running` switches
-    sensor and schedule on from the start (otherwise INSIGHTS_RUNNING=1 does). `key_prefix` mounts
-    the assets below a key in a deployment that has others.
+    the others from loading: its check says what is wrong. What is not given comes from the
+    environment: INSIGHTS_CONFIG, INSIGHTS_HOME, INSIGHTS_LEDGER_URL, INSIGHTS_KEY_PREFIX.
+    `running` switches sensor and schedule on from the start (otherwise INSIGHTS_RUNNING=1 does).
+    `key_prefix` mounts the assets below a key in a deployment that has others.
 
     Raises:
         ConfigurationError: The settings have problems; it names every one.

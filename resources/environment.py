@@ -28,7 +28,7 @@ MARKETS_FOLDER: Final = "markets"
 """Below the configuration's folder: one folder a market."""
 
 SESSION_FILE: Final = "salesforce-session"
-"""Below the home folder: the session that ticks, runs and commands share, or that it was refused."""
+"""Below the home folder: the session that all processes share, or that it was refused."""
 
 
 def config_folder() -> Path:

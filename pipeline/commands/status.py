@@ -56,7 +56,7 @@ def _print_next_looks(found: Status) -> None:
         if row["next_look"]:
             click.echo(
                 f"{row['integration']}: {row['state']} since {row['not_running_since']:%Y-%m-%d %H:%M} UTC, "
-                f"looked at again at {row['next_look']:%H:%M} UTC: {'; '.join(row['why'].splitlines())}"
+                f"looked at again at {row['next_look']:%H:%M} UTC: {row['why']}"
             )
 
 

@@ -55,7 +55,8 @@ def changes(
 ) -> dict[IntegrationKey, str]:
     """Return what is seen of each integration that differs from its rollout in force.
 
-    One that is switched off in its file is off at once. One whose file is missing may be on its way.
+    One that is switched off in its file is off at once. One whose file is missing may be on its
+    way.
     """
     configuration = clients.configuration
     in_force = {key: state for key, state in known.items() if state.enabled_at}

@@ -61,7 +61,7 @@ class Integrations:
         return Deployment(found.name, found.rolled_out_at) if found else None
 
     def note_seen(self, seen: Mapping[IntegrationKey, str], now: datetime) -> None:
-        """Note what was seen that differs from the rollouts in force, and since when it stands so."""
+        """Note what was seen that differs from the rollouts in force, and since when."""
         row = t.integrations.c
         with self._db.begin() as connection:
             for key, look in seen.items():

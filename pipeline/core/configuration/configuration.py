@@ -213,7 +213,7 @@ def _names_with_mistakes(
 
 
 def _readable(document: Document) -> Integration | None:
-    """Return what can be read of an integration; its object and market may be in its file's name."""
+    """Return what can be read of an integration; its file's name may say object and market."""
     content = document.content if isinstance(document.content, dict) else {}
     by_name = (*PurePath(document.path).stem.split("."), "", "")
     objects = {name.lower(): name for name in OBJECTS}

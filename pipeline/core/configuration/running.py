@@ -124,20 +124,18 @@ def running(
     *,
     enabled: bool = True,
     mapped: bool = True,
-    broken: str | None = None,
 ) -> Running:
     """Return whether an integration runs at `now`.
 
     `known` is what is remembered of it and `hold` the hold of its market, None where there is
     none. `enabled` and `mapped` are what its file says; they stay True where only the ledger is
-    asked. `broken` says what is wrong with its file, where something is. A held market whose trial
-    is due counts as running: the trial is its run (R23).
+    asked. A held market whose trial is due counts as running: the trial is its run (R23).
     """
     if not enabled:
         return Running(RunState.OFF)
 
-    if broken is not None or not mapped:
-        return Running(RunState.NOT_READY, NOT_MAPPED if broken is None else f"{BROKEN}{broken}")
+    if not mapped:
+        return Running(RunState.NOT_READY, NOT_MAPPED)
 
     if known is None:
         return Running(RunState.NOT_READY, NOT_CHECKED)
