@@ -16,6 +16,7 @@ from assets.step_runs import stopping_for_people
 from pipeline.steps.asking.explain import WORDS, Explained
 from pipeline.steps.asking.plan import plan
 from pipeline.steps.asking.status import status
+from resources.environment import refused_sign_in
 
 GROUP: Final = "reports"
 STATUS: Final = "status_report"
@@ -39,7 +40,7 @@ def _status_report() -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, clients: ClientsResource
     ) -> dg.MaterializeResult[Any]:
-        found = status(clients.get(context.run.run_id))
+        found = status(clients.get(context.run.run_id), refused_sign_in())
         failing = [{"code": code, "records": n} for code, n in found.failing.items()]
 
         return dg.MaterializeResult(
@@ -58,7 +59,8 @@ def _status_report() -> dg.AssetsDefinition:
                 ),
                 "integrations": dg.MetadataValue.md(
                     markdown(
-                        found.integrations, ("integration", "state", "since", "market_version")
+                        found.integrations,
+                        ("integration", "state", "why", "since", "market_version"),
                     )
                 ),
                 "markets_held": dg.MetadataValue.md(
@@ -70,6 +72,7 @@ def _status_report() -> dg.AssetsDefinition:
                 "unpushed": dg.MetadataValue.md(
                     markdown(found.unpushed, ("segment", "records", "tries", "next_try", "why"))
                 ),
+                **({"sign_in_refused": found.sign_in_refused} if found.sign_in_refused else {}),
             }
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from pipeline.core.errors import ConfigurationError, MarketUnavailable, ModelFai
 from resources import market_calls
 from resources.market_calls import Answer, CallFailed, NotStarted, TimedOut
 
+TRAINING_FOLDER: Final = "training"
 LOAD_SECONDS_MAX: Final = 60
 """How long a model may take to load: a check loads all, one after another, within one lease."""
 
@@ -209,6 +212,24 @@ class Models:
         if isinstance(found, ConfigurationError):
             raise ConfigurationError(found.problems)
         return found
+
+    def files_digest(self, name: str) -> str:
+        """Return a digest of the market's files; those of its training decide no score.
+
+        A model must not write into its folder: the folder would never stand still.
+        """
+        folder, digest = self._folder / name, hashlib.sha256()
+        for path in sorted(folder.rglob("*")):
+            below = path.relative_to(folder)
+            is_hidden = any(part.startswith((".", "__pycache__")) for part in below.parts)
+            if below.parts[0] == TRAINING_FOLDER or is_hidden or not path.is_file():
+                continue
+
+            # A file that goes while it is read is a change as well: the next look sees without it.
+            with suppress(OSError):
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{below.as_posix()} {content}\n".encode())
+        return digest.hexdigest()
 
     def _load(self, market: Market) -> RemoteModel | ConfigurationError:
         folder = self._folder / market.name

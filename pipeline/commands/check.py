@@ -45,17 +45,21 @@ def check(as_json: bool) -> None:
 
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
-    from pipeline.steps.asking.plan import plan
+    from pipeline.steps.asking.plan import NOT_COUNTED, plan
     from pipeline.steps.brake import held, in_words
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
     from pipeline.steps.stop import why_no_push
 
+    # A person asks: what was refused may have been corrected in Salesforce.
+    clients.org.try_refused_again()
     check_environment(clients.configuration.settings.environment, connected_org(clients.org))
     found = preflight(clients)
     roll_out(clients, found)
-    too_slow = plan(clients).warnings if found.ready else []
+    # What is wrong in files, preflight has said already.
+    warnings = plan(clients).warnings if found.ready else []
+    too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
     not_now = [why for why in (why_no_push(clients),) if why]
     waits = [in_words(segment) for segment in held(clients)]
     notices = clients.configuration.settings.notices(clients.today)
@@ -88,4 +92,16 @@ def _rows(found: Preflight) -> list[dict[str, str]]:
             }
             for problem in problems
         ]
+
+    unread = [p for p in found.problems if p not in {q for _, own in found.found for q in own}]
+    rows += [
+        {
+            "integration": problem.where,
+            "result": problem.severity,
+            "where": "",
+            "what": problem.message,
+            "do": problem.remedy,
+        }
+        for problem in unread
+    ]
     return rows

@@ -9,12 +9,13 @@ import click
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import print_json, print_table
+from resources.environment import refused_sign_in
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.status import Status
 
 WAITING_COLUMNS: Final = ("object", "reason", "state", "records")
-INTEGRATION_COLUMNS: Final = ("integration", "state", "market_version")
+INTEGRATION_COLUMNS: Final = ("integration", "state", "why", "market_version")
 UNPUSHED_COLUMNS: Final = ("segment", "records", "tries", "next_try", "why")
 HELD_COLUMNS: Final = ("market", "since", "why", "next_trial", "waiting")
 SLOWED_DOWN_COLUMNS: Final = ("object", "id", "scored_24h", "last_scored", "until")
@@ -27,7 +28,7 @@ def status(as_json: bool) -> None:
     from pipeline.steps.asking.status import status as step
 
     with opened_clients() as clients:
-        found = step(clients)
+        found = step(clients, refused_sign_in())
     if as_json:
         print_json(found.as_json())
         return
@@ -43,6 +44,8 @@ def _print_day(found: Status) -> None:
     calls = sum(found.api_calls.values())
     click.echo(f"{found.day}: {found.limit_used} of {found.limit} records scored or claimed")
     click.echo(f"API calls: {calls} of {found.api_calls_limit}")
+    if found.sign_in_refused:
+        click.echo(found.sign_in_refused)
     if found.pulling_stopped:
         click.echo(found.pulling_stopped)
     if found.no_push:
@@ -62,7 +65,7 @@ def _print_next_looks(found: Status) -> None:
         if row["next_look"]:
             click.echo(
                 f"{row['integration']}: {row['state']} since {row['not_running_since']:%Y-%m-%d %H:%M} UTC, "
-                f"looked at again at {row['next_look']:%H:%M} UTC: {'; '.join(row['why'].splitlines())}"
+                f"looked at again at {row['next_look']:%H:%M} UTC: {row['why']}"
             )
 
 

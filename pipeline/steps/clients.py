@@ -36,8 +36,9 @@ class Clients:
     """The clients, the configuration and the clock of one run, one sensor tick, or one command.
 
     `budget` counts the calls to the org. `leases` are those that this run holds, by object: each
-    call renews them. `checked` holds by object what this run's preflight found:
-    the org is held against the configuration once a run. `opened_as` tells this process from an
+    call renews them. `checked` holds by object what this run's preflight found: the org is held
+    against the configuration once a run. `deployment` names the host and the folder that the
+    configuration is of, or what stands for both. `opened_as` tells this process from an
     earlier one of the same run, which may have died long ago.
     """
 
@@ -51,6 +52,7 @@ class Clients:
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     checked: dict[str, Preflight] = field(default_factory=dict)
+    deployment: str = ""
     opened_as: str = field(default_factory=lambda: os.urandom(4).hex())
 
     @cached_property
@@ -101,7 +103,8 @@ class Clients:
 
     def running_objects(self) -> frozenset[str]:
         """Return the configured objects that have an integration which runs now (D16)."""
-        known = self.ledger.integrations.all().values()
+        broken = self.configuration.broken_keys
+        known = [s for s in self.ledger.integrations.all().values() if s.key not in broken]
         running = running_objects(known, self.ledger.holds.all(), self.now())
         return running & set(self.configuration.objects)
 
@@ -135,7 +138,7 @@ class OpenOrg(Protocol):
         on_usage: Callable[[ApiUsage], None],
         on_sign_in: Callable[[str], None],
         *,
-        keep_session: bool,
+        is_tick: bool,
         on_limit: Callable[[], datetime | None],
     ) -> Salesforce:
         """Return the client; its calls, usage and sign-ins are told to the callbacks."""
@@ -151,11 +154,12 @@ def open_clients(
     open_org: OpenOrg,
     now: Callable[[], datetime],
     run_id: str,
-    keep_session: bool = False,
+    is_tick: bool = False,
+    deployment: str = "",
 ) -> Clients:
     """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
 
-    The org is opened when it is first asked for. A sensor's tick keeps its session for the next.
+    The org is opened when it is first asked for. A sensor's tick waits less for it.
     """
 
     def note_usage(usage: ApiUsage) -> None:
@@ -166,7 +170,7 @@ def open_clients(
             clients.budget.count,
             note_usage,
             ledger.org.check,
-            keep_session=keep_session,
+            is_tick=is_tick,
             on_limit=clients.budget.note_org_limit,
         )
 
@@ -178,5 +182,6 @@ def open_clients(
         models=models,
         now=now,
         run_id=run_id,
+        deployment=deployment,
     )
     return clients

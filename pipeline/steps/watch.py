@@ -9,10 +9,19 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pipeline.core.configuration.integration import Integration
-from pipeline.core.configuration.running import Running, RunState, held_in_words, running
+from pipeline.core.configuration.running import (
+    BROKEN,
+    IntegrationState,
+    Running,
+    RunState,
+    held_in_words,
+    running,
+)
 from pipeline.core.configuration.settings import Settings
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
 from pipeline.steps.brake import held, in_words
+from pipeline.steps.changed_files import why_it_waits
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import NEWEST_ROWS, newest_pages, seen
 from pipeline.steps.stop import why_no_push, why_outside_windows
@@ -113,6 +122,11 @@ def watch(clients: Clients) -> Watched:
             to_ask[object_name] = state
 
     answers = _ask_org(clients, to_ask)
+    refused = [error for error in answers.away.values() if isinstance(error, SignInRefused)]
+    if refused:
+        # Every run would meet the same refusal, and none is asked for that only fails.
+        return Watched((), dict.fromkeys(clients.configuration.objects, str(refused[0])))
+
     if answers.pages:
         clients.ledger.objects.note_asked(list(answers.pages), clients.now())
 
@@ -151,7 +165,10 @@ def _why_not_now(clients: Clients, object_name: str, state: ObjectState | None) 
         return str(exhausted) if exhausted else None
 
     holder = clients.ledger.leases.holder(object_name, clients.now())
-    return f"run {holder[:8]} is working on it" if holder else None
+    if holder:
+        return f"run {holder[:8]} is working on it"
+
+    return _why_it_waits(clients, object_name)
 
 
 def _runs_from_ledger(
@@ -164,6 +181,10 @@ def _runs_from_ledger(
 
     if clients.budget.exhausted():
         return
+
+    if _any_readable_again(clients, object_name):
+        why = "a file that was wrong can be used again"
+        yield WantedRun(object_name, "pull", why, f"readable {state.watermark}", topic="readable")
 
     is_missed = daily_pull_missed(clients.configuration.settings, state, clients.now())
     if is_missed and not _why_none_runs(clients, object_name):
@@ -205,6 +226,9 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
     if any(answer.runs for _, answer in answers):
         return None
 
+    if _any_readable_again(clients, object_name):
+        return None
+
     if clients.configuration.retired_of_object(object_name):
         return None
 
@@ -219,8 +243,32 @@ def _why_none_runs(clients: Clients, object_name: str) -> str | None:
         for integration, answer in answers
         if answer.state is not RunState.HELD
     ]
+    others += [
+        f"{b.name} is not ready ({BROKEN}{problem})"
+        for b in clients.configuration.broken_of_object(object_name)
+        for problem in b.problems
+    ]
     advice = "see the checks of salesforce_changed_records, or `insights check`"
     return "; ".join([*held, *others, *([advice] if others else [])])
+
+
+def _why_it_waits(clients: Clients, object_name: str) -> str | None:
+    try:
+        return why_it_waits(clients, object_name)
+    except ConfigurationError as error:
+        return str(error)
+
+
+def _any_readable_again(clients: Clients, object_name: str) -> bool:
+    """Say whether an integration rests only since its file was wrong, and the file is right now."""
+    known = clients.ledger.integrations.all()
+    integrations = clients.configuration.of_object(object_name)
+    return any(_is_readable_again(known.get(i.key)) for i in integrations)
+
+
+def _is_readable_again(known: IntegrationState | None) -> bool:
+    # Asked of integrations that can be read: those that cannot are no part of the configuration.
+    return known is not None and (known.not_ready or "").startswith(BROKEN) and not known.paused_at
 
 
 def daily_pull_missed(settings: Settings, state: ObjectState, now: datetime) -> bool:
@@ -317,7 +365,7 @@ def _runs_from_answers(
 
     # A run would be refused at its sign-in as well.
     away = answers.away.get(object_name)
-    if not isinstance(away, SignInRefused | SessionLost):
+    if not isinstance(away, SessionLost):
         yield from _scoring_wanted(clients, object_name, org_is_away=away is not None)
 
 

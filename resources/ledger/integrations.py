@@ -32,6 +32,14 @@ Outputs = Mapping[IntegrationKey, Sequence[str]]
 """By integration the fields that it writes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Which deployment rolled out last, and when."""
+
+    name: str
+    rolled_out_at: datetime
+
+
 class Integrations:
     """Reads and writes of the integrations."""
 
@@ -45,25 +53,43 @@ class Integrations:
         with self._db.read() as connection:
             return integration_states(connection)
 
+    def last_deployment(self) -> Deployment | None:
+        """Return which deployment rolled out last; None before the first."""
+        row = t.deployments.c
+        with self._db.read() as connection:
+            found = connection.execute(sa.select(row.name, row.rolled_out_at)).one_or_none()
+        return Deployment(found.name, found.rolled_out_at) if found else None
+
+    def note_seen(self, seen: Mapping[IntegrationKey, str], now: datetime) -> None:
+        """Note what was seen that differs from the rollouts in force, and since when."""
+        row = t.integrations.c
+        with self._db.begin() as connection:
+            for key, look in seen.items():
+                connection.execute(
+                    t.integrations.update()
+                    .where(_row_of(key), row.fingerprint_seen.is_distinct_from(look))
+                    .values(fingerprint_seen=look, fingerprint_seen_at=now)
+                )
+
     def roll_out(
         self,
         checked: Checked,
         now: datetime,
         outputs: Outputs | None = None,
         *,
-        unchecked: Collection[IntegrationKey] = (),
+        standing: Collection[IntegrationKey] = (),
+        deployment: str = "",
     ) -> None:
         """Bring rollouts up to date with the configuration.
 
-        `checked` and `unchecked` have every enabled integration: those that were looked at, and
-        those of other objects, which stay as ready as they were. A new, changed or returning one
-        gets `enabled_at` = now once it is ready, and with it every record becomes due at the
-        limit's pace (R17). One that is no longer enabled loses its `enabled_at`. One that was not
-        ready for a while and is again has the object read anew from then on, so that no change is
-        lost.
+        `checked` has every enabled integration. A new, changed or returning one gets `enabled_at` =
+        now once it is ready, and with it every record becomes due at the limit's pace (R17). One
+        that is no longer enabled loses its `enabled_at`, unless it is one of the `standing`: of
+        those nothing is known now, and nothing changes. One that was not ready for a while and is
+        again has the object read anew from then on, so that no change is lost.
 
         `outputs` names the fields that each writes; one that an integration wrote and no mapping of
-        the object names any more is kept in `dropped_fields` (R19).
+        the object names any more is kept in `dropped_fields` (R19). `deployment` is who rolls out.
         """
         written = outputs or {}
         with self._db.read() as connection:
@@ -72,7 +98,7 @@ class Integrations:
                 read_until_by_object(connection, now),
             )
         # Nearly always nothing is new. Then no other run waits for the write lock.
-        if not _rollout(known, checked, unchecked, written, read_until, now).is_needed:
+        if not _rollout(known, checked, written, read_until, now, standing).is_needed:
             return
 
         with self._db.begin() as connection:
@@ -81,7 +107,7 @@ class Integrations:
                 integration_states(connection),
                 read_until_by_object(connection, now),
             )
-            rollout = _rollout(known, checked, unchecked, written, read_until, now)
+            rollout = _rollout(known, checked, written, read_until, now, standing)
             self._db.upsert(connection, t.integrations, [asdict(state) for state in rollout.states])
             for key in rollout.replaced:
                 retry_failing_at(connection, key.object, key.market, now)
@@ -91,6 +117,9 @@ class Integrations:
                 connection.execute(
                     t.integrations.update().where(_row_of(key)).values(enabled_at=None)
                 )
+            if deployment and rollout.renews(known):
+                row = {"id": 1, "name": deployment[:255], "rolled_out_at": now}
+                self._db.upsert(connection, t.deployments, [row])
 
     def renew(self, chosen: Sequence[IntegrationKey], now: datetime) -> None:
         """Count these integrations as turned on now, and their daily pulls of today as to come.
@@ -241,18 +270,24 @@ class _Rollout:
     def is_needed(self) -> bool:
         return bool(self.states or self.ready_again or self.switched_off)
 
+    def renews(self, known: Mapping[IntegrationKey, IntegrationState]) -> bool:
+        """Say whether it turns anything on or off, and not only notes what is ready."""
+        turned_on = [
+            s for s in self.states if s.key not in known or s.enabled_at != known[s.key].enabled_at
+        ]
+        return bool(turned_on or self.switched_off)
+
 
 def _rollout(
     known: Mapping[IntegrationKey, IntegrationState],
     checked: Checked,
-    unchecked: Collection[IntegrationKey],
     outputs: Outputs,
     read_until: Mapping[str, datetime],
     now: datetime,
+    standing: Collection[IntegrationKey],
 ) -> _Rollout:
     states, replaced, ready_again = [], [], []
-    stays = {key: (known[key].fingerprint, known[key].not_ready) for key in unchecked}
-    for key, (fingerprint, not_ready) in (checked | stays).items():
+    for key, (fingerprint, not_ready) in checked.items():
         old = known.get(key)
         # The rule says when it counts as turned on; what it missed and wrote is the ledger's own.
         state = replace(
@@ -268,14 +303,6 @@ def _rollout(
             outputs=tuple(outputs.get(key, ())),
             dropped_fields=_dropped_fields(old, key.object, outputs),
         )
-        if old is not None and key in stays:
-            # Nobody looked, so no look is counted.
-            state = replace(
-                state,
-                not_ready_since=old.not_ready_since,
-                looks=old.looks,
-                next_look_at=old.next_look_at,
-            )
         if (
             old is not None
             and old.resting_since
@@ -289,11 +316,8 @@ def _rollout(
             replaced.append(key)
 
     # Their state stays: a retired integration's values may be cleared (R19).
-    gone = [
-        key
-        for key, old in known.items()
-        if key not in checked and key not in stays and old.enabled_at
-    ]
+    named = {*checked, *standing}
+    gone = [key for key, old in known.items() if key not in named and old.enabled_at]
     return _Rollout(states, replaced, ready_again, gone)
 
 

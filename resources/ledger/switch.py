@@ -15,6 +15,7 @@ from resources.ledger.fencing import Lease, check_lease
 from resources.ledger.segments import UNFINISHED
 
 FORGOTTEN_TABLES: Final = (
+    t.deployments,
     t.objects,
     t.waiting,
     t.segments,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -39,10 +39,10 @@ from resources.salesforce.ids import id18
 from resources.salesforce.ingest import IngestJobs
 from resources.salesforce.ingest_results import IngestResults
 from resources.salesforce.jobs import JobCalls, JobInfo
+from resources.salesforce.kept_sign_ins import SignIns
 from resources.salesforce.queries import Queries
 from resources.salesforce.records import Records, SaveResult
 from resources.salesforce.session import Session
-from resources.salesforce.sign_in import Grant
 
 API_VERSION: Final = "62.0"
 ROWS_PER_PAGE: Final = 100_000
@@ -71,7 +71,7 @@ class Salesforce:
         on_usage: Callable[[ApiUsage], None] = _nothing,
         on_sign_in: Callable[[str], None] = _nothing,
         on_limit: Callable[[], datetime | None] = lambda: None,
-        kept_sessions: MutableMapping[str, Grant] | None = None,
+        sign_ins: SignIns | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
@@ -90,8 +90,8 @@ class Salesforce:
                 raises stops the call that needed the session (R1).
             on_limit: called when the org refuses a call since its own daily limit is used up;
                 returns when it is asked again, for the message of DailyRequestLimit.
-            kept_sessions: sessions that clients of one process share, so that each need not sign in
-                anew.
+            sign_ins: sessions that clients share, so that each need not sign in anew, and refusals
+                that none of them repeats.
             timeouts: for connections and answers.
             retry: how often passing faults are tried again; `RetryPolicy().without_waiting()` is
                 for tests.
@@ -108,7 +108,7 @@ class Salesforce:
             timeouts=timeouts or Timeouts(),
             retry=retry or RetryPolicy(),
             on_sign_in=on_sign_in,
-            kept=kept_sessions,
+            sign_ins=sign_ins,
             on_limit=on_limit,
         )
 
@@ -175,17 +175,26 @@ class Salesforce:
         return str(answer["organization_id"]), str(answer["user_id"])
 
     def accept_any_org(self) -> None:
-        """Do not check at sign-in whether the org is the right one: for switching orgs (R1)."""
+        """Do not check at sign-in whether the org is the right one: for switching orgs (R1).
+
+        It signs in anew: a session that is kept may be one of the org before.
+        """
         self._session.on_sign_in = _nothing
+        self._session.forget_session()
+
+    def try_refused_again(self) -> None:
+        """Let credentials that were refused be sent once more: a person asks for it."""
+        self._session.forget_refusal()
 
     def org_now(self) -> datetime:
         """Return the time on the org's clock (aware UTC): a few seconds behind, never ahead.
 
-        It is the last answer's, carried on by this machine. Without an answer yet, it signs in.
+        It is the last answer's, carried on by this machine. Without an answer yet, it makes a call.
         """
         if self._session.clock.now() is None:
-            self._session.forget_session()
             _ = self._session.grant
+        if self._session.clock.now() is None:
+            self._ask_identities()
         now = self._session.clock.now()
         if now is None:
             raise UnexpectedAnswer("The org's answers do not tell its time.")

@@ -56,8 +56,8 @@ QUOTA_CODES: Final = frozenset({"EXCEEDEDQUOTA", "EXCEEDED_QUOTA"})
 class SalesforceError(InsightsError):
     """Root of everything that goes wrong with the org.
 
-    `code` and `text` are Salesforce's own words ("" where there are none), `status` the HTTP
-    status (None where there was no answer).
+    `sentence` is ours, `code` and `text` are Salesforce's own words ("" where there are none),
+    `status` the HTTP status (None where there was no answer).
     """
 
     hint = ""
@@ -66,6 +66,7 @@ class SalesforceError(InsightsError):
         self, message: str, *, code: str = "", text: str = "", status: int | None = None
     ) -> None:
         """Join `message`, Salesforce's own words and the hint of this kind of error."""
+        self.sentence = message
         self.code = code
         self.text = text
         self.status = status

@@ -240,7 +240,7 @@ class SimSalesforce:
         on_usage: Any,
         on_sign_in: Any = lambda _: None,
         *,
-        keep_session: bool = False,
+        is_tick: bool = False,
         **more: Any,
     ) -> Salesforce:
         """Return a client whose waits take no time of this machine."""
@@ -250,7 +250,7 @@ class SimSalesforce:
             on_call=on_call,
             on_usage=on_usage,
             on_sign_in=on_sign_in,
-            kept_sessions=schedule.kept_sessions if keep_session else None,
+            sign_ins=schedule.sign_ins if is_tick else None,
             retry=RetryPolicy().without_waiting(),
             poll=PollPolicy(first_seconds=1.0, growth=3.0, longest_seconds=120.0),
             sleep=schedule.sleep,
@@ -309,6 +309,10 @@ class SimModels:
 
     def warm(self) -> None:
         """Start nothing."""
+
+    def files_digest(self, name: str) -> str:
+        """Return what tells the market's files: here all is in its version."""
+        return name
 
     def get(self, market: Market) -> VersionedLetters:
         """Return the market's model."""

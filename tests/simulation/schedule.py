@@ -32,6 +32,7 @@ from pipeline.steps.score import score
 from pipeline.steps.watch import watch
 from resources.ledger.ledger import Ledger
 from resources.salesforce.client import Salesforce
+from resources.salesforce.kept_sign_ins import SignIns
 from tests.simulation.clients import STAMP_COLUMN, Context, Log, Run, SimResource, running
 from tests.simulation.points import FIRST, TARGETS
 from tests.simulation.scheduler import Process, Scheduler
@@ -111,7 +112,7 @@ class Schedule:
         self.jobs_stuck = self.disk_full = self.ledger_full = self._was_full = False
         self._configured: tuple[Any, Configuration] | None = None
         self.markets_down: set[str] = set()
-        self.kept_sessions: dict[str, Any] = {}
+        self.sign_ins = SignIns()
         self.clients: list[Salesforce] = []
         self.cursor: dict[str, Any] = {}
         self.dead: list[Run] = []

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 NOT_MAPPED: Final = "map both input and output fields"
 NOT_CHECKED: Final = "not checked yet"
+BROKEN: Final = "its configuration is wrong: "
+"""Begins why an integration is not ready whose file, or whose market's file, is wrong."""
 
 LOOK_FIRST: Final = timedelta(minutes=5)
 LOOK_MAX: Final = timedelta(hours=1)
@@ -34,7 +36,8 @@ class IntegrationState:
     `enabled_at` is renewed when its mapping or its market changes (R17, R19), and None while it is
     switched off. `not_ready` says what preflight found wrong. `resting_since` is up to when pulls
     had read its object when it stopped. `outputs` are the fields that it writes, `dropped_fields`
-    those that it once wrote and that no mapping of the object names any more.
+    those that it once wrote and that no mapping of the object names any more. `fingerprint_seen`
+    is what a look saw that differs from the rollout in force, since `fingerprint_seen_at`.
 
     Since `not_ready_since` checks found it not ready, the last ones at `looks` looks in a streak;
     the next one is due at `next_look_at`, None where only a person's check can help (R1).
@@ -52,6 +55,8 @@ class IntegrationState:
     not_ready_since: datetime | None
     looks: int
     next_look_at: datetime | None
+    fingerprint_seen: str | None = None
+    fingerprint_seen_at: datetime | None = None
 
     @property
     def key(self) -> IntegrationKey:

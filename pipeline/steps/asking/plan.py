@@ -18,6 +18,8 @@ from pipeline.steps.clients import Clients
 from pipeline.steps.pull import count_stale
 
 QUERIES_PER_CALL: Final = 5
+NOT_COUNTED: Final = "not counted: "
+"""Begins the warning about a file that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def plan(clients: Clients) -> Plan:
         integrations=plans,
         to_do=to_do,
         all_done_on=last_day(clients.today, to_do, remaining, limit),
-        warnings=[*([pace] if pace else []), *_not_ready(clients)],
+        warnings=[*([pace] if pace else []), *_not_ready(clients), *_not_counted(clients)],
     )
 
 
@@ -104,6 +106,11 @@ def _not_ready(clients: Clients) -> Iterator[str]:
         )
         if answer.state is RunState.NOT_READY and state is not None:
             yield f"{integration.name} is {answer.describe_not_ready()}: {'; '.join(answer.why.splitlines())}"
+
+
+def _not_counted(clients: Clients) -> list[str]:
+    """Return the mistakes that keep integrations out of the plan, a line each."""
+    return [f"{NOT_COUNTED}{problem}" for problem in clients.configuration.problems]
 
 
 def _to_do(clients: Clients, object_name: str, waiting: Sequence[WaitingCount]) -> int:

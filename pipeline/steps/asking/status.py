@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from pipeline.core.configuration.configuration import BrokenIntegration
 from pipeline.core.configuration.running import (
+    BROKEN,
     NOT_CHECKED,
     NOT_MAPPED,
+    IntegrationKey,
+    IntegrationState,
     Running,
     RunState,
     running,
 )
+from pipeline.core.errors import InsightsError
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
@@ -34,7 +39,8 @@ class Status:
 
     `unpushed` shows the segments that could not be pushed whole, the oldest first.
     `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
-    `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
+    `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21), and
+    `sign_in_refused` why the org is not signed in to, where it refused that for good (R3).
     `markets_held` says since when each is held, why, when it is tried next, and how many records
     wait for it (R23).
     `stopped` is the stop that stands, and `no_push` says why nothing is pushed now. `held` are the
@@ -62,14 +68,18 @@ class Status:
     stopped: dict[str, Any] | None
     no_push: str | None
     held: list[str]
+    sign_in_refused: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
         return asdict(self)
 
 
-def status(clients: Clients) -> Status:
-    """Read the whole status from the ledger; no API call."""
+def status(clients: Clients, sign_in_refused: InsightsError | None = None) -> Status:
+    """Read the whole status from the ledger; no API call.
+
+    `sign_in_refused` is why the org is not signed in to, where it refused that for good.
+    """
     ledger, configuration = clients.ledger, clients.configuration
     limit = configuration.settings.daily_record_limit
     use = ledger.days.use(clients.today, limit)
@@ -102,6 +112,7 @@ def status(clients: Clients) -> Status:
         stopped=asdict(stopped) if stopped else None,
         no_push=why_no_push(clients),
         held=[in_words(segment) for segment in held(clients)],
+        sign_in_refused=str(sign_in_refused) if sign_in_refused else None,
     )
 
 
@@ -200,15 +211,31 @@ def _integrations(clients: Clients) -> list[dict[str, Any]]:
             {
                 "integration": integration.name,
                 "state": _in_words(answer, enabled=integration.enabled),
+                "why": "; ".join(answer.why.splitlines()) or None,
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
-                "why": answer.why,
                 "not_running_since": None if answer.runs else answer.since,
                 "next_look": answer.next_look,
             }
         )
 
-    return rows
+    return [*rows, *(_broken_row(broken, states) for broken in configuration.broken)]
+
+
+def _broken_row(
+    broken: BrokenIntegration, states: Mapping[IntegrationKey, IntegrationState]
+) -> dict[str, Any]:
+    state = states.get(broken.key) if broken.key else None
+    # Nothing is looked at before a person has changed the file, and then at once.
+    return {
+        "integration": broken.name,
+        "state": RunState.NOT_READY.value,
+        "why": f"{BROKEN}{'; '.join(broken.problems)}",
+        "since": state.enabled_at if state else None,
+        "market_version": None,
+        "not_running_since": state.not_ready_since if state else None,
+        "next_look": None,
+    }
 
 
 def _in_words(answer: Running, *, enabled: bool) -> str:
