@@ -26,7 +26,7 @@ class AssetRun:
 
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     yielded: list[Any] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def success(self) -> bool:
@@ -95,7 +95,7 @@ def run_assets(
             context.assets_def = definitions.get_assets_def(asset)
             if not _materialize(context.assets_def, context, clients, run):
                 break
-    except Exception as error:  # noqa: BLE001  as Dagster does: the run has failed, and says with what
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  as Dagster does
         run.error = error
     finally:
         clients.close()
