@@ -291,7 +291,8 @@ def _changed_at(table: pa.Table) -> pa.ChunkedArray:
     own = table.column("SystemModstamp")
     if ACCOUNT_CHANGED_AT not in table.column_names:
         return own
-    return pc.max_element_wise(own, table.column(ACCOUNT_CHANGED_AT))
+    of_account = pc.coalesce(table.column(ACCOUNT_CHANGED_AT), own)
+    return pc.if_else(pc.greater(of_account, own), of_account, own)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

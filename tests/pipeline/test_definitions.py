@@ -297,7 +297,9 @@ def test_schedule_asks_for_every_object_on_the_day_of_its_zone(copied: Path) -> 
     at = datetime(2026, 3, 10, 23, 30, tzinfo=ZoneInfo("America/New_York"))
 
     with dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=definitions.get_repository_def()
+        scheduled_execution_time=at,
+        repository_def=definitions.get_repository_def(),
+        resources=dict(definitions.resources or {}),
     ) as context:
         requests = schedule.evaluate_tick(context).run_requests or []
 
