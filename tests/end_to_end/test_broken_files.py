@@ -132,6 +132,7 @@ def test_a_broken_market_keeps_its_digests_while_its_neighbour_scores(shared_pla
     assert built.record("Lead", lead)["Other_Note__c"] == "Other|CEO"
 
 
+@pytest.mark.slow
 def test_while_a_file_names_no_integration_none_that_is_missing_counts_as_switched_off(
     two: Plant,
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_run_that_meets_a_change_first_stops_and_loses_nothing(leads: Plant) -
     assert leads.scored_at("Lead", lead)
 
 
+@pytest.mark.slow
 def test_what_was_changed_and_changed_back_rolls_nothing_out(leads: Plant) -> None:
     """R17: a file that an editor saved half differs for a moment only."""
     before = enabled_at(leads)
@@ -125,6 +126,7 @@ def test_a_file_that_is_missing_for_a_moment_switches_nothing_off(shared_plant: 
     assert enabled_at(built, "Contact") is None
 
 
+@pytest.mark.slow
 def test_a_person_who_checks_rolls_out_at_once(leads: Plant) -> None:
     """R17: whoever asks for it says that the files are there."""
     before = enabled_at(leads)
