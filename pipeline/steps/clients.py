@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -17,6 +18,7 @@ from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.org_fit.preflight import Preflight
 from pipeline.steps.budget import LEASE_LASTS, Budget
 from resources.lake import Lake
+from resources.ledger.database import LedgerAway
 from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
 from resources.models import Models
@@ -66,7 +68,14 @@ class Clients:
         return Budget(self.configuration.settings, self.ledger, self.now, self.leases)
 
     def close(self) -> None:
-        """Close the connections that were opened."""
+        """Release this run's leases and close the connections that were opened.
+
+        Where the ledger is away, a lease ends by itself.
+        """
+        with suppress(LedgerAway):
+            for object_name in self.configuration.objects:
+                self.ledger.leases.release(object_name, self.run_id)
+
         if "org" in self.__dict__:
             self.org.close()
         self.ledger.close()

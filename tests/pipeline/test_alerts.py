@@ -136,7 +136,7 @@ def test_a_used_up_limit_is_told_with_the_day_of_the_last_record(
 
     (text,) = chat.texts()
     assert "limit of 2 records is used up and 3 wait" in text
-    assert "the last of them on 2026-03-12" in text
+    assert "the last of them is scored on 2026-03-12" in text
     assert watcher.tick() == "nothing to tell"
 
 

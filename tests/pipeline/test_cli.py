@@ -303,7 +303,7 @@ def test_commands_load_neither_dagster_nor_what_scores(
     worked: Worked, arguments: tuple[str, ...], needed: frozenset[str]
 ) -> None:
     """D15: what asks the ledger alone loads no HTTP client either."""
-    done = worked.site.insights(*arguments, start=START_AND_NAME_WHAT_IS_LOADED)
+    done = worked.site.process(*arguments, start=START_AND_NAME_WHAT_IS_LOADED)
 
     loaded = set(done.stderr.splitlines()[-1].split()[1:])
     assert loaded <= needed
