@@ -51,7 +51,7 @@ def decide(leads: int) -> Figures:
     from pipeline.core.scoring.digest import digests
     from pipeline.core.scoring.due import due_after_pull, new_hashes, row_statuses
     from pipeline.steps.preflight import check_once, scope_of
-    from pipeline.steps.score import model_inputs
+    from pipeline.steps.score_market import model_inputs
     from resources.ledger.waiting import ScoringRequest
 
     figures: Figures = {}

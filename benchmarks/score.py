@@ -83,7 +83,8 @@ def scored(leads: int) -> Figures:
     from pipeline.core.scoring.due import row_statuses
     from pipeline.core.scoring.results import segment_result
     from pipeline.steps.preflight import check_once, scope_of
-    from pipeline.steps.score import ScoreSummary, model_inputs, score_market
+    from pipeline.steps.score_market import model_inputs, score_market
+    from pipeline.steps.score_summary import ScoreSummary
 
     figures: Figures = {}
     with opened_clients() as clients:
