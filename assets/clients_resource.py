@@ -15,6 +15,7 @@ from resources.configurable import (
     SalesforceResource,
 )
 from resources.configuration import read_configuration
+from resources.environment import deployment_name
 
 TICK: Final = "tick"
 """Begins the run id under which a sensor's tick opens its clients."""
@@ -48,7 +49,8 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             open_org=self.salesforce.open,
             now=self.clock.now,
             run_id=run_id,
-            keep_session=run_id.startswith(TICK),
+            is_tick=run_id.startswith(TICK),
+            deployment=deployment_name(Path(self.config_folder)),
         )
 
     def teardown_after_execution(

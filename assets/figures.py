@@ -120,6 +120,8 @@ def push_figures(done: Done[PushSummary], summary: PushSummary) -> dict[str, Any
         **{f"failed_{code}": n for code, n in summary.failed_by_code.most_common()},
     }
 
+    if summary.unpushed:
+        figures["unpushed"] = summary.unpushed
     if summary.newest_change_seconds is not None:
         figures["newest_change_age_seconds"] = summary.newest_change_seconds
     if summary.jobs:

@@ -16,6 +16,7 @@ from assets.step_runs import stopping_for_people
 from pipeline.steps.asking.explain import WORDS, Explained
 from pipeline.steps.asking.plan import plan
 from pipeline.steps.asking.status import status
+from resources.environment import refused_sign_in
 
 GROUP: Final = "reports"
 STATUS: Final = "status_report"
@@ -33,19 +34,21 @@ def _status_report() -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"markdown"},
-        description="What is used of the day, what waits and until when, what fails, which integrations run. Costs no "
+        description="What is used of the day, what waits and until when, what fails, which integrations run, which markets are held. Costs no "
         "API call.",
     )
     def asset(
         context: dg.AssetExecutionContext, clients: ClientsResource
     ) -> dg.MaterializeResult[Any]:
-        found = status(clients.get(context.run.run_id))
+        found = status(clients.get(context.run.run_id), refused_sign_in())
         failing = [{"code": code, "records": n} for code, n in found.failing.items()]
 
         return dg.MaterializeResult(
             metadata={
                 "day": str(found.day),
                 "limit_used": found.limit_used,
+                **({"nothing_is_pushed": found.no_push} if found.no_push else {}),
+                **({"held": dg.MetadataValue.md("\n".join(found.held))} if found.held else {}),
                 "limit": found.limit,
                 "waiting": found.waiting_total,
                 "last_done_on": str(found.last_done_on or "nothing waits"),
@@ -56,10 +59,20 @@ def _status_report() -> dg.AssetsDefinition:
                 ),
                 "integrations": dg.MetadataValue.md(
                     markdown(
-                        found.integrations, ("integration", "state", "since", "market_version")
+                        found.integrations,
+                        ("integration", "state", "why", "since", "market_version"),
+                    )
+                ),
+                "markets_held": dg.MetadataValue.md(
+                    markdown(
+                        found.markets_held, ("market", "since", "why", "next_trial", "waiting")
                     )
                 ),
                 "fails": dg.MetadataValue.md(markdown(failing, ("code", "records"))),
+                "unpushed": dg.MetadataValue.md(
+                    markdown(found.unpushed, ("segment", "records", "tries", "next_try", "why"))
+                ),
+                **({"sign_in_refused": found.sign_in_refused} if found.sign_in_refused else {}),
             }
         )
 

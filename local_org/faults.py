@@ -3,7 +3,8 @@
 A fault is armed over ``POST /_control/faults``, fires on the requests, rows or jobs that it
 matches, and counts every firing, so that a test can prove that its fault really happened.
 Carrying a fault out belongs to the modules that own the place where it happens: ``server`` for
-whole requests, ``row_faults`` for single records, ``bulk_worker`` for jobs. Nothing here does I/O.
+whole requests, ``rest`` for single queries, ``row_faults`` for single records, ``bulk_worker`` for
+jobs. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ REQUEST_KINDS = frozenset(
         "expire_locator",
     }
 )
+QUERY_KINDS = frozenset({"query_slow", "query_error"})
 ROW_KINDS = frozenset({"lock_rows", "row_error"})
 JOB_KINDS = frozenset({"job_fail", "job_stuck", "unprocessed_rows"})
-KINDS = REQUEST_KINDS | ROW_KINDS | JOB_KINDS
+KINDS = REQUEST_KINDS | QUERY_KINDS | ROW_KINDS | JOB_KINDS
 
 # Each kind's own parameters with their defaults; None stands for "must be given".
 _PARAMETERS: dict[str, dict[str, Any]] = {
@@ -43,6 +45,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "slow": {"seconds": 0.0, "chunk_bytes": 0, "chunk_seconds": 0.0},
     "expire_session": {},
     "expire_locator": {},
+    "query_slow": {"seconds": 0.0},
+    "query_error": {"status": 400, "code": "INVALID_FIELD", "message": "No such column"},
     "lock_rows": {"ids": (), "share": 0.0, "seed": 0, "blocker": ""},
     "row_error": {"ids": None, "code": None, "message": None, "fields": ()},
     "job_fail": {"message": "InternalServerError : server error", "after_rows": 0},
@@ -51,7 +55,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 }
 _MATCHERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(REQUEST_KINDS, frozenset({"method", "path"})),
-    **dict.fromkeys(ROW_KINDS, frozenset({"object"})),
+    **dict.fromkeys(QUERY_KINDS | ROW_KINDS, frozenset({"object"})),
     **dict.fromkeys(JOB_KINDS, frozenset({"object", "operation"})),
 }
 
@@ -249,6 +253,22 @@ class Faults:
                 if fault.method is not None and fault.method != method:
                     continue
                 if fault.path is not None and not fault.path.search(path):
+                    continue
+                if fault.take():
+                    return fault
+        return None
+
+    @property
+    def has_query_faults(self) -> bool:
+        """Whether any query fault is armed, so that a query need not be read twice."""
+        with self._lock:
+            return any(fault.kind in QUERY_KINDS for fault in self._faults)
+
+    def on_query(self, object_name: str) -> Fault | None:
+        """Give the first query fault that fires on a query of this object, and count it."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind not in QUERY_KINDS or not _same(fault.object, object_name):
                     continue
                 if fault.take():
                     return fault

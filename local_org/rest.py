@@ -6,6 +6,7 @@ Forms and refusals are those of the Salesforce API notes, sections 2 and 4.3.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from local_org.clock import format_json, parse_datetime
 from local_org.errors import RowError, SalesforceError, not_found
 from local_org.org import Org
 from local_org.row_faults import row_error
+from local_org.soql.parser import parse
 from local_org.wire import Reply, Request, Router
 
 REPLICATION_DAYS = 30
@@ -96,6 +98,7 @@ def _query(org: Org, request: Request, *, include_deleted: bool) -> Reply:
             400, "MALFORMED_QUERY", "A query string has to be specified in the parameter q"
         )
 
+    _play_query_fault(org, soql)
     return Reply(
         200,
         org.query.query(
@@ -106,6 +109,22 @@ def _query(org: Org, request: Request, *, include_deleted: bool) -> Reply:
             batch_size=_batch_size(org, request),
         ),
     )
+
+
+def _play_query_fault(org: Org, soql: str) -> None:
+    """Let a query wait, or end with an error, where a fault says so; part of a composite or not."""
+    if not org.faults.has_query_faults:
+        return
+
+    fault = org.faults.on_query(parse(soql).object_name)
+    if fault is None:
+        return
+    if fault.kind == "query_slow":
+        time.sleep(float(fault.params["seconds"]))
+        return
+
+    params = fault.params
+    raise SalesforceError(int(params["status"]), str(params["code"]), str(params["message"]))
 
 
 def _batch_size(org: Org, request: Request) -> int:

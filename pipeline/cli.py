@@ -29,10 +29,13 @@ COMMANDS: Final = {
     "provision": "provision",
     "pull": "runs",
     "refresh": "runs",
+    "release": "release",
     "rescore": "rescore",
     "resume": "pause",
     "schema": "schema",
+    "start": "stop",
     "status": "status",
+    "stop": "stop",
 }
 """Each command, and the module of `pipeline.commands` that has it under its own name."""
 

@@ -48,13 +48,14 @@ def build_definitions(
 ) -> dg.Definitions:
     """Return the definitions made from the configuration in the folder `config`.
 
-    Touches no network and no database. What is not given comes from the environment:
-    INSIGHTS_CONFIG, INSIGHTS_HOME, INSIGHTS_LEDGER_URL, INSIGHTS_KEY_PREFIX. `running` switches
-    sensor and schedule on from the start (otherwise INSIGHTS_RUNNING=1 does). `key_prefix` mounts
-    the assets below a key in a deployment that has others.
+    Touches no network and no database. An integration or a market whose file is wrong does not keep
+    the others from loading: its check says what is wrong. What is not given comes from the
+    environment: INSIGHTS_CONFIG, INSIGHTS_HOME, INSIGHTS_LEDGER_URL, INSIGHTS_KEY_PREFIX.
+    `running` switches sensor and schedule on from the start (otherwise INSIGHTS_RUNNING=1 does).
+    `key_prefix` mounts the assets below a key in a deployment that has others.
 
     Raises:
-        ConfigurationError: The configuration has problems; it names every one.
+        ConfigurationError: The settings have problems; it names every one.
     """
     folder = config or environment.config_folder()
     configuration = read_configuration(folder)
@@ -75,11 +76,7 @@ def build_definitions(
             alerts_sensor(),
         ],
         schedules=[daily_pull_schedule(configuration, running=on)],
-        resources={
-            "clients": _clients(
-                folder, home, ledger, clock or ClockResource(), salesforce or SalesforceResource()
-            )
-        },
+        resources={"clients": _clients(folder, home, ledger, clock or ClockResource(), salesforce)},
         executor=executor,
     )
 
@@ -90,6 +87,7 @@ def _assets(configuration: Configuration, folder: Path) -> list[Asset]:
     partitions = day_by_object(settings.partitions_start, settings.time_zone)
     markets = sorted({integration.market for integration in configuration.integrations})
     switched_on = [integration for integration in configuration.integrations if integration.enabled]
+    unread = [b.readable for b in configuration.broken if b.readable and b.readable.enabled]
     lineage = Lineage(switched_on, configuration.markets, folder / environment.MARKETS_FOLDER)
 
     sources = [
@@ -98,7 +96,10 @@ def _assets(configuration: Configuration, folder: Path) -> list[Asset]:
     return [
         *sources,
         salesforce_changed_records(
-            partitions, switched_on, settings.pull_interval_minutes, lineage.of(CHANGED_RECORDS)
+            partitions,
+            [*switched_on, *unread],
+            settings.pull_interval_minutes,
+            lineage.of(CHANGED_RECORDS),
         ),
         stale_records(partitions, lineage.of(STALE_RECORDS)),
         scored_enriched(partitions, markets, lineage.of(SCORED)),
@@ -112,14 +113,14 @@ def _clients(
     home: Path | None,
     ledger: str | None,
     clock: ClockResource,
-    salesforce: SalesforceResource,
+    salesforce: SalesforceResource | None,
 ) -> ClientsResource:
     """Return the resource that opens clients; nothing is opened yet."""
     state = home or environment.home_folder()
     return ClientsResource(
         config_folder=str(config),
         clock=clock,
-        salesforce=salesforce,
+        salesforce=salesforce or SalesforceResource(home=str(home or "")),
         ledger=LedgerResource(url=ledger or environment.ledger_url(home)),
         lake=LakeResource(folder=str(state / environment.LAKE_FOLDER)),
         models=ModelsResource(folder=str(config / environment.MARKETS_FOLDER)),

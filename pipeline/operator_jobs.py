@@ -1,4 +1,4 @@
-"""The jobs of an operator: pause, resume, retry, rescore, dry run, first N, explain (R29).
+"""The jobs of an operator: stop, start, pause, resume, release, retry, rescore, explain (R29).
 
 Each asks the same step as the command of the same name. What it did stands in the run's events.
 """
@@ -25,9 +25,11 @@ from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import PRIORITY_TAG
 from pipeline.steps.asking.explain import explain
 from pipeline.steps.asking.failures import retry
+from pipeline.steps.brake import release
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, Clients
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.rescore import rescore
+from pipeline.steps.stop import start, stop
 
 FIRST_DEFAULT: Final = 100
 SAID: Final = "said"
@@ -44,7 +46,9 @@ def operator_jobs(keys: Mapping[str, dg.AssetKey], configuration: Configuration)
     """
     market = _choice("Market", sorted({i.market for i in configuration.integrations if i.enabled}))
     return [
+        *_stopping(),
         *_pausing(market),
+        _releasing(),
         _retrying(),
         _rescoring(market),
         _explaining(),
@@ -97,6 +101,64 @@ def _operator_job(
         operator_op()
 
     return operator_job
+
+
+def _stopping() -> list[dg.JobDefinition]:
+    class StopOptions(dg.Config):
+        why: str = Field(default="", description="What it is stopped for: shown to everybody.")
+        by: str = Field(default="", description="Your name; empty for that of the machine's user.")
+
+    class StartOptions(dg.Config):
+        pass
+
+    def stop_chosen(clients: Clients, chosen: StopOptions) -> Figures:
+        return {SAID: f"Everything is {stop(clients, chosen.why, chosen.by)}."}
+
+    def start_chosen(clients: Clients, _: StartOptions) -> Figures:
+        stopped = start(clients)
+        return {SAID: "It goes on." if stopped else "Nothing was stopped."}
+
+    return [
+        _operator_job(
+            "stop_all",
+            StopOptions,
+            stop_chosen,
+            does="Lets nothing new begin; what has begun finishes.",
+            description="Stop everything: no pull, no claim and no bulk job begins until start_all.",
+        ),
+        _operator_job(
+            "start_all",
+            StartOptions,
+            start_chosen,
+            does="Lets everything go on.",
+            description="Let everything go on that stop_all has stopped.",
+        ),
+    ]
+
+
+def _releasing() -> dg.JobDefinition:
+    class ReleaseOptions(dg.Config):
+        segments: list[str] = Field(default=[], description="These segments; empty for all.")
+        discard: bool = Field(
+            default=False, description="Push none of it: their records are scored again."
+        )
+        by: str = Field(default="", description="Your name; empty for that of the machine's user.")
+
+    def release_chosen(clients: Clients, chosen: ReleaseOptions) -> Figures:
+        answered = release(clients, chosen.segments, discard=chosen.discard, by=chosen.by)
+        what = "discarded; their records wait again" if chosen.discard else "pushed by the next run"
+        return {
+            SAID: f"{len(answered)} held segments are {what}.",
+            "records": sum(segment.rows for segment in answered),
+        }
+
+    return _operator_job(
+        "release_segments",
+        ReleaseOptions,
+        release_chosen,
+        does="Answers for segments that the brake holds before their push.",
+        description="Push, or discard, what is held since its scores differ from those of the last days.",
+    )
 
 
 def _pausing(choice: Any) -> list[dg.JobDefinition]:

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.clients_resource import TICK, ClientsResource
 from assets.partitions import partition_key
 from pipeline.core.configuration.configuration import Configuration
+from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
 
 
@@ -27,7 +29,14 @@ def daily_pull_schedule(configuration: Configuration, *, running: bool) -> dg.Sc
         ),
         description="Lists what was never scored or too long ago, once a day. A missed one is made up by the sensor.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+    def schedule(
+        context: dg.ScheduleEvaluationContext, clients: ClientsResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        stopped = _why_stopped(clients)
+        if stopped:
+            yield dg.SkipReason(stopped)
+            return
+
         day = context.scheduled_execution_time.astimezone(settings.zone).date()
         for name in configuration.objects:
             yield dg.RunRequest(
@@ -37,3 +46,13 @@ def daily_pull_schedule(configuration: Configuration, *, running: bool) -> dg.Sc
             )
 
     return schedule
+
+
+def _why_stopped(clients: ClientsResource) -> str | None:
+    """Return why everything is stopped; None where it is not, or where a run will tell better."""
+    try:
+        return str(clients.get(f"{TICK}-daily").ledger.stops.current() or "") or None
+    except InsightsError:
+        return None
+    finally:
+        clients.close()

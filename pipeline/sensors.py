@@ -20,7 +20,8 @@ from assets.partitions import partition_key
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.errors import InsightsError
 from pipeline.jobs import OBJECT_TAG
-from pipeline.steps.clients import CHANGED_RECORDS, LEASE_LASTS, PUSHED, Clients
+from pipeline.steps.budget import LEASE_LASTS
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, Clients
 from pipeline.steps.watch import WantedRun, watch
 
 SENSOR: Final = "salesforce_changes"

@@ -64,6 +64,7 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The connection to the one org; SALESFORCE_… variables say which and how to sign in (R3)."""
 
     api_version: str = Field(default=API_VERSION, description="Without the letter v.")
+    home: str = Field(default="", description="Keeps the session; else INSIGHTS_HOME says where.")
 
     def open(
         self,
@@ -71,7 +72,7 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         on_usage: "Callable[[ApiUsage], None]",
         on_sign_in: "Callable[[str], None]" = lambda _: None,
         *,
-        keep_session: bool = False,
+        is_tick: bool = False,
         on_limit: "Callable[[], datetime | None]" = lambda: None,
     ) -> "Salesforce":
         """Return a client that signs in when it is first asked something."""
@@ -80,6 +81,7 @@ class SalesforceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             on_usage,
             on_sign_in,
             api_version=self.api_version,
-            keep_session=keep_session,
+            is_tick=is_tick,
             on_limit=on_limit,
+            home=Path(self.home) if self.home else None,
         )

@@ -35,8 +35,10 @@ _YAML_ENDINGS: Final = (".yaml", ".yml")
 def read_configuration(folder: Path) -> Configuration:
     """Read `settings.yaml`, `markets/*/market.yaml` and `integrations/*.yaml` of `folder`.
 
-    Raises ConfigurationError with every mistake found, each with its file and, if it has one, its
-    line.
+    What is wrong with one integration or one market stops that one alone: it is in `broken`, and
+    every mistake in `problems`, with its file and, if it has one, its line.
+
+    Raises ConfigurationError with every mistake where `settings.yaml` has one.
     """
     path = folder / "settings.yaml"
     settings = _document(path)

@@ -7,6 +7,7 @@ needs them.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from resources.salesforce.calls import ApiCall, ApiUsage
     from resources.salesforce.client import Salesforce
-    from resources.salesforce.sign_in import Grant
+    from resources.salesforce.errors import SignInRefused
 
 API_VERSION: Final = "62.0"
 LAKE_FOLDER: Final = "lake"
@@ -26,14 +27,20 @@ LAKE_FOLDER: Final = "lake"
 MARKETS_FOLDER: Final = "markets"
 """Below the configuration's folder: one folder a market."""
 
-_KEPT_SESSIONS: Final[dict[str, Grant]] = {}
-"""Sign-ins of ticks, while the process lives: a tick a minute is not a sign-in a minute (R21)."""
+SESSION_FILE: Final = "salesforce-session"
+"""Below the home folder: the session that all processes share, or that it was refused."""
 
 
 def config_folder() -> Path:
     """Return where the configuration lives: INSIGHTS_CONFIG, or config/local below the project."""
     default = Path(__file__).parent.parent / "config" / "local"
     return Path(os.environ.get("INSIGHTS_CONFIG") or default).resolve()
+
+
+def deployment_name(config: Path) -> str:
+    """Return what tells this deployment from others: INSIGHTS_DEPLOYMENT, or host and folder."""
+    given = os.environ.get("INSIGHTS_DEPLOYMENT", "").strip()
+    return given or f"{socket.gethostname()}:{config.resolve()}"
 
 
 def home_folder() -> Path:
@@ -54,9 +61,9 @@ def home_folder() -> Path:
     return folder
 
 
-def login_file() -> Path:
+def login_file(home: Path | None = None) -> Path:
     """Return where `insights login` keeps its refresh token: in the home folder."""
-    return home_folder() / "salesforce-login"
+    return (home or home_folder()) / "salesforce-login"
 
 
 def ledger_url(home: Path | None = None) -> str:
@@ -84,13 +91,14 @@ def open_salesforce(
     on_sign_in: Callable[[str], None] = lambda _: None,
     *,
     api_version: str = API_VERSION,
-    keep_session: bool = False,
+    is_tick: bool = False,
     on_limit: Callable[[], datetime | None] = lambda: None,
+    home: Path | None = None,
 ) -> Salesforce:
     """Return a client of the org that SALESFORCE_… variables describe (R3).
 
-    It signs in when it is first asked something. One that keeps its session is a tick's: it waits
-    less for the org, and the next tick uses the session again.
+    It signs in when it is first asked something, where no other process of the home folder has. A
+    tick waits less for the org.
     """
     # Here, not above: a command that asks the org nothing need not load the HTTP libraries.
     from resources.salesforce.calls import (
@@ -101,16 +109,35 @@ def open_salesforce(
     )
     from resources.salesforce.client import Salesforce
     from resources.salesforce.connection import connection_from_environment
+    from resources.salesforce.kept_sign_ins import FileSignIns
 
     patience = RetryPolicy(attempts=TICK_ATTEMPTS, longest_wait_seconds=TICK_LONGEST_WAIT_SECONDS)
     return Salesforce(
-        connection_from_environment(os.environ, login_file=login_file()),
+        connection_from_environment(os.environ, login_file=login_file(home)),
         api_version=api_version,
         on_call=on_call,
         on_usage=on_usage,
         on_sign_in=on_sign_in,
         on_limit=on_limit,
-        kept_sessions=_KEPT_SESSIONS if keep_session else None,
-        timeouts=TICK_TIMEOUTS if keep_session else None,
-        retry=patience if keep_session else None,
+        sign_ins=FileSignIns((home or home_folder()) / SESSION_FILE),
+        timeouts=TICK_TIMEOUTS if is_tick else None,
+        retry=patience if is_tick else None,
     )
+
+
+def refused_sign_in() -> SignInRefused | None:
+    """Return why the org is not signed in to, where its answer was a refusal for good (R3).
+
+    No call. Where nothing describes a connection, nothing was refused.
+    """
+    from resources.salesforce.connection import connection_from_environment, credentials_hash
+    from resources.salesforce.kept_sign_ins import FileSignIns
+
+    try:
+        connection = connection_from_environment(os.environ, login_file=login_file())
+        credentials = credentials_hash(connection)
+    except ConfigurationError:
+        return None
+
+    refusal = FileSignIns(home_folder() / SESSION_FILE).refusal(credentials)
+    return refusal.error() if refusal else None

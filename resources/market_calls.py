@@ -62,6 +62,10 @@ class TimedOut(CallFailed):
     """A call took longer than it may."""
 
 
+class NotStarted(CallFailed):
+    """The process did not come up: no model was asked."""
+
+
 class _Process:
     """One running process, and what it has served."""
 
@@ -99,8 +103,7 @@ class _Process:
         Raises CallFailed, after which the process is of no more use.
         """
         if not self._is_ready:
-            self._exchange(deque(), time.monotonic() + _START_SECONDS, Path())
-            self._is_ready = True
+            self._wait_until_ready()
         self.has_served = True
 
         header_bytes = json.dumps({**header, "seconds": seconds}).encode()
@@ -108,6 +111,13 @@ class _Process:
         parts = (start, header_bytes, body)
         unsent = deque(memoryview(part).cast("B") for part in parts if len(part))
         return self._exchange(unsent, time.monotonic() + seconds, Path(header["folder"]))
+
+    def _wait_until_ready(self) -> None:
+        try:
+            self._exchange(deque(), time.monotonic() + _START_SECONDS, Path())
+        except CallFailed as failed:
+            raise NotStarted(f"was not asked: its process did not start ({failed})") from failed
+        self._is_ready = True
 
     def _exchange(self, unsent: deque[memoryview], deadline: float, folder: Path) -> Answer:
         """Send what is unsent and return the frame that comes.
@@ -347,26 +357,43 @@ def end() -> None:
     _idle.end()
 
 
-def call(header: Mapping[str, Any], body: Any, seconds: float, fails: Sequence[str]) -> Answer:
+def call(
+    header: Mapping[str, Any],
+    body: Any,
+    seconds: float,
+    fails: Sequence[str],
+    *,
+    once: bool = False,
+) -> Answer:
     """Make one call within `seconds`; answers whose `result` is in `fails` are failures as well.
 
-    Raises TimedOut, or CallFailed where the process ended; both say so and where the model was.
+    With `once` it is not repeated in a new process: the market was judged in one before.
+
+    Raises TimedOut, NotStarted, or CallFailed where the process ended; all say so, and where the
+    model was.
     """
     began = time.monotonic()
-    process = _idle.take()
-    again = process.has_served
+    process = _take()
+    again = process.has_served and not once
     outcome = _try_call(process, header, body, seconds, fails)
 
     remaining_seconds = began + seconds - time.monotonic()
     is_late = isinstance(outcome, TimedOut) or remaining_seconds <= 0
     if again and _is_failure(outcome, fails) and not is_late:
-        second = _try_call(_idle.take(new=True), header, body, remaining_seconds, fails)
+        second = _try_call(_take(new=True), header, body, remaining_seconds, fails)
         # The second had less time than the market is promised: being late it proves nothing.
         outcome = outcome if isinstance(second, TimedOut) else second
 
     if isinstance(outcome, CallFailed):
         raise outcome
     return outcome
+
+
+def _take(*, new: bool = False) -> _Process:
+    try:
+        return _idle.take(new=new)
+    except OSError as error:
+        raise NotStarted(f"was not asked: its process did not start ({error.strerror})") from error
 
 
 def _is_failure(outcome: Answer | CallFailed, fails: Sequence[str]) -> bool:

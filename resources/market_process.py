@@ -258,6 +258,8 @@ def main() -> None:
 
         faulthandler.cancel_dump_traceback_later()
         del frame, body  # frees the records' memory while the answer is sent
+        if header["do"] == "load" and header["fully"]:
+            _import_ahead()
         _send(answers, answer, table)
         if header["do"] == "load":
             _import_ahead()

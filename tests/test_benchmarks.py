@@ -58,3 +58,16 @@ def test_a_target_tells_whether_it_is_met() -> None:
     section.target("at least", 2.0, 1.0, "", least=True)
 
     assert [target.is_met for target in section.targets] == [False, True]
+
+
+@pytest.mark.slow
+def test_a_process_holds_after_many_ticks_what_it_held_after_few(tmp_path: Path) -> None:
+    """Open files, connections, threads and model processes; memory is in the table, and not judged."""
+    with stage(make_template(tmp_path / "org", 5)) as small:
+        figures = fresh("benchmarks.soak:soak", small.environment, ticks=300)
+
+    held = [
+        {k: v for k, v in s.items() if k not in ("ticks", "memory_mb")} for s in figures["samples"]
+    ]
+    assert len(held) == 10
+    assert held[-1] == held[2]

@@ -10,6 +10,7 @@ import click
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json
+from pipeline.core.configuration.running import Running, RunState, held_in_words
 
 if TYPE_CHECKING:
     from pipeline.core.org_fit.preflight import Preflight
@@ -44,16 +45,33 @@ def check(as_json: bool) -> None:
 
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
-    from pipeline.steps.asking.plan import plan
+    from pipeline.steps.asking.plan import NOT_COUNTED, plan
+    from pipeline.steps.brake import held, in_words
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
+    from pipeline.steps.stop import why_no_push
 
+    # A person asks: what was refused may have been corrected in Salesforce.
+    clients.org.try_refused_again()
     check_environment(clients.configuration.settings.environment, connected_org(clients.org))
     found = preflight(clients)
     roll_out(clients, found)
-    too_slow = plan(clients).warnings if found.ready else []
-    return found, [*clients.configuration.settings.notices(clients.today), *too_slow]
+    # What is wrong in files, preflight has said already.
+    warnings = plan(clients).warnings if found.ready else []
+    too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
+    not_now = [why for why in (why_no_push(clients),) if why]
+    waits = [in_words(segment) for segment in held(clients)]
+    notices = clients.configuration.settings.notices(clients.today)
+    return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits]
+
+
+def _held_markets(clients: Clients) -> list[str]:
+    """Return of each held market since when, why, and its next trial (R23)."""
+    return [
+        held_in_words(market, Running(RunState.HELD, hold.reason, hold.held_at, hold.retry_at))
+        for market, hold in sorted(clients.ledger.holds.all().items())
+    ]
 
 
 def _rows(found: Preflight) -> list[dict[str, str]]:
@@ -74,4 +92,16 @@ def _rows(found: Preflight) -> list[dict[str, str]]:
             }
             for problem in problems
         ]
+
+    unread = [p for p in found.problems if p not in {q for _, own in found.found for q in own}]
+    rows += [
+        {
+            "integration": problem.where,
+            "result": problem.severity,
+            "where": "",
+            "what": problem.message,
+            "do": problem.remedy,
+        }
+        for problem in unread
+    ]
     return rows

@@ -13,6 +13,7 @@ from resources.environment import (
     LAKE_FOLDER,
     MARKETS_FOLDER,
     config_folder,
+    deployment_name,
     home_folder,
     ledger_url,
     open_salesforce,
@@ -44,6 +45,7 @@ def opened_clients() -> Iterator[Clients]:
         open_org=open_salesforce,
         now=_now,
         run_id=f"cli-{_now():%Y%m%d%H%M%S%f}",
+        deployment=deployment_name(folder),
     )
 
     try:

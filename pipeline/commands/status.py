@@ -9,12 +9,15 @@ import click
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import print_json, print_table
+from resources.environment import refused_sign_in
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.status import Status
 
 WAITING_COLUMNS: Final = ("object", "reason", "state", "records")
-INTEGRATION_COLUMNS: Final = ("integration", "state", "market_version")
+INTEGRATION_COLUMNS: Final = ("integration", "state", "why", "market_version")
+UNPUSHED_COLUMNS: Final = ("segment", "records", "tries", "next_try", "why")
+HELD_COLUMNS: Final = ("market", "since", "why", "next_trial", "waiting")
 SLOWED_DOWN_COLUMNS: Final = ("object", "id", "scored_24h", "last_scored", "until")
 
 
@@ -25,13 +28,14 @@ def status(as_json: bool) -> None:
     from pipeline.steps.asking.status import status as step
 
     with opened_clients() as clients:
-        found = step(clients)
+        found = step(clients, refused_sign_in())
     if as_json:
         print_json(found.as_json())
         return
 
     _print_day(found)
     print_table(found.integrations, INTEGRATION_COLUMNS)
+    _print_next_looks(found)
     _print_waiting(found)
     _print_trouble(found)
 
@@ -40,8 +44,29 @@ def _print_day(found: Status) -> None:
     calls = sum(found.api_calls.values())
     click.echo(f"{found.day}: {found.limit_used} of {found.limit} records scored or claimed")
     click.echo(f"API calls: {calls} of {found.api_calls_limit}")
+    if found.sign_in_refused:
+        click.echo(found.sign_in_refused)
     if found.pulling_stopped:
         click.echo(found.pulling_stopped)
+    if found.no_push:
+        click.echo(found.no_push)
+
+    for state in found.objects:
+        if state["job_rows_max"]:
+            click.echo(
+                f"{state['object']}: jobs of {state['job_rows_max']} records at the most for now, since others "
+                "had locked many rows of the last one"
+            )
+
+
+def _print_next_looks(found: Status) -> None:
+    """Print since when and why an integration does not run, and when it is looked at again."""
+    for row in found.integrations:
+        if row["next_look"]:
+            click.echo(
+                f"{row['integration']}: {row['state']} since {row['not_running_since']:%Y-%m-%d %H:%M} UTC, "
+                f"looked at again at {row['next_look']:%H:%M} UTC: {row['why']}"
+            )
 
 
 def _print_waiting(found: Status) -> None:
@@ -53,13 +78,24 @@ def _print_waiting(found: Status) -> None:
 
 
 def _print_trouble(found: Status) -> None:
-    """Print what fails, and what keeps becoming due (R15)."""
+    """Print what is held, what fails, what was not pushed, what keeps becoming due (R15, R23)."""
+    if found.markets_held:
+        click.echo("held, since it failed as a whole; its records wait for the next trial:")
+        print_table(found.markets_held, HELD_COLUMNS)
+
+    for words in found.held:
+        click.echo(words)
+
     for code, records in found.failing.items():
         click.echo(f"failing: {records} with {code}; see `insights failures`")
+
+    if found.unpushed:
+        click.echo("not pushed: scored, and pushed again by a later run as they are")
+        print_table(found.unpushed, UNPUSHED_COLUMNS)
 
     if found.slowed_down_total:
         click.echo(
             f"slowed down: {found.slowed_down_total} keep becoming due; look for a flow or an integration that rewrites "
-            "an input at each save"
+            "an input at each save or soon after it, or changes a record more than 24 times in 24 hours"
         )
         print_table(found.slowed_down, SLOWED_DOWN_COLUMNS)

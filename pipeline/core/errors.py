@@ -5,7 +5,8 @@
     ├── NotReady                what is written down is right, the org is not: exit code 1
     ├── WrongOrg                another org answered than the one the state belongs to (R1)
     ├── LeaseLost               another run has taken over the object
-    ├── ModelFailed             a market's model gave nothing: stops that market alone
+    ├── ModelFailed             a market's model gave nothing for these rows: one of them may be why
+    ├── MarketUnavailable       a market cannot be asked at all: stops that market alone
     └── CannotProceedNow        nothing is wrong, but not now (limit, budget, org away): exit code 3
         ├── BudgetExhausted     the daily API budget (R21)
         └── FolderNotWritable   a disk is full, read-only or forbidden
@@ -51,9 +52,22 @@ class LeaseLost(InsightsError):
 
 
 class ModelFailed(InsightsError):
-    """A market's model raised, took too long, ended its process or gave no table (R23).
+    """A market's model gave nothing usable for the rows of one call: one of them may be why (R23).
 
-    The message names no value.
+    It raised, took too long (`is_slow`), ended its process, or gave no table, a broken one, or one
+    with another number of rows. The message names no value.
+    """
+
+    def __init__(self, message: str, *, is_slow: bool = False) -> None:
+        """Say in `message` what it did, and where in its file."""
+        super().__init__(message)
+        self.is_slow = is_slow
+
+
+class MarketUnavailable(InsightsError):
+    """A market cannot be asked, whatever the rows: its process or its file does not work (R23).
+
+    The search for rows that a model fails on is not for it.
     """
 
 

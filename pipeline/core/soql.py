@@ -134,15 +134,21 @@ def select(
     where: Condition | None = None,
     *,
     order_by: Sequence[str] = (),
+    newest_first: bool = False,
     limit: int | None = None,
 ) -> str:
-    """Return a SELECT. `order_by` entries are field names, oldest first, nulls first."""
+    """Return a SELECT.
+
+    `order_by` entries are field names, oldest and nulls first; with `newest_first` the other way
+    round.
+    """
+    direction = "DESC NULLS LAST" if newest_first else "ASC NULLS FIRST"
     columns = ", ".join(name(field) for field in fields)
     text = f"SELECT {columns} FROM {name(of)}"  # noqa: S608  every part is checked or quoted
     if where is not None:
         text += f" WHERE {condition(where)}"
     if order_by:
-        text += " ORDER BY " + ", ".join(f"{name(field)} ASC NULLS FIRST" for field in order_by)
+        text += " ORDER BY " + ", ".join(f"{name(field)} {direction}" for field in order_by)
     if limit is not None:
         text += f" LIMIT {int(limit)}"
     return text

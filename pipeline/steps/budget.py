@@ -8,14 +8,21 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pipeline.core.configuration.settings import Settings
-from pipeline.core.errors import BudgetExhausted
+from pipeline.core.errors import BudgetExhausted, LeaseLost
 from pipeline.core.limit.windows import day_of, start_of_day
-from resources.ledger.calls import OrgUsage
+from resources.ledger.calls import OrgUsage, Renewal
+from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
 from resources.salesforce.calls import ApiCall
 
 PULL_RESERVE_CALLS: Final = 60
 """Calls kept back for pushes: pulling stops, and no push is begun, before fewer remain (R21)."""
+
+LEASE_LASTS: Final = timedelta(minutes=10)
+"""How long an object stays taken after the last progress; every single wait is shorter."""
+
+RENEWED_EVERY: Final = timedelta(seconds=10)
+"""How often a run's calls renew its leases at most."""
 
 RESERVED: Final = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
 
@@ -23,11 +30,22 @@ RESERVED: Final = f"{PULL_RESERVE_CALLS} are kept for pushes that have begun"
 class Budget:
     """What may still be asked of the org today, and the count of what was asked."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, now: Callable[[], datetime]) -> None:
-        """Count in `ledger`, within what `settings` allow, on the days of their time zone."""
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        now: Callable[[], datetime],
+        leases: dict[str, Lease] | None = None,
+    ) -> None:
+        """Count in `ledger`, within what `settings` allow, on the days of their time zone.
+
+        `leases` are those that the run holds now, by object: its calls renew them.
+        """
         self._settings = settings
         self._ledger = ledger
         self._now = now
+        self._leases = {} if leases is None else leases
+        self._renewed_at: datetime | None = None
         self._is_pulling = False
 
     def remaining(self) -> int:
@@ -67,17 +85,40 @@ class Budget:
             self._is_pulling = False
 
     def count(self, call: ApiCall) -> None:
-        """Count a call before it leaves; raise BudgetExhausted if it must not (see `pulling`)."""
-        today = day_of(self._now(), self._settings.zone)
-        if not self._is_pulling:
-            self._ledger.calls.count(today, call.kind)
-            return
+        """Count a call before it leaves, and renew the run's leases with it.
 
-        self.require()
-        most = self._settings.daily_api_calls_limit - PULL_RESERVE_CALLS
-        if not self._ledger.calls.count(today, call.kind, most=most):
+        Raises BudgetExhausted if the call must not leave (see `pulling`), LeaseLost where another
+        run has taken over.
+        """
+        now = self._now()
+        today = day_of(now, self._settings.zone)
+        renewal = self._renewal(now)
+        most = None
+        if self._is_pulling:
+            self.require()
+            most = self._settings.daily_api_calls_limit - PULL_RESERVE_CALLS
+
+        try:
+            is_counted = self._ledger.calls.count(today, call.kind, most=most, renewal=renewal)
+        except LeaseLost:
+            # Said once: what is still to be called off may be called off.
+            self._leases.clear()
+            raise
+
+        if not is_counted:
             # Between the look and the count another process took the last one.
             raise self._day_exhausted(PULL_RESERVE_CALLS)
+
+        if renewal is not None:
+            self._renewed_at = now
+
+    def _renewal(self, now: datetime) -> Renewal | None:
+        """Return what to renew; None shortly after the last time, and where nothing is held."""
+        is_fresh = self._renewed_at is not None and now - self._renewed_at < RENEWED_EVERY
+        if is_fresh or not self._leases:
+            return None
+
+        return Renewal(tuple(self._leases.values()), now + LEASE_LASTS)
 
     @property
     def org_refuses(self) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -16,7 +16,7 @@ from pipeline.core.limit.shares import DayFacts
 from pipeline.core.limit.windows import day_of
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.org_fit.preflight import Preflight
-from pipeline.steps.budget import Budget
+from pipeline.steps.budget import LEASE_LASTS, Budget
 from resources.lake import Lake
 from resources.ledger.database import LedgerAway
 from resources.ledger.leases import Lease
@@ -26,9 +26,6 @@ from resources.models import Models
 if TYPE_CHECKING:
     from resources.salesforce.calls import ApiCall, ApiUsage
     from resources.salesforce.client import Salesforce
-
-LEASE_LASTS: Final = timedelta(minutes=10)
-"""How long an object stays taken after the last progress; every single wait is shorter."""
 
 CHANGED_RECORDS: Final = "salesforce_changed_records"
 STALE_RECORDS: Final = "stale_records"
@@ -40,8 +37,10 @@ PUSHED: Final = "pushed_results"
 class Clients:
     """The clients, the configuration and the clock of one run, one sensor tick, or one command.
 
-    `budget` counts the calls to the org. `checked` holds by object what this run's preflight found:
-    the org is held against the configuration once a run. `opened_as` tells this process from an
+    `budget` counts the calls to the org. `leases` are those that this run holds, by object: each
+    call renews them. `checked` holds by object what this run's preflight found: the org is held
+    against the configuration once a run. `deployment` names the host and the folder that the
+    configuration is of, or what stands for both. `opened_as` tells this process from an
     earlier one of the same run, which may have died long ago.
     """
 
@@ -53,7 +52,9 @@ class Clients:
     now: Callable[[], datetime]
     run_id: str
     describes: dict[str, ObjectDescribe] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
     checked: dict[str, Preflight] = field(default_factory=dict)
+    deployment: str = ""
     opened_as: str = field(default_factory=lambda: os.urandom(4).hex())
 
     @cached_property
@@ -64,7 +65,7 @@ class Clients:
     @cached_property
     def budget(self) -> Budget:
         """The API calls of the day."""
-        return Budget(self.configuration.settings, self.ledger, self.now)
+        return Budget(self.configuration.settings, self.ledger, self.now, self.leases)
 
     def close(self) -> None:
         """Release this run's leases and close the connections that were opened.
@@ -111,7 +112,8 @@ class Clients:
 
     def running_objects(self) -> frozenset[str]:
         """Return the configured objects that have an integration which runs now (D16)."""
-        known = self.ledger.integrations.all().values()
+        broken = self.configuration.broken_keys
+        known = [s for s in self.ledger.integrations.all().values() if s.key not in broken]
         running = running_objects(known, self.ledger.holds.all(), self.now())
         return running & set(self.configuration.objects)
 
@@ -123,9 +125,13 @@ class Clients:
 
     def lease(self, object_name: str) -> Lease | None:
         """Take the object for this run, or None while another run works on it."""
-        return self.ledger.leases.acquire(
+        self.leases.pop(object_name, None)
+        lease = self.ledger.leases.acquire(
             object_name, self.run_id, now=self.now(), lasts=LEASE_LASTS
         )
+        if lease is not None:
+            self.leases[object_name] = lease
+        return lease
 
     def renew(self, lease: Lease) -> None:
         """Prolong the lease after progress."""
@@ -141,7 +147,7 @@ class OpenOrg(Protocol):
         on_usage: Callable[[ApiUsage], None],
         on_sign_in: Callable[[str], None],
         *,
-        keep_session: bool,
+        is_tick: bool,
         on_limit: Callable[[], datetime | None],
     ) -> Salesforce:
         """Return the client; its calls, usage and sign-ins are told to the callbacks."""
@@ -157,11 +163,12 @@ def open_clients(
     open_org: OpenOrg,
     now: Callable[[], datetime],
     run_id: str,
-    keep_session: bool = False,
+    is_tick: bool = False,
+    deployment: str = "",
 ) -> Clients:
     """Return the clients of one run, whose calls to the org are counted in its ledger (R21).
 
-    The org is opened when it is first asked for. A sensor's tick keeps its session for the next.
+    The org is opened when it is first asked for. A sensor's tick waits less for it.
     """
 
     def note_usage(usage: ApiUsage) -> None:
@@ -172,7 +179,7 @@ def open_clients(
             clients.budget.count,
             note_usage,
             ledger.org.check,
-            keep_session=keep_session,
+            is_tick=is_tick,
             on_limit=clients.budget.note_org_limit,
         )
 
@@ -184,5 +191,6 @@ def open_clients(
         models=models,
         now=now,
         run_id=run_id,
+        deployment=deployment,
     )
     return clients

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,7 +18,6 @@ import pyarrow.compute as pc
 from pipeline.core.configuration.integration import (
     DATETIME_FIELD,
     HASH_FIELD,
-    PARENT_PREFIX,
     Integration,
 )
 from pipeline.core.errors import NotReady
@@ -37,16 +37,18 @@ from pipeline.core.scoring.due import (
     stale_horizon,
 )
 from pipeline.core.scoring.outputs import EXAMPLES_MAX
-from pipeline.core.scoring.scope import ScoringScope
+from pipeline.core.scoring.scope import ACCOUNT_CHANGED_AT, ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
 from pipeline.steps.preflight import check, check_once, scope_of
+from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
+from resources.ledger.objects import Seen
 from resources.ledger.waiting import ScoringRequests
 from resources.salesforce.query_answers import parse_datetime
 
-Seen = tuple[int, datetime | None]
-"""How many records changed lately, and the newest stamp."""
+NEWEST_ROWS: Final = 200
+"""How many of the newest records tell whether something changed (D17)."""
 
 REST_ROWS_MAX: Final = 4_000
 """Up to here a REST query costs no more calls than a bulk job (API notes 3.5)."""
@@ -92,9 +94,10 @@ def pulled_working_file(clients: Clients, object_name: str) -> str:
 def pull(clients: Clients, lease: Lease) -> PullSummary:
     """Read what changed since the watermark and put what is due on the waiting list (R14).
 
-    Then the watermark moves. It does not where BudgetExhausted, NotReady or an error of the client
-    is raised.
+    Then the watermark moves. It does not where CannotProceedNow (everything is stopped, the budget
+    is used up), NotReady or an error of the client is raised.
     """
+    require_started(clients)
     with clients.budget.pulling():
         return _pull(clients, lease)
 
@@ -108,7 +111,7 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
 
     # The window is fixed before anything is read: what changes meanwhile is the next pull's.
-    tables, seen_now = read_changed(clients, scope, window, lease)
+    tables, seen_now = read_changed(clients, scope, window)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
         clients.lake.working_file_parts(pulled_working_file(clients, lease.object)) as kept,
@@ -137,14 +140,21 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
 
 
 def read_changed(
-    clients: Clients, scope: ScoringScope, window: Window, lease: Lease | None = None
+    clients: Clients, scope: ScoringScope, window: Window
 ) -> tuple[Iterator[pa.Table], Seen]:
     """Return the rows of the window, and what the sensor's next question should find.
 
-    One call asks both sizes. Where an integration opted in, a contact is also read when its account
-    changed (R18).
+    Where an integration opted in, a contact is also read when its account changed (R18).
     """
-    stamps = ["SystemModstamp"] + [PARENT_PREFIX + "SystemModstamp"] * scope.account_changes
+    # Asked first: what is committed between the two questions is found by the sensor's next one.
+    questions = newest_pages(scope.object, scope.account_changes, window.start, window.end)
+    answers = clients.org.ask(questions)
+    next_start = max(window.end - OVERLAP, scope.turned_on_at)
+    seen_now = seen(scope.object, answers, next_start)
+    if not any(answers.values()):
+        return iter(()), seen_now
+
+    stamps = ["SystemModstamp"] + [ACCOUNT_CHANGED_AT] * scope.account_changes
     inside = AnyOf(
         [
             AllOf([Compare(stamp, ">=", window.start), Compare(stamp, "<", window.end)])
@@ -152,63 +162,61 @@ def read_changed(
         ]
     )
     where = AllOf([inside, *scope.scorable])
-
-    # The sensor will ask from the next window's start on. Its answer of now is remembered, so that
-    # only another one starts a pull (D7).
-    next_start = max(window.end - OVERLAP, scope.turned_on_at)
-    questions = probes(scope.object, scope.account_changes, next_start, window.end)
-    size = select(["COUNT(Id) n"], scope.object, where)
-    answers = clients.org.ask({"size": size, **questions})
-
     soql = select(scope.columns, scope.object, where)
-    rows = _read(clients, soql, scope.schema, int(answers["size"][0]["n"]), lease)
-    return rows, seen(scope.object, answers)
+    return _read(clients, soql, scope.schema), seen_now
 
 
-def probes(
+def newest_pages(
     object_name: str, account_changes: bool, start: datetime, end: datetime | None = None
 ) -> dict[str, str]:
-    """Return the queries for counts and newest stamps of what changed from `start` on, by name."""
+    """Return the queries for the newest records from `start` on, by name (D17).
+
+    The stamp is indexed, and so many rows are read at most: they take no longer after a mass
+    update, where a COUNT would.
+    """
     bounds = [Compare("SystemModstamp", ">=", start)]
     if end is not None:
         bounds.append(Compare("SystemModstamp", "<", end))
 
     asked = [object_name, "Account"] if account_changes else [object_name]
-    figures = ["COUNT(Id) n", "MAX(SystemModstamp) newest"]
-    return {f"{object_name} by {of}": select(figures, of, AllOf(bounds)) for of in asked}
-
-
-def seen(object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Seen:
-    """Read the answers to an object's `probes`: one count and one stamp of all of them."""
-    prefix = f"{object_name} by "
-    # Without changes an aggregate has a row all the same: its count is 0 and its newest stamp null.
-    own = [rows[0] for question, rows in answers.items() if question.startswith(prefix)]
-    newest = [stamp for row in own if (stamp := parse_datetime(row["newest"]))]
-    return sum(int(row["n"]) for row in own), max(newest, default=None)
-
-
-def _read(
-    clients: Clients, soql: str, schema: pa.Schema, size: int, lease: Lease | None
-) -> Iterator[pa.Table]:
-    """Read by REST what is small, and by a bulk job what is large.
-
-    `size` is about how many rows there are. A run's `lease` is renewed while the org works on a
-    job: it would run out in a long one.
-    """
-    if size == 0:
-        return
-
-    def renew() -> None:
-        if lease is not None:
-            clients.renew(lease)
-
-    batches = (
-        clients.org.query(soql, schema)
-        if size <= REST_ROWS_MAX
-        else clients.org.bulk_query(
-            soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS, on_progress=renew
+    return {
+        f"{object_name} by {of}": select(
+            ["Id", "SystemModstamp"],
+            of,
+            AllOf(bounds),
+            order_by=("SystemModstamp", "Id"),
+            newest_first=True,
+            limit=NEWEST_ROWS,
         )
-    )
+        for of in asked
+    }
+
+
+def seen(
+    object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]], start: datetime
+) -> Seen:
+    """Read the answers to an object's `newest_pages`, as they would be if asked from `start` on."""
+    since = start.replace(microsecond=start.microsecond // 1000 * 1000)  # as SOQL says it
+    stamps = {
+        row["Id"]: stamp
+        for question, rows in answers.items()
+        if question.startswith(f"{object_name} by ")
+        for row in rows
+        if (stamp := parse_datetime(row["SystemModstamp"])) and stamp >= since
+    }
+    if not stamps:
+        return Seen(0, None, None)
+
+    listed = "\n".join(f"{key} {stamp.isoformat()}" for key, stamp in sorted(stamps.items()))
+    return Seen(len(stamps), max(stamps.values()), sha256(listed.encode()).hexdigest())
+
+
+def _read(clients: Clients, soql: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Read by REST what is small, and by a bulk job what is large: the first page says which."""
+    rows, batches = clients.org.begin_query(soql, schema)
+    if rows > REST_ROWS_MAX:
+        batches = clients.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS)
+
     for batch in batches:
         if batch.num_rows:
             yield pa.Table.from_batches([batch])
@@ -262,18 +270,29 @@ def _requests(
             connection, object_name, ids, now - SCORINGS_KEPT_FOR
         )
 
+    changed_at = _values(_changed_at(due))
     # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
     for at, record_id in enumerate(ids) if scored else ():
-        lately = scored.get(record_id)
-        not_before[at] = max(now, slowed_until(lately[-1]) or now) if lately else now
+        until = slowed_until(scored.get(record_id, ()), changed_at[at])
+        not_before[at] = max(now, until or now)
         if not_before[at] > now:
             summary.slowed_down += 1
             if len(summary.slowed_examples) < EXAMPLES_MAX:
                 summary.slowed_examples.append(record_id)
 
-    stamps = _values(due.column("SystemModstamp"))
-    return ScoringRequests(ids, _values(reasons), not_before, stamps, hashes.to_pylist(), stamps)
+    return ScoringRequests(
+        ids, _values(reasons), not_before, changed_at, hashes.to_pylist(), changed_at
+    )
+
+
+def _changed_at(table: pa.Table) -> pa.ChunkedArray:
+    """Return when each record changed: where its account counts, the later of both (R18)."""
+    own = table.column("SystemModstamp")
+    if ACCOUNT_CHANGED_AT not in table.column_names:
+        return own
+    of_account = pc.coalesce(table.column(ACCOUNT_CHANGED_AT), own)
+    return pc.if_else(pc.greater(of_account, own), of_account, own)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -288,7 +307,10 @@ def daily_pull(clients: Clients, lease: Lease) -> PullSummary:
 
     Lists up to a horizon of days beyond what waits already, so that an org of millions does not
     fill the ledger, and rows that always fail do not head the query for ever (D6).
+
+    Raises what `pull` raises.
     """
+    require_started(clients)
     with clients.budget.pulling():
         return _daily_pull(clients, lease)
 
@@ -302,7 +324,7 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
     scored_at: list[datetime | None] = []
 
     with clients.lake.parts(STALE_RECORDS, clients.today, lease.object, clients.run_id) as listed:
-        for table in stale_rows(clients, scope, lease):
+        for table in stale_rows(clients, scope):
             listed.add(table)
             ids += table.column("id").to_pylist()
             reasons += _values(table.column("reason"))
@@ -321,9 +343,7 @@ def _daily_pull(clients: Clients, lease: Lease) -> PullSummary:
     return summary
 
 
-def stale_rows(
-    clients: Clients, scope: ScoringScope, lease: Lease | None = None
-) -> Iterator[pa.Table]:
+def stale_rows(clients: Clients, scope: ScoringScope) -> Iterator[pa.Table]:
     """Read the records of a daily pull, those never scored first, then the oldest.
 
     The columns are `id`, `reason` and `scored_at`.
@@ -331,31 +351,27 @@ def stale_rows(
     settings = clients.configuration.settings
     waiting = clients.ledger.waiting.count(scope.object)
     most = settings.daily_record_limit * HORIZON_DAYS + waiting
-    yield from _rows_to_clear(clients, scope, most, lease)
+    yield from _rows_to_clear(clients, scope, most)
     if not scope.integrations:
         return
 
     where = stale_condition(scope, clients.now(), settings.refresh_period_days)
     soql = select(TRACKED.names, scope.object, where, order_by=(DATETIME_FIELD, "Id"), limit=most)
-    size = min(most, clients.org.count(select(["COUNT()"], scope.object, where)))
-    for table in _read(clients, soql, TRACKED, size, lease):
+    for table in _read(clients, soql, TRACKED):
         scored_at = table.column(DATETIME_FIELD)
         never, old = Reason.NEVER_SCORED.value, Reason.STALE.value
         reasons = pc.if_else(pc.is_null(scored_at), never, old)
         yield pa.table({"id": table.column("Id"), "reason": reasons, "scored_at": scored_at})
 
 
-def _rows_to_clear(
-    clients: Clients, scope: ScoringScope, most: int, lease: Lease | None
-) -> Iterator[pa.Table]:
+def _rows_to_clear(clients: Clients, scope: ScoringScope, most: int) -> Iterator[pa.Table]:
     """Read the records with values of a retired integration, which are to be cleared (R19)."""
     for integration in scope.retired:
         # A dot begins each entry of the hash field, so the tag is not found inside a digest.
         marked = Contains(HASH_FIELD, f".{integration.tag}")
         where = AllOf([marked, *scope.scorable])
         soql = select(TRACKED.names, scope.object, where, order_by=("Id",), limit=most)
-        size = min(most, clients.org.count(select(["COUNT()"], scope.object, where)))
-        for table in _read(clients, soql, TRACKED, size, lease):
+        for table in _read(clients, soql, TRACKED):
             reasons = pa.array([Reason.CLEANUP.value] * table.num_rows, pa.string())
             yield pa.table(
                 {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -13,13 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
-from pipeline.core.errors import LeaseLost
+from pipeline.core.errors import (
+    BudgetExhausted,
+    FolderNotWritable,
+    InsightsError,
+    LeaseLost,
+    WrongOrg,
+)
+from pipeline.core.limit.job_size import LOCKED, next_job_rows
 from pipeline.core.limit.row_faults import (
     FIELD_NOT_WRITABLE,
     JOB_FAILED,
+    JOB_FAULTS,
     NO_RESULT,
+    RESULTS_UNREADABLE,
+    ROW_TOO_LARGE,
     TRIED_AGAIN_AT_ONCE,
     UNPROCESSED,
+    UNWRITABLE_VALUE,
     RowFault,
     fault_of,
 )
@@ -34,13 +46,24 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.soql import In, select
 from pipeline.steps.clients import PUSHED, Clients
+from pipeline.steps.stop import why_no_push
+from resources.ledger.database import LedgerAway
 from resources.ledger.leases import Lease
-from resources.ledger.push_jobs import JobState, PushJob
+from resources.ledger.push_jobs import AT_WORK, JobState, PushJob
 from resources.ledger.segments import Segment, SegmentState
-from resources.ledger.settling import Outcome, RowFailure
-from resources.salesforce.errors import CallRefused, JobRefused, JobSpoiled
+from resources.ledger.settling import Outcome, RowFailure, backoff
+from resources.salesforce.errors import (
+    DailyRequestLimit,
+    JobRefused,
+    JobSpoiled,
+    SalesforceError,
+    SignInRefused,
+    UnwritableValue,
+)
+from resources.salesforce.ingest import UPLOAD_BYTES_MAX
+from resources.salesforce.ingest_results import IngestResults
 from resources.salesforce.jobs import JobInfo
-from resources.salesforce.update_csv import update_csv
+from resources.salesforce.update_csv import csv_of, cut, too_large_rows, update_cells
 from resources.salesforce.wording import without_values
 
 TRACKED: Final = pa.schema(
@@ -60,10 +83,28 @@ Its results and the records themselves show what it wrote.
 """
 
 PUSH_CALLS: Final = 15
-"""Calls that one segment's push may take: it is not begun with fewer remaining (R21)."""
+"""Calls that one job may take: it is not begun with fewer remaining (R21)."""
 
 ROUNDS_MAX: Final = 3
-"""How many jobs a run makes of one segment: the first, and small ones for temporary failures."""
+"""How often a run makes jobs of one segment: the first, and small ones for temporary failures."""
+
+RESULT_TRIES_MAX: Final = 5
+"""How many runs ask for the results of a job before the records themselves decide."""
+
+PARTS_AFTER_FAULTS: Final = 4
+"""In how many jobs, at most, a segment is pushed whose jobs failed: where one row is what fails
+them, the others get through."""
+
+OF_NO_SEGMENT: Final = (
+    BudgetExhausted,
+    DailyRequestLimit,
+    FolderNotWritable,
+    LeaseLost,
+    LedgerAway,
+    SignInRefused,
+    WrongOrg,
+)
+"""Errors that the next segment would meet as well. Every other is one segment's alone."""
 
 
 @dataclass
@@ -71,8 +112,9 @@ class PushSummary:
     """What one run pushed of one object. Counts are records; `settled` = pushed + failed + gone.
 
     The counts are those of the segments that ended. They include rows set aside before the push.
-    `in_flight` rows are in a job that has not ended. `released` ones wait again, since it could not
-    be learned how they ended.
+    `in_flight` rows are in a segment that has not ended: in a job that is at work, or to be pushed
+    again by a later run. `released` ones wait again, since it could not be learned how they ended.
+    `unpushed` says by segment why it could not be pushed whole.
 
     `jobs` maps bulk job ids to their page in the org. `by_day` counts rows written by the day of
     their claim. `segments` are those that ended, each with its day. `newest_change_seconds` is how
@@ -90,6 +132,7 @@ class PushSummary:
     jobs: dict[str, str] = field(default_factory=dict)
     by_day: Counter[str] = field(default_factory=Counter)
     segments: list[tuple[date, str]] = field(default_factory=list)
+    unpushed: dict[str, str] = field(default_factory=dict)
     newest_change: datetime | None = None
     newest_change_seconds: float | None = None
 
@@ -97,22 +140,37 @@ class PushSummary:
 def push(clients: Clients, lease: Lease) -> PushSummary:
     """Push every scored segment of the object, and settle those that an earlier run began to push.
 
-    Raises the first CallRefused once all segments have had their turn.
+    Raises the first error that was one segment's alone, once all segments have had their turn.
     """
     summary = PushSummary(object=lease.object)
-    refused: CallRefused | None = None
+    first_error: InsightsError | None = None
     _abort_unrecorded_jobs(clients, lease.object)
 
     for segment in clients.ledger.segments.unfinished(lease.object):
-        if segment.state == SegmentState.SCORED:
-            try:
-                _SegmentPush(clients, lease, segment, summary).run()
-            except CallRefused as error:
-                # One segment that the org refuses must not hold up those behind it.
-                refused = refused or error
+        if segment.is_braked:
+            summary.in_flight += segment.rows
+            continue
 
-    if refused is not None:
-        raise refused
+        if segment.state != SegmentState.SCORED:
+            continue
+
+        if segment.is_put_off(clients.now()):
+            summary.in_flight += segment.rows
+            summary.unpushed[segment.segment_id] = segment.push_error or ""
+            continue
+
+        try:
+            _SegmentPush(clients, lease, segment, summary).run()
+        except OF_NO_SEGMENT:
+            raise
+        except InsightsError as error:
+            # What one segment meets must not hold up those behind it.
+            clients.ledger.segments.note_unpushed(lease, segment, str(error))
+            clients.renew(lease)
+            first_error = first_error or error
+
+    if first_error is not None:
+        raise first_error
     return summary
 
 
@@ -134,7 +192,7 @@ def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
                 pass  # the org has deleted it meanwhile
 
         # A job that is open or closed still belongs to a segment, whose push settles it.
-        if known.get(job_id) not in ("open", "closed"):
+        if known.get(job_id) not in AT_WORK:
             clients.lake.forget_job(object_name, job_id)
 
 
@@ -214,6 +272,21 @@ class _RowResults:
         ]
         return [*self.pushed, *others]
 
+    def left_by_jobs(self) -> dict[str, tuple[RowFailure, str]]:
+        """Return the rows that no job has worked off, each with why and the job's id."""
+        return {
+            record_id: (failure, job_id)
+            for record_id, (status, failure, job_id) in self.others.items()
+            if status == "failed" and failure.code in JOB_FAULTS
+        }
+
+    def without(self, ids: Collection[str]) -> _RowResults:
+        """Return the results of all rows but `ids`."""
+        return _RowResults(
+            {i: job_id for i, job_id in self.pushed.items() if i not in ids},
+            {i: other for i, other in self.others.items() if i not in ids},
+        )
+
     def table(self) -> pa.Table:
         """Return the rows as the lake keeps them: ids, results, codes and messages (R24)."""
         others = list(self.others.values())
@@ -234,8 +307,10 @@ class _SegmentPush:
     """One segment on its way: its jobs so far, and how its rows have ended.
 
     `is_unsure` says whether rows without a result may have been written by a job whose results are
-    not to be had. `outdated` rows carry this segment's stamp with earlier values: they wait again,
-    for a scoring of their own.
+    not to be had, and `unreadable` why those could not be read again and again. `was_begun` says
+    whether there was a job before this run. `outdated` rows carry this segment's stamp with earlier
+    values: they wait again, for a scoring of their own. `read_jobs` are the jobs whose results this
+    run has asked for.
     """
 
     clients: Clients
@@ -244,15 +319,24 @@ class _SegmentPush:
     summary: PushSummary
     row_results: _RowResults = field(default_factory=_RowResults)
     is_unsure: bool = False
+    was_begun: bool = False
+    unreadable: str = ""
     outdated: set[str] = field(default_factory=set)
+    read_jobs: list[str] = field(default_factory=list)
 
     @cached_property
     def update(self) -> pa.Table | None:
         """The rows to push, as scoring left them; None where there is no working file.
 
+        Those that an earlier run has settled are not among them: they may have been scored anew.
         Sorted by parent: contacts of one account lock it for one another (API notes 3.3).
         """
         update = self.clients.lake.read_working_file(self.segment.segment_id)
+        if update is not None and self.was_begun:
+            held = self.clients.ledger.waiting.reasons_of_segment(self.segment.segment_id)
+            in_segment = pc.is_in(update.column("Id"), value_set=pa.array(list(held), pa.string()))
+            update = update.filter(in_segment)
+
         if update is not None and PARENT_ID in update.column_names:
             update = update.sort_by([(PARENT_ID, "ascending"), ("Id", "ascending")])
         return update
@@ -286,12 +370,18 @@ class _SegmentPush:
     def run(self) -> None:
         """Settle the jobs that exist, push the remaining rows, settle the segment.
 
-        A segment with a job that has not ended is left to a later run.
+        A segment with a job that has not ended, or that failed as a job, is left to a later run.
         """
-        if self._settle_earlier_jobs() and self._push_remaining():
-            self._settle()
-        else:
+        if not (self._settle_earlier_jobs() and self._push_remaining()):
             self.summary.in_flight += self.segment.rows
+            return
+
+        left = self.row_results.left_by_jobs()
+        # Without the working file there is nothing to push again: the rows are scored anew.
+        if left and self.update is not None:
+            self._put_off(left)
+        else:
+            self._settle()
 
     def _settle_earlier_jobs(self) -> bool:
         """Take the results of the segment's recorded jobs; return False while one has not ended."""
@@ -301,11 +391,14 @@ class _SegmentPush:
         # jobs that it does not know.
         self.is_unsure = self.segment.run_id != self.clients.run_id
 
-        for job in ledger.push_jobs.of_segment(self.segment.segment_id):
+        jobs = ledger.push_jobs.of_segment(self.segment.segment_id)
+        self.was_begun = bool(jobs)
+
+        for job in jobs:
             if job.state is JobState.ABORTED:
                 continue
 
-            if job.state is JobState.LOST:
+            if job.state in {JobState.SETTLED, JobState.LOST}:
                 self.is_unsure = True
                 continue
 
@@ -315,10 +408,33 @@ class _SegmentPush:
                     return False
             except JobRefused:
                 # Deleted in Setup, or older than the org keeps jobs: only the records show it (D3).
-                ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
-                self.is_unsure = True
+                self._lose(job)
+            except OF_NO_SEGMENT:
+                raise
+            except SalesforceError as error:
+                if not self._is_given_up(job):
+                    raise
+                self._lose(job)
+                self.unreadable = str(error)
 
         return True
+
+    def _lose(self, job: PushJob) -> None:
+        """Give up a job's results: the records themselves show what it wrote (D3)."""
+        self.clients.ledger.push_jobs.set_state(job.job_id, JobState.LOST, self.clients.now())
+        self.is_unsure = True
+
+    def _is_given_up(self, job: PushJob) -> bool:
+        """Say whether this was the last try for the job's results.
+
+        A job that may still be at work is given a day.
+        """
+        if job.job_id not in self.read_jobs:
+            if self.clients.now() - job.created_at <= JOB_GIVEN_UP_AFTER:
+                return False
+            self.clients.ledger.push_jobs.count_result_try(job.job_id)
+
+        return job.result_tries + 1 >= RESULT_TRIES_MAX
 
     def _settle_earlier_job(self, job: PushJob) -> bool:
         """Abort the job or take its results; return False while it has not ended.
@@ -339,7 +455,7 @@ class _SegmentPush:
         return info.has_ended
 
     def _push_remaining(self) -> bool:
-        """Push the rows without a result, in a first job and small ones.
+        """Push the rows without a result, in first jobs and small ones.
 
         Returns False where a job has not ended, or where the push is not begun for want of calls.
         """
@@ -353,18 +469,32 @@ class _SegmentPush:
         if self.is_unsure:
             self._note_written_in_org(self._remaining().column("Id").to_pylist())
 
-        if self._fail_if_not_writable():
+        if self._fail_if_unreadable() or self._fail_if_not_writable():
             return True
 
         for _ in range(ROUNDS_MAX):
             remaining = self._remaining()
             if remaining.num_rows == 0:
                 return True
+            if why_no_push(self.clients):
+                return self._end_what_has_begun(remaining)
             if not self._push_once(remaining):
                 return False
 
         # What failed in every round has its failure noted, and waits for a later run.
         return True
+
+    def _end_what_has_begun(self, remaining: pa.Table) -> bool:
+        """Settle the rows that have ended; return False where others are left to a later run.
+
+        Those keep their claim, stamp and values, and no day is charged again (R20).
+        """
+        if all(record_id in self.row_results for record_id in remaining.column("Id").to_pylist()):
+            return True
+
+        if self.read_jobs:
+            self._settle_rows(self.row_results.without(self.row_results.left_by_jobs().keys()))
+        return False
 
     def _remaining(self) -> pa.Table:
         """Return the rows still to be pushed: without a result, or worth another try at once."""
@@ -375,6 +505,18 @@ class _SegmentPush:
         if len(done) == 0:
             return self.update
         return self.update.filter(pc.invert(pc.is_in(self.update.column("Id"), value_set=done)))
+
+    def _fail_if_unreadable(self) -> bool:
+        """Fail the remaining rows if the results of their job could not be read again and again.
+
+        The records show that it did not write them, and nobody knows why.
+        """
+        if not self.unreadable:
+            return False
+
+        for record_id in self._remaining().column("Id").to_pylist():
+            self.row_results.note_failed(record_id, RESULTS_UNREADABLE, self.unreadable, "")
+        return True
 
     def _fail_if_not_writable(self) -> bool:
         """Fail the remaining rows without a job if one of their columns cannot be written now."""
@@ -387,25 +529,87 @@ class _SegmentPush:
         return bool(hidden)
 
     def _push_once(self, rows: pa.Table) -> bool:
-        """Make one job of `rows` and take its results; return False if it misses the deadline."""
-        org, ledger = self.clients.org, self.clients.ledger
-        csv = update_csv(*rows_to_send(rows))
+        """Make jobs of `rows` and take their results; return False if one misses the deadline.
 
-        job_id = self._create_recorded_job(rows.num_rows)
+        Most often it is one job. What is too much for one upload is cut before any job is made.
+        """
+        rows, cells = self._sendable(rows)
+        parts = list(cut(cells, UPLOAD_BYTES_MAX, self._rows_max(rows.num_rows)))
+
+        sent: dict[str, list[str]] = {}
+        for first, count in parts:
+            # The jobs that are made are looked at by a later run as well (R21, R22).
+            if self.clients.budget.remaining() < PUSH_CALLS or why_no_push(self.clients):
+                return False
+
+            job_id = self._send(cells.slice(first, count))
+            if job_id is not None:
+                sent[job_id] = rows.column("Id").slice(first, count).to_pylist()
+
+        # All are at work by now: one that does not end holds up no other.
+        ended = [self._take_once_ended(job_id, ids) for job_id, ids in sent.items()]
+        return all(ended)
+
+    def _rows_max(self, rows: int) -> int:
+        """Return how many rows go into one job: fewer where the segment's jobs have failed."""
+        if self.segment.next_push_at is None:
+            return rows
+
+        parts = min(PARTS_AFTER_FAULTS, 1 << self.segment.push_tries)
+        return max(1, math.ceil(rows / parts))
+
+    def _sendable(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Return `rows` and their cells, without those that cannot be sent, which fail.
+
+        A value that no field takes is found column by column.
+        """
+        while rows.num_rows:
+            try:
+                cells = update_cells(*rows_to_send(rows))
+            except UnwritableValue as error:
+                which = range(rows.num_rows) if error.rows is None else error.rows
+                rows = self._failing(rows, which, UNWRITABLE_VALUE, str(error))
+                continue
+
+            too_large = too_large_rows(cells, UPLOAD_BYTES_MAX)
+            if not too_large:
+                return rows, cells
+            message = f"The row alone is larger than the {UPLOAD_BYTES_MAX:,} bytes of one upload."
+            rows = self._failing(rows, too_large, ROW_TOO_LARGE, message)
+
+        return rows, rows
+
+    def _failing(self, rows: pa.Table, which: Sequence[int], code: str, message: str) -> pa.Table:
+        """Note that those of `rows` fail, and return the others."""
+        ids = rows.column("Id").take(pa.array(which, pa.int64()))
+        for record_id in ids.to_pylist():
+            self.row_results.note_failed(record_id, code, message, "")
+        return rows.filter(pc.invert(pc.is_in(rows.column("Id"), value_set=ids)))
+
+    def _send(self, cells: pa.Table) -> str | None:
+        """Make a job of the rows in `cells`; return its id, None where it was spoiled."""
+        org, ledger = self.clients.org, self.clients.ledger
+
+        job_id = self._create_recorded_job(cells.num_rows)
         self.summary.jobs[job_id] = org.job_url(job_id)
-        org.upload(job_id, csv)
+        org.upload(job_id, csv_of(cells))
         try:
             org.close_job(job_id)
         except JobSpoiled:
             # The data arrived twice: an upload whose answer was lost had arrived after all. The
             # rows go into another job.
             self._abort(job_id)
-            return True
-        ledger.push_jobs.set_state(job_id, JobState.CLOSED)
+            return None
 
-        info = self._wait_for(job_id, JOB_DEADLINE_SECONDS, rows.num_rows)
+        ledger.push_jobs.set_state(job_id, JobState.CLOSED)
+        self.clients.renew(self.lease)
+        return job_id
+
+    def _take_once_ended(self, job_id: str, ids: Sequence[str]) -> bool:
+        """Wait for a job and take its results; return False if it misses the deadline."""
+        info = self._wait_for(job_id, JOB_DEADLINE_SECONDS, len(ids))
         if info.has_ended:
-            self._take_results(info, sent=rows.column("Id").to_pylist())
+            self._take_results(info, sent=ids)
         return info.has_ended
 
     def _create_recorded_job(self, rows: int) -> str:
@@ -423,6 +627,7 @@ class _SegmentPush:
         try:
             self.clients.ledger.push_jobs.record(self.lease, job)
         except LeaseLost:
+            self.clients.leases.pop(segment.object, None)  # its calls renew it no more
             org.abort_job(job_id)
             raise
         return job_id
@@ -449,8 +654,7 @@ class _SegmentPush:
         Rows that were sent and have none may have been written all the same: the records show it.
         The others failed with the job.
         """
-        results = self.clients.org.results(info, sent=len(sent) or None)
-        notes = self.row_results
+        results, notes = self._results(info, sent), self.row_results
 
         succeeded = results.succeeded_ids.to_pylist()
         notes.note_written(succeeded, self.partial, info.id)
@@ -458,6 +662,9 @@ class _SegmentPush:
         for row in results.failed.to_pylist():
             message = self._without_values(row["error_message"])
             notes.note_failed(row["id"], row["error_code"], message, info.id)
+
+        codes = results.failed.column("error_code").to_pylist()
+        self._bound_jobs(len(succeeded) + len(codes), codes.count(LOCKED))
 
         # A row that has a result already, of this job or an earlier one, keeps it.
         job_message = self._without_values(info.error_message)
@@ -472,8 +679,27 @@ class _SegmentPush:
         for record_id in self._note_written_in_org([i for i in sent if i not in known]):
             notes.note_failed(record_id, code, f"{info.state}: {job_message}", info.id)
 
-        self.clients.ledger.push_jobs.set_state(info.id, JobState.SETTLED, self.clients.now())
         return len(known)
+
+    def _results(self, info: JobInfo, sent: Sequence[str]) -> IngestResults:
+        """Return the results of a job that has ended; count the try where they cannot be had."""
+        self.read_jobs.append(info.id)
+        try:
+            return self.clients.org.results(info, sent=len(sent) or None)
+        except (*OF_NO_SEGMENT, JobRefused):
+            raise
+        except SalesforceError:
+            self.clients.ledger.push_jobs.count_result_try(info.id)
+            raise
+
+    def _bound_jobs(self, rows: int, locked: int) -> None:
+        """Let the object's next jobs be smaller where others held many rows, and grow back."""
+        objects, name = self.clients.ledger.objects, self.segment.object
+        most = self.clients.configuration.settings.segment_records_max
+        state = objects.all().get(name)
+        bound = state.job_rows_max if state else None
+        if state and (changed := next_job_rows(bound, rows, locked, most)) != bound:
+            objects.bound_jobs(name, changed)
 
     def _note_written_in_org(self, ids: Sequence[str]) -> list[str]:
         """Note those of `ids` that carry this segment's stamp and hash in the org (D3).
@@ -508,35 +734,70 @@ class _SegmentPush:
             return message or ""
         return without_values(message, self.clients.describe(self.segment.object).fields)
 
+    def _put_off(self, left: Mapping[str, tuple[RowFailure, str]]) -> None:
+        """Settle the rows that have ended, and let a later run push the others as they are.
+
+        What a job failed with is nobody's row's: they keep their claim, stamp and values, and no
+        day is charged again (R20, R23).
+        """
+        self._settle_rows(self.row_results.without(left.keys()))
+
+        failure, job_id = next(iter(left.values()))
+        why = f"Bulk job {job_id} did not work off {len(left)} of its records."
+        if failure.message:
+            why += f" Salesforce says: {failure.message}"
+        next_push_at = self.clients.now() + backoff(self.segment.push_tries + 1, passing=True)
+        self.clients.ledger.segments.note_unpushed(self.lease, self.segment, why, next_push_at)
+
+        self.summary.in_flight += self.segment.rows
+        self.summary.unpushed[self.segment.segment_id] = why
+
     def _settle(self) -> None:
         """End the segment in the ledger, keep its results in the lake, forget its working file."""
         clients, ledger = self.clients, self.clients.ledger
-        outcome = self.row_results.outcome()
-        now, org_now = clients.now(), clients.org.org_now()
-
-        # The lake comes first: a run that dies in between settles again and writes the same file.
-        self._keep_results()
-        changed = ledger.settling.settle_rows(
-            self.lease, self.segment, outcome, now=now, org_now=org_now
-        )
-        ended = ledger.settling.settle(self.lease, self.segment, now)
+        self._settle_rows(self.row_results)
+        ended = ledger.settling.settle(self.lease, self.segment, clients.now())
 
         clients.lake.delete_working_file(self.segment.segment_id)
         for job in ledger.push_jobs.of_segment(self.segment.segment_id):
             clients.lake.forget_job(self.segment.object, job.job_id)
         clients.renew(self.lease)
 
-        self._count(outcome, pushed=ended.pushed, failed=ended.failed, gone=ended.gone)
+        self._count(pushed=ended.pushed, failed=ended.failed, gone=ended.gone)
+
+    def _settle_rows(self, results: _RowResults) -> None:
+        """End the rows of `results`, and with them the jobs that were read."""
+        ledger, outcome = self.clients.ledger, results.outcome()
+        now, org_now = self.clients.now(), self.clients.org.org_now()
+
+        # The lake comes first: a run that dies in between settles again and writes the same file.
+        self._keep(results)
+        changed = ledger.settling.settle_rows(
+            self.lease, self.segment, outcome, now=now, org_now=org_now
+        )
+        for job_id in self.read_jobs:
+            ledger.push_jobs.set_state(job_id, JobState.SETTLED, now)
+
+        written = len(outcome.pushed) + len(outcome.partial)
+        self.summary.by_day[self.segment.day.isoformat()] += written
+        failures = (*outcome.failed, *outcome.partial)
+        self.summary.failed_by_code.update(failure.code for failure in failures)
         if changed and outcome.pushed:
             self._count_newest_change(changed, org_now)
 
-    def _keep_results(self) -> None:
-        """Keep ids, results, codes and messages (R24)."""
-        table, segment = self.row_results.table(), self.segment
-        if table.num_rows:
-            self.clients.lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)
+    def _keep(self, results: _RowResults) -> None:
+        """Keep ids, results, codes and messages, beside what an earlier run has kept (R24)."""
+        table, segment, lake = results.table(), self.segment, self.clients.lake
+        if table.num_rows == 0:
+            return
 
-    def _count(self, outcome: Outcome, *, pushed: int, failed: int, gone: int) -> None:
+        kept = lake.read_file(PUSHED, segment.day, segment.object, segment.segment_id)
+        if kept is not None:
+            others = pc.invert(pc.is_in(kept.column("id"), value_set=table.column("id")))
+            table = pa.concat_tables([kept.filter(others), table])
+        lake.write(PUSHED, segment.day, segment.object, segment.segment_id, table)
+
+    def _count(self, *, pushed: int, failed: int, gone: int) -> None:
         summary, segment = self.summary, self.segment
         settled = pushed + failed + gone
 
@@ -547,8 +808,6 @@ class _SegmentPush:
         summary.released += segment.rows - settled
 
         summary.segments.append((segment.day, segment.segment_id))
-        summary.by_day[segment.day.isoformat()] += len(outcome.pushed) + len(outcome.partial)
-        summary.failed_by_code.update(f.code for f in (*outcome.failed, *outcome.partial))
 
     def _count_newest_change(self, changed: datetime, org_now: datetime) -> None:
         newest = max(filter(None, (self.summary.newest_change, changed)))

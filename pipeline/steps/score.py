@@ -19,6 +19,7 @@ from pipeline.steps.preflight import check_once, scope_of
 from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_segment import SegmentScoring
 from pipeline.steps.score_summary import ScoreSummary
+from pipeline.steps.stop import why_no_push
 from resources.ledger.leases import Lease
 from resources.ledger.segments import Segment, SegmentState
 
@@ -88,25 +89,43 @@ class _ObjectScoring:
     def _resume(self, segment: Segment) -> None:
         """Continue a segment of an earlier run from where it stopped (D3).
 
-        One that has a job is the push's. One of a day gone by is dissolved: its rows wait again.
+        One that has a job is the push's, and so is one that could not be pushed: it keeps its day
+        and its values. One that was held before its push waits for its answer, however long, and
+        then is pushed. Any other of a day gone by is dissolved: its rows wait again.
         """
         ledger, lake = self.clients.ledger, self.clients.lake
-        if ledger.push_jobs.of_segment(segment.segment_id):
+        if ledger.push_jobs.of_segment(segment.segment_id) or self._is_unpushed(segment):
             self.summary.resumed += segment.rows
             return
 
-        if segment.day < self.clients.today:
+        is_scored = segment.state == SegmentState.SCORED
+        file_is_there = is_scored and lake.read_working_file(segment.segment_id) is not None
+        if segment.day < self.clients.today and not (segment.braked_for and file_is_there):
             ledger.segments.dissolve(self.lease, segment, self.clients.now())
             lake.delete_working_file(segment.segment_id)
             return
 
-        is_scored = segment.state == SegmentState.SCORED
-        if is_scored and lake.read_working_file(segment.segment_id) is not None:
+        if file_is_there:
             self.summary.segments.append(segment.segment_id)
             self.summary.resumed += segment.rows
-            return
+        elif not why_no_push(self.clients):
+            self._score(segment, self._rows(segment))
 
-        self._score(segment, self._rows(segment))
+    def _is_unpushed(self, segment: Segment) -> bool:
+        """Say whether a run could not push what is scored and still at hand."""
+        return (
+            segment.push_tries > 0
+            and self.clients.lake.read_working_file(segment.segment_id) is not None
+        )
+
+    def _unpushed_rows(self) -> int:
+        """Return how many records of the object are scored and could not be pushed."""
+        ledger = self.clients.ledger
+        return sum(
+            ledger.waiting.count_of_segment(segment.segment_id)
+            for segment in ledger.segments.unfinished(self.lease.object)
+            if segment.push_tries
+        )
 
     def _remember_scored_files(self) -> None:
         """Raise the day's use to what the scored files of all objects hold.
@@ -147,7 +166,7 @@ class _ObjectScoring:
 
     def _claim(self, held_for: str | None = None) -> Segment | None:
         """Claim one segment; with `held_for`, a few of the records that wait for that market."""
-        rows_max = self.clients.configuration.settings.segment_records_max
+        rows_max = self._segment_rows_max()
         if held_for is not None:
             rows_max = min(rows_max, TRIAL_RECORDS)
         elif self.first is not None:
@@ -155,6 +174,12 @@ class _ObjectScoring:
 
         # A push that cannot end within the budget is not begun (R21).
         if rows_max <= 0 or self.clients.budget.remaining() < PULL_RESERVE_CALLS:
+            return None
+        if why_no_push(self.clients):
+            return None
+
+        # Where a whole day's limit could not be pushed, another one would be charged in vain.
+        if self._unpushed_rows() >= self.clients.configuration.settings.daily_record_limit:
             return None
 
         return self.clients.ledger.segments.claim(
@@ -164,6 +189,12 @@ class _ObjectScoring:
             run_id=self.clients.run_id,
             held_for=held_for,
         )
+
+    def _segment_rows_max(self) -> int:
+        """Return how large a segment may be: less where rows of the last job were locked."""
+        most = self.clients.configuration.settings.segment_records_max
+        state = self.clients.ledger.objects.all().get(self.lease.object)
+        return min(most, state.job_rows_max or most) if state else most
 
     def _score_claimed(self, segment: Segment | None) -> bool:
         """Score a segment that was just claimed; False where there is no more to claim."""

@@ -1,22 +1,41 @@
-"""Scores the candidates of one market: its inputs, its model, its valid outputs (D8)."""
+"""Scores the candidates of one market: its inputs, its model, its valid outputs (D8, D21)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import Integration
 from pipeline.core.configuration.market import Market
-from pipeline.core.errors import ConfigurationError, ModelFailed
+from pipeline.core.errors import ConfigurationError, MarketUnavailable, ModelFailed
 from pipeline.core.org_fit.fields import Field
+from pipeline.core.scoring.bisection import (
+    Batch,
+    BatchFailed,
+    Bisected,
+    bisect,
+    next_batch_rows,
+)
 from pipeline.core.scoring.due import RowStatus
 from pipeline.core.scoring.outputs import Validated, unusable
 from pipeline.core.scoring.results import MarketResult, market_result
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
 from pipeline.steps.score_summary import ScoreSummary
+from resources.ledger.leases import Lease
+from resources.models import RemoteModel
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The segment whose rows are scored, and the lease under which; a dry run has neither."""
+
+    segment_id: str
+    lease: Lease
 
 
 def score_market(
@@ -26,6 +45,7 @@ def score_market(
     table: pa.Table,
     status: RowStatus,
     summary: ScoreSummary,
+    claimed: Claimed | None = None,
 ) -> MarketResult:
     """Score the candidate rows with one market; one that fails as a whole fails alone (R23)."""
     market = scope.markets[integration.market]
@@ -34,12 +54,14 @@ def score_market(
     described = scope.describes[integration.object].fields
     fields = {output: described[name] for output, name in integration.outputs.items()}
 
-    inputs = model_inputs(integration, market, table.take(rows))
-    result = _run_model(clients, market, fields, inputs, silent=not _all_persist(clients, scope))
+    candidates = table.take(rows)
+    inputs = model_inputs(integration, market, candidates)
+    ids = candidates.column("Id").to_pylist()
+    run = _ModelRun(clients, market, inputs, ids, claimed, silent=not _all_persist(clients, scope))
+    result = run.result(fields)
 
     if result.whole:
-        summary.markets_failed[market.name] = result.whole
-    ids = table.column("Id").take(rows).to_pylist()
+        summary.count_market_failed(market.name, result)
     for broken in result.broken:
         broken_ids = [ids[row] for row in broken.rows]
         summary.count_broken(market.name, broken.output, broken.rule, broken_ids)
@@ -72,24 +94,91 @@ def _all_persist(clients: Clients, scope: ScoringScope) -> bool:
     return all(i.persist for i in clients.configuration.of_object(scope.object))
 
 
-def _run_model(
-    clients: Clients,
-    market: Market,
-    fields: Mapping[str, Field],
-    inputs: pa.Table,
-    *,
-    silent: bool,
-) -> Validated:
-    """Let the model score in its own process; with `silent`, drop what it prints: values (R24)."""
-    # pandas and pandera take longer to load than a run that scores nothing takes.
-    from pipeline.core.scoring.schemas import validated
+@dataclass
+class _ModelRun:
+    """One market's calls for the rows of one segment.
 
-    if inputs.num_rows == 0:
-        return unusable(market, fields, 0, None)
+    `ids` are the records of `inputs`, in their order. With `silent` what the model prints is
+    dropped (R24). `calls` counts, `has_failed` says whether one of them failed.
+    """
 
-    try:
-        scored = clients.models.get(market).score(inputs, silent=silent)
-    except (ModelFailed, ConfigurationError) as failed:
-        return unusable(market, fields, inputs.num_rows, str(failed))
+    clients: Clients
+    market: Market
+    inputs: pa.Table
+    ids: Sequence[str]
+    claimed: Claimed | None
+    silent: bool
+    calls: int = 0
+    has_failed: bool = False
 
-    return validated(market, fields, scored, inputs.num_rows)
+    def result(self, fields: Mapping[str, Field]) -> Validated:
+        """Let the model score in its own process, and find the rows that it fails on (D21)."""
+        # pandas and pandera take longer to load than a run that scores nothing takes.
+        from pipeline.core.scoring.schemas import validated_parts
+
+        rows = self.inputs.num_rows
+        if rows == 0:
+            return unusable(self.market, fields, 0, None)
+
+        try:
+            found = self._search()
+        except (MarketUnavailable, ConfigurationError) as failed:
+            return unusable(self.market, fields, rows, str(failed))
+
+        parts = {batch.start: table for batch, table in found.scored.items()}
+        result = validated_parts(self.market, fields, parts, rows)
+        if result.whole or not found.first_failure:
+            return result
+
+        if found.is_model_at_fault(self._known_to_fail()):
+            few = not found.undecided
+            return replace(result, whole=found.first_failure, is_on_few_rows=few)
+
+        return replace(
+            result,
+            failed=found.failed,
+            undecided=found.undecided_rows,
+            why_undecided=found.first_failure,
+        )
+
+    def _search(self) -> Bisected[pa.Table]:
+        """Score in batches; one that fails is halved until the rows that it fails on are found."""
+        model = self.clients.models.get(self.market)
+        most = self.clients.configuration.settings.segment_records_max
+        noted = self.clients.ledger.market_batches.rows(self.market.name)
+        batch_rows = min(noted or most, most)
+
+        def call(batch: Batch, seconds: float) -> pa.Table:
+            return self._call(model, self.inputs.slice(batch.start, batch.rows), seconds)
+
+        rows = self.inputs.num_rows
+        found = bisect(
+            rows, call, batch_rows=batch_rows, seconds=model.seconds, clock=time.monotonic
+        )
+
+        wanted = next_batch_rows(found, batch_rows, rows, most)
+        if self.claimed is not None and wanted != batch_rows:
+            self.clients.ledger.market_batches.note(
+                self.market.name, wanted if wanted < most else None, self.clients.now()
+            )
+        return found
+
+    def _call(self, model: RemoteModel, part: pa.Table, seconds: float) -> pa.Table:
+        # A call ends within a lease; several may not.
+        if self.claimed is not None and self.calls:
+            self.clients.renew(self.claimed.lease)
+        self.calls += 1
+
+        try:
+            return model.score(part, silent=self.silent, seconds=seconds, in_search=self.has_failed)
+        except ModelFailed as failed:
+            self.has_failed = True
+            raise BatchFailed(str(failed), is_slow=failed.is_slow) from failed
+
+    def _known_to_fail(self) -> set[int]:
+        """Return the rows that failed at this market before, and do not accuse it again."""
+        if self.claimed is None:
+            return set()
+
+        known = self.clients.ledger.waiting.failing_at(self.market.name, self.claimed.segment_id)
+        return {row for row, record_id in enumerate(self.ids) if record_id in known}

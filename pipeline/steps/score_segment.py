@@ -24,9 +24,10 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
+from pipeline.steps.brake import braked_for
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pull import pulled_working_file
-from pipeline.steps.score_market import score_market
+from pipeline.steps.score_market import Claimed, score_market
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary, distribution
 from resources.ledger.leases import Lease
 from resources.ledger.segments import Segment
@@ -139,10 +140,11 @@ class SegmentScoring:
         ]
 
     def _score_markets(self, table: pa.Table, status: RowStatus) -> dict[str, MarketResult]:
+        claimed = Claimed(self.segment.segment_id, self.lease)
         results: dict[str, MarketResult] = {}
         for integration in self.scope.integrations:
             results[integration.market] = score_market(
-                self.clients, self.scope, integration, table, status, self.summary
+                self.clients, self.scope, integration, table, status, self.summary, claimed
             )
             # Each call ends within a lease; several slow ones together may not.
             self.clients.renew(self.lease)
@@ -199,7 +201,8 @@ class SegmentScoring:
     def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
-        self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted)
+        why_held = braked_for(self.clients, self.segment, counted)
+        self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted, why_held)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:
         """Hold the markets that failed as a whole; release held ones that work again (R23)."""
@@ -207,7 +210,12 @@ class SegmentScoring:
         held = holds.all()
         for market, result in results.items():
             if market in self.summary.markets_failed:
-                holds.hold(market, self.summary.markets_failed[market], self.clients.now())
+                holds.hold(
+                    market,
+                    self.summary.markets_failed[market],
+                    self.clients.now(),
+                    is_on_few_rows=market in self.summary.markets_failed_on_few_rows,
+                )
             elif market in held and pc.any(result.scored).as_py():
                 integrations = self.clients.configuration.integrations
                 objects = [i.object for i in integrations if i.market == market]

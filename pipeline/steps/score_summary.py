@@ -31,7 +31,8 @@ class ScoreSummary:
 
     `broken` counts rows by market (`THE_ROW` for ids and hashes), output and rule; `examples` holds
     ids of some of them. `segments_refused` had too many broken rows to push any. `markets_failed`
-    says why a market failed as a whole.
+    says why a market failed as a whole, `markets_failed_on_few_rows` of which of them a handful of
+    rows tell it.
     """
 
     object: str
@@ -49,6 +50,7 @@ class ScoreSummary:
     broken: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     markets_failed: dict[str, str] = field(default_factory=dict)
+    markets_failed_on_few_rows: set[str] = field(default_factory=set)
     markets: dict[str, str] = field(default_factory=dict)
     scores: dict[str, Counter[str]] = field(default_factory=dict)
     ranks: dict[str, Counter[str]] = field(default_factory=dict)
@@ -60,6 +62,12 @@ class ScoreSummary:
         self.broken[key] += len(ids)
         examples = self.examples.setdefault(key, [])
         examples += ids[: EXAMPLES_MAX - len(examples)]
+
+    def count_market_failed(self, market: str, result: Validated) -> None:
+        """Note why the market failed as a whole, and whether a handful of rows alone tell it."""
+        self.markets_failed[market] = result.whole or ""
+        if result.is_on_few_rows:
+            self.markets_failed_on_few_rows.add(market)
 
     def count_set_aside(self, codes: Iterable[str], *, for_markets: int = 0) -> None:
         """Count rows that were claimed and not scored, by the code that says why."""

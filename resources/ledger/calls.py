@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -10,9 +11,18 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
+from resources.ledger.leases import Lease, prolong
 
 ORG_USAGE_LASTS: Final = timedelta(hours=1)
 """How long what the org reported of its usage counts; after a refusal it is asked again as late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Leases to prolong, and until when."""
+
+    leases: Sequence[Lease]
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +46,29 @@ class Calls:
         """Work on `database`."""
         self._db = database
 
-    def count(self, day: date, kind: str, calls: int = 1, *, most: int | None = None) -> bool:
+    def count(
+        self,
+        day: date,
+        kind: str,
+        calls: int = 1,
+        *,
+        most: int | None = None,
+        renewal: Renewal | None = None,
+    ) -> bool:
         """Add `calls` of one kind to the day; with `most`, only while its total stays within it.
 
         Say whether they were added. However many processes count at once, they never pass `most`
         together.
+
+        With `renewal` leases are prolonged with it: a call is progress, and its answer may take
+        minutes (D3). Raises LeaseLost, and counts nothing, where another run has one of them.
         """
         total = sa.select(sa.func.coalesce(sa.func.sum(t.api_calls.c.calls), 0))
         with self._db.begin() as connection:
+            if renewal is not None:
+                for lease in renewal.leases:
+                    prolong(connection, lease, renewal.until)
+
             # Under the write lock: no other process counts between this read and the write.
             if most is not None:
                 so_far = connection.scalar(total.where(t.api_calls.c.day == day)) or 0

@@ -64,3 +64,14 @@ class Counts:
         query = sa.select(row.name, row.records).where(row.day == day, row.object == object_name)
         with self._db.read() as connection:
             return Counter(dict(connection.execute(query.order_by(row.name)).all()))
+
+    def of_days(self, object_name: str, first: date, last: date) -> Counter[str]:
+        """Return the object's counts of some days together, from `first` to `last`."""
+        row = t.day_counts.c
+        query = (
+            sa.select(row.name, sa.func.sum(row.records).label("total"))
+            .where(row.object == object_name, row.day >= first, row.day <= last)
+            .group_by(row.name)
+        )
+        with self._db.read() as connection:
+            return Counter({found.name: int(found.total) for found in connection.execute(query)})

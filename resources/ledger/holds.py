@@ -32,14 +32,21 @@ class Holds:
         with self._db.read() as connection:
             return held_markets(connection)
 
-    def hold(self, market: str, reason: str, now: datetime) -> Hold:
-        """Hold the market, longer each time in a streak; what waits for it waits as long."""
+    def hold(
+        self, market: str, reason: str, now: datetime, *, is_on_few_rows: bool = False
+    ) -> Hold:
+        """Hold the market, longer each time in a streak; what waits for it waits as long.
+
+        A handful of rows (`is_on_few_rows`) may be at fault themselves: then the pause stays short,
+        so that the next record is not kept waiting by them.
+        """
         with self._db.begin() as connection:
             # A trial that failed: the hold goes on from where it began.
             known = held_markets(connection).get(market)
             tries = known.tries + 1 if known else 1
             # The shift is bounded, since a very long pause does not fit a timedelta.
-            pause: timedelta = PAUSE_FIRST * (1 << min(tries - 1, 20))
+            doublings = 0 if is_on_few_rows else min(tries - 1, 20)
+            pause: timedelta = PAUSE_FIRST * (1 << doublings)
             hold = Hold(
                 market=market,
                 reason=reason[:REASON_LENGTH_MAX],

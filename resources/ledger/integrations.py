@@ -18,14 +18,26 @@ from pipeline.core.scoring.due import Reason
 from resources.ledger import tables as t
 from resources.ledger.database import Database
 from resources.ledger.fencing import Lease
-from resources.ledger.objects import move_watermark_back, read_until_by_object
-from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held
+from resources.ledger.objects import (
+    make_up_daily_pull,
+    move_watermark_back,
+    read_until_by_object,
+)
+from resources.ledger.waiting import ScoringRequests, Waiting, reschedule_held, retry_failing_at
 
-Checked = Mapping[IntegrationKey, tuple[str, str | None]]
+Checked = dict[IntegrationKey, tuple[str, str | None]]
 """By integration its fingerprint, and why it is not ready (None: it is)."""
 
 Outputs = Mapping[IntegrationKey, Sequence[str]]
 """By integration the fields that it writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Which deployment rolled out last, and when."""
+
+    name: str
+    rolled_out_at: datetime
 
 
 class Integrations:
@@ -41,16 +53,43 @@ class Integrations:
         with self._db.read() as connection:
             return integration_states(connection)
 
-    def roll_out(self, checked: Checked, now: datetime, outputs: Outputs | None = None) -> None:
+    def last_deployment(self) -> Deployment | None:
+        """Return which deployment rolled out last; None before the first."""
+        row = t.deployments.c
+        with self._db.read() as connection:
+            found = connection.execute(sa.select(row.name, row.rolled_out_at)).one_or_none()
+        return Deployment(found.name, found.rolled_out_at) if found else None
+
+    def note_seen(self, seen: Mapping[IntegrationKey, str], now: datetime) -> None:
+        """Note what was seen that differs from the rollouts in force, and since when."""
+        row = t.integrations.c
+        with self._db.begin() as connection:
+            for key, look in seen.items():
+                connection.execute(
+                    t.integrations.update()
+                    .where(_row_of(key), row.fingerprint_seen.is_distinct_from(look))
+                    .values(fingerprint_seen=look, fingerprint_seen_at=now)
+                )
+
+    def roll_out(
+        self,
+        checked: Checked,
+        now: datetime,
+        outputs: Outputs | None = None,
+        *,
+        standing: Collection[IntegrationKey] = (),
+        deployment: str = "",
+    ) -> None:
         """Bring rollouts up to date with the configuration.
 
         `checked` has every enabled integration. A new, changed or returning one gets `enabled_at` =
         now once it is ready, and with it every record becomes due at the limit's pace (R17). One
-        that is no longer enabled loses its `enabled_at`. One that was not ready for a while and is
+        that is no longer enabled loses its `enabled_at`, unless it is one of the `standing`: of
+        those nothing is known now, and nothing changes. One that was not ready for a while and is
         again has the object read anew from then on, so that no change is lost.
 
         `outputs` names the fields that each writes; one that an integration wrote and no mapping of
-        the object names any more is kept in `dropped_fields` (R19).
+        the object names any more is kept in `dropped_fields` (R19). `deployment` is who rolls out.
         """
         written = outputs or {}
         with self._db.read() as connection:
@@ -59,7 +98,7 @@ class Integrations:
                 read_until_by_object(connection, now),
             )
         # Nearly always nothing is new. Then no other run waits for the write lock.
-        if not _rollout(known, checked, written, read_until, now).is_needed:
+        if not _rollout(known, checked, written, read_until, now, standing).is_needed:
             return
 
         with self._db.begin() as connection:
@@ -68,14 +107,19 @@ class Integrations:
                 integration_states(connection),
                 read_until_by_object(connection, now),
             )
-            rollout = _rollout(known, checked, written, read_until, now)
+            rollout = _rollout(known, checked, written, read_until, now, standing)
             self._db.upsert(connection, t.integrations, [asdict(state) for state in rollout.states])
+            for key in rollout.replaced:
+                retry_failing_at(connection, key.object, key.market, now)
             for key, since in rollout.ready_again:
                 self._catch_up(connection, key, since, now)
             for key in rollout.switched_off:
                 connection.execute(
                     t.integrations.update().where(_row_of(key)).values(enabled_at=None)
                 )
+            if deployment and rollout.renews(known):
+                row = {"id": 1, "name": deployment[:255], "rolled_out_at": now}
+                self._db.upsert(connection, t.deployments, [row])
 
     def renew(self, chosen: Sequence[IntegrationKey], now: datetime) -> None:
         """Count these integrations as turned on now, and their daily pulls of today as to come.
@@ -138,11 +182,13 @@ class Integrations:
     ) -> None:
         """Let an integration that rested since then make up for it: what changed, what came of age.
 
+        A daily pull that ran without it runs again (R17).
         A record that other markets scored meanwhile carries their stamp, younger than this market's
         scores: it is asked for again (R12). Where the market or its mapping was replaced meanwhile,
         all its records are due (R17).
         """
         move_watermark_back(connection, key.object, since)
+        make_up_daily_pull(connection, key.object, since)
         reschedule_held(connection, key.market, now)
 
         # Turned on after it came to rest: it was another model or mapping then.
@@ -166,7 +212,8 @@ class Integrations:
 
 def integration_states(connection: sa.Connection) -> dict[IntegrationKey, IntegrationState]:
     """Return all integrations ever seen, in the caller's transaction."""
-    rows = connection.execute(sa.select(t.integrations)).mappings()
+    columns = [t.integrations.c[name] for name in IntegrationState.__dataclass_fields__]
+    rows = connection.execute(sa.select(*columns)).mappings()
     states = (IntegrationState(**row) for row in rows)
     return {state.key: state for state in states}
 
@@ -210,16 +257,25 @@ def check_rollout(
 class _Rollout:
     """What a rollout changes.
 
-    `ready_again` says since when each was not ready.
+    `replaced` have another market or mapping than before. `ready_again` says since when each was
+    not ready.
     """
 
     states: list[IntegrationState]
+    replaced: list[IntegrationKey]
     ready_again: list[tuple[IntegrationKey, datetime]]
     switched_off: list[IntegrationKey]
 
     @property
     def is_needed(self) -> bool:
         return bool(self.states or self.ready_again or self.switched_off)
+
+    def renews(self, known: Mapping[IntegrationKey, IntegrationState]) -> bool:
+        """Say whether it turns anything on or off, and not only notes what is ready."""
+        turned_on = [
+            s for s in self.states if s.key not in known or s.enabled_at != known[s.key].enabled_at
+        ]
+        return bool(turned_on or self.switched_off)
 
 
 def _rollout(
@@ -228,8 +284,9 @@ def _rollout(
     outputs: Outputs,
     read_until: Mapping[str, datetime],
     now: datetime,
+    standing: Collection[IntegrationKey],
 ) -> _Rollout:
-    states, ready_again = [], []
+    states, replaced, ready_again = [], [], []
     for key, (fingerprint, not_ready) in checked.items():
         old = known.get(key)
         # The rule says when it counts as turned on; what it missed and wrote is the ledger's own.
@@ -255,10 +312,13 @@ def _rollout(
             ready_again.append((key, old.resting_since))
         if state != old:
             states.append(state)
+        if old is not None and old.fingerprint != fingerprint:
+            replaced.append(key)
 
     # Their state stays: a retired integration's values may be cleared (R19).
-    gone = [key for key, old in known.items() if key not in checked and old.enabled_at]
-    return _Rollout(states, ready_again, gone)
+    named = {*checked, *standing}
+    gone = [key for key, old in known.items() if key not in named and old.enabled_at]
+    return _Rollout(states, replaced, ready_again, gone)
 
 
 def _is_same(old: IntegrationState, state: IntegrationState) -> bool:

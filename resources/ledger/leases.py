@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from resources.ledger import tables as t
 from resources.ledger.database import Database
-from resources.ledger.fencing import Lease
+from resources.ledger.fencing import Lease, check_lease
 
-__all__ = ["Lease", "Leases"]
+__all__ = ["Lease", "Leases", "prolong"]
 
 
 class Leases:
@@ -47,12 +47,8 @@ class Leases:
 
     def renew(self, lease: Lease, *, now: datetime, lasts: timedelta) -> None:
         """Prolong the lease after progress; raise LeaseLost when another run has it."""
-        with self._db.begin(lease) as connection:
-            connection.execute(
-                t.leases.update()
-                .where(t.leases.c.object == lease.object)
-                .values(expires_at=now + lasts)
-            )
+        with self._db.begin() as connection:
+            prolong(connection, lease, now + lasts)
 
     def release(self, object_name: str, owner: str) -> None:
         """Give the object free if `owner` holds it."""
@@ -71,3 +67,11 @@ class Leases:
             row = connection.execute(query.where(t.leases.c.object == object_name)).one_or_none()
 
         return row.owner if row and row.owner and row.expires_at > now else None
+
+
+def prolong(connection: sa.Connection, lease: Lease, until: datetime) -> None:
+    """Prolong the lease in the caller's transaction; raise LeaseLost when another run has it."""
+    check_lease(connection, lease)
+    connection.execute(
+        t.leases.update().where(t.leases.c.object == lease.object).values(expires_at=until)
+    )

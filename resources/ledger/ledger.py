@@ -18,12 +18,14 @@ from resources.ledger.failures import Failures
 from resources.ledger.holds import Holds
 from resources.ledger.integrations import Integrations, resting_markets
 from resources.ledger.leases import Lease, Leases
-from resources.ledger.objects import Objects
+from resources.ledger.market_batches import MarketBatches
+from resources.ledger.objects import Objects, Seen
 from resources.ledger.org import Org
 from resources.ledger.push_jobs import PushJobs
 from resources.ledger.scorings import Scorings
 from resources.ledger.segments import Segments
 from resources.ledger.settling import Settling
+from resources.ledger.stops import Stops
 from resources.ledger.waiting import ScoringRequest, ScoringRequests, Waiting
 
 REQUESTS_AT_ONCE: Final = 20_000
@@ -46,8 +48,10 @@ class Ledger:
         self.objects = Objects(self.database)
         self.leases = Leases(self.database)
         self.holds = Holds(self.database)
+        self.market_batches = MarketBatches(self.database)
         self.counts = Counts(self.database)
         self.calls = Calls(self.database)
+        self.stops = Stops(self.database)
 
         self.waiting = Waiting(self.database)
         self.integrations = Integrations(self.database, self.waiting)
@@ -71,7 +75,7 @@ class Ledger:
         lease: Lease,
         *,
         watermark: datetime,
-        seen: tuple[int, datetime | None],
+        seen: Seen,
         now: datetime,
         expected: datetime | None = None,
         resting: Collection[str] = (),
@@ -80,8 +84,8 @@ class Ledger:
     ) -> None:
         """Move the watermark after a pull whose due rows are listed; keep what the window held.
 
-        `seen` is the count and newest stamp of the window: the sensor compares (D7). What was read
-        and decided (`counts`) is counted for `day`.
+        `seen` is what the sensor will compare its next answer with (D17). What was read and decided
+        (`counts`) is counted for `day`.
 
         Where the watermark is not the `expected` one any more (something moved it back meanwhile),
         it stays, and the rows are read again. So it does where one of the `resting` markets,
@@ -95,7 +99,11 @@ class Ledger:
                     t.objects.update()
                     .where(t.objects.c.object == lease.object, unmoved)
                     .values(
-                        watermark=watermark, pulled_at=now, seen_count=seen[0], seen_newest=seen[1]
+                        watermark=watermark,
+                        pulled_at=now,
+                        seen_count=seen.count,
+                        seen_newest=seen.newest,
+                        seen_digest=seen.digest,
                     )
                 )
 
@@ -138,7 +146,7 @@ class Ledger:
         with self.database.begin(lease) as connection:
             self.waiting.add(connection, lease.object, requests.part(last, len(requests)), now)
             # In one transaction with the last rows: a crash before leaves the day's pull to come.
-            self.objects.mark_daily_pull(connection, lease.object, day)
+            self.objects.mark_daily_pull(connection, lease.object, day, now)
 
             counts = {READ: len(requests), NOT_DUE: 0, DUE: len(requests)}
             self.counts.add(connection, today or day, lease.object, counts)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -26,18 +26,25 @@ class JobState(StrEnum):
     """All data are sent, and the org works on them."""
 
     SETTLED = "settled"
-    """Its results were taken."""
+    """Its results were taken, and its rows have ended."""
 
     ABORTED = "aborted"
     """It was stopped before its data were worked on."""
 
     LOST = "lost"
-    """The org knows it no more: the records themselves tell what it wrote."""
+    """Its results are not to be had: the records themselves tell what it wrote."""
+
+
+AT_WORK: Final = frozenset({JobState.OPEN, JobState.CLOSED})
+"""States of a job whose results are still to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class PushJob:
-    """One bulk job of a segment; `rows` counts the records that it was made for."""
+    """One bulk job of a segment; `rows` counts the records that it was made for.
+
+    `result_tries` counts how often its results could not be had.
+    """
 
     job_id: str
     segment_id: str
@@ -45,6 +52,7 @@ class PushJob:
     rows: int
     state: JobState
     created_at: datetime
+    result_tries: int = 0
 
 
 class PushJobs:
@@ -69,6 +77,16 @@ class PushJobs:
                 t.push_jobs.update()
                 .where(t.push_jobs.c.job_id == job_id)
                 .values(state=state, settled_at=now)
+            )
+
+    def count_result_try(self, job_id: str) -> None:
+        """Count one more time that a job's results could not be had."""
+        row = t.push_jobs.c
+        with self._db.begin() as connection:
+            connection.execute(
+                t.push_jobs.update()
+                .where(row.job_id == job_id)
+                .values(result_tries=row.result_tries + 1)
             )
 
     def states(self, job_ids: Sequence[str]) -> dict[str, JobState]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, Scoring, scored_again
+from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, Scoring, streak_with
 from resources.ledger import tables as t
 from resources.ledger.database import Database
 from resources.ledger.segments import Segment
@@ -50,7 +50,7 @@ class Scorings:
         """Return for each of `ids` that was scored after `since` when, oldest first (R15)."""
         row = t.scorings.c
         query = (
-            sa.select(row.record_id, row.scored_at, row.in_a_row)
+            sa.select(row.record_id, row.scored_at, row.in_a_row, row.written_at)
             .where(
                 row.object == object_name,
                 self._db.one_of(row.record_id, ids),
@@ -60,8 +60,8 @@ class Scorings:
         )
 
         found: dict[str, list[Scoring]] = {}
-        for record_id, at, streak in connection.execute(query):
-            found.setdefault(record_id, []).append(Scoring(at, streak))
+        for record_id, *scoring in connection.execute(query):
+            found.setdefault(record_id, []).append(Scoring(*scoring))
         return found
 
     def record(
@@ -70,10 +70,12 @@ class Scorings:
         segment: Segment,
         scored: Sequence[str],
         held: Collection[str],
+        written_at: datetime | None,
     ) -> None:
         """Note, in the caller's transaction, that `scored` were scored when they were claimed.
 
-        They are all among the rows that the segment still holds: `held`.
+        They are all among the rows that the segment still holds: `held`. They were written by
+        `written_at`, on the org's clock; None where they were refused.
         """
         if not scored:
             return
@@ -81,6 +83,7 @@ class Scorings:
         lately = self.scored_since(
             connection, segment.object, scored, segment.stamp - SCORINGS_KEPT_FOR
         )
+        changed = self._changed_at(connection, segment, list(lately)) if lately else {}
         rows = [
             {
                 "object": segment.object,
@@ -88,7 +91,8 @@ class Scorings:
                 "segment_id": segment.segment_id,
                 "day": segment.day,
                 "scored_at": segment.stamp,
-                "in_a_row": scored_again(scorings[-1], segment.stamp).streak,
+                "in_a_row": streak_with(scorings[-1], changed.get(record_id)),
+                "written_at": written_at,
             }
             for record_id, scorings in lately.items()
         ]
@@ -96,15 +100,39 @@ class Scorings:
 
         # All others begin a streak. The database copies them itself: they may be many thousands,
         # and those written above are passed over.
-        first = _first_of_streak(segment)
+        first = _first_of_streak(segment, written_at)
         others = sa.select(*first.values()).where(
             t.waiting.c.segment_id == segment.segment_id,
             self._db.among(t.waiting.c.record_id, scored, held),
         )
         connection.execute(self._db.insert_into(t.scorings).from_select(list(first), others))
 
+    def _changed_at(
+        self, connection: sa.Connection, segment: Segment, ids: Sequence[str]
+    ) -> dict[str, datetime]:
+        """Return the stamps of the changes that made rows of the segment due.
 
-def _first_of_streak(segment: Segment) -> dict[str, sa.ColumnElement[Any]]:
+        A row that is tried again of our own accord is left out: our own write is no change.
+        """
+        row, written = t.waiting.c, t.scorings.alias()
+        is_own_write = sa.exists().where(
+            written.c.object == row.object,
+            written.c.record_id == row.record_id,
+            written.c.written_at == row.modstamp_seen,
+            row.error_code.is_not(None),
+        )
+        query = sa.select(row.record_id, row.modstamp_seen).where(
+            row.object == segment.object,
+            self._db.one_of(row.record_id, ids),
+            row.modstamp_seen.is_not(None),
+            ~is_own_write,
+        )
+        return {found.record_id: found.modstamp_seen for found in connection.execute(query)}
+
+
+def _first_of_streak(
+    segment: Segment, written_at: datetime | None
+) -> dict[str, sa.ColumnElement[Any]]:
     """Return the columns of a scoring that begins a streak, from a row of the waiting list."""
     row = t.waiting.c
     return {
@@ -113,7 +141,8 @@ def _first_of_streak(segment: Segment) -> dict[str, sa.ColumnElement[Any]]:
         "segment_id": row.segment_id,
         "day": sa.literal(segment.day, sa.Date),
         "scored_at": sa.literal(segment.stamp, t.UtcDateTime),
-        "in_a_row": sa.literal(scored_again(None, segment.stamp).streak, sa.Integer),
+        "in_a_row": sa.literal(streak_with(None, None), sa.Integer),
+        "written_at": sa.literal(written_at, t.UtcDateTime),
     }
 
 

@@ -22,6 +22,7 @@ from resources.ledger.database import Database
 from resources.ledger.days import Days
 from resources.ledger.fencing import Lease
 from resources.ledger.integrations import check_rollout
+from resources.ledger.stops import current_stop
 from resources.ledger.waiting import Waiting
 
 
@@ -34,14 +35,18 @@ class SegmentState(StrEnum):
     DISSOLVED = "dissolved"
 
 
+RELEASED_BY_LENGTH_MAX: Final = 80
 UNFINISHED: Final = (SegmentState.CLAIMED.value, SegmentState.SCORED.value)
+PUSH_ERROR_LENGTH_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Records of one object claimed together on one day, scored together and pushed in one job.
+    """Records of one object claimed together on one day, scored and pushed together.
 
-    `stamp` is fixed by the claim and is what the update datetime field receives.
+    `stamp` is fixed by the claim and is what the update datetime field receives. `push_tries`
+    counts the runs that could not push all of it, `push_error` says why the last of them could not,
+    and before `next_push_at` none tries again.
     """
 
     segment_id: str
@@ -55,6 +60,22 @@ class Segment:
     pushed: int = 0
     failed: int = 0
     gone: int = 0
+    push_tries: int = 0
+    push_error: str | None = None
+    next_push_at: datetime | None = None
+    braked_for: str | None = None
+    released_at: datetime | None = None
+    released_by: str | None = None
+
+    @property
+    def is_braked(self) -> bool:
+        """Say whether it is scored and waits for a person's yes or no before its push."""
+        is_answered = self.braked_for is None or self.released_at is not None
+        return self.state is SegmentState.SCORED and not is_answered
+
+    def is_put_off(self, now: datetime) -> bool:
+        """Say whether its next push has to wait."""
+        return self.next_push_at is not None and self.next_push_at > now
 
 
 class Segments:
@@ -81,11 +102,16 @@ class Segments:
     ) -> Segment | None:
         """Claim up to `rows_max` waiting records of the object, or None where nothing may be.
 
-        With `held_for` only records that wait for that market are claimed: the trial of a market
-        that failed. One transaction counts, divides (`core.limit.shares`), marks and charges, so
-        that the limit holds under any concurrency (R20).
+        With `held_for` it is the trial of a market that failed: records that wait for it, and
+        others beside them.
+
+        One transaction counts, divides (`core.limit.shares`), marks and charges, so that the limit
+        holds under any concurrency (R20). While everything is stopped, nothing is claimed.
         """
         with self._db.begin(lease) as connection:
+            if current_stop(connection) is not None:
+                return None
+
             self._days.lock(connection, facts.day, facts.policy.limit)
             granted = self._days.granted(connection, lease.object, facts)
 
@@ -200,11 +226,16 @@ class Segments:
             )
 
     def mark_scored(
-        self, lease: Lease, segment: Segment, counts: Mapping[str, int] | None = None
+        self,
+        lease: Lease,
+        segment: Segment,
+        counts: Mapping[str, int] | None = None,
+        braked_for: str | None = None,
     ) -> None:
         """Note that the segment is scored: what is to be pushed stands in its working file.
 
         What came out is counted for its day (`counts`), once however often the segment is scored.
+        With `braked_for` it is held before its push, until a person has answered.
         """
         row = t.segments.c
         with self._db.begin(lease) as connection:
@@ -212,10 +243,23 @@ class Segments:
             marked = connection.execute(
                 t.segments.update()
                 .where(row.segment_id == segment.segment_id, row.state != SegmentState.SCORED.value)
-                .values(state=SegmentState.SCORED)
+                .values(state=SegmentState.SCORED, braked_for=braked_for)
             )
             if marked.rowcount and counts:
                 self._counts.add(connection, segment.day, segment.object, counts)
+
+    def note_unpushed(
+        self, lease: Lease, segment: Segment, why: str, next_push_at: datetime | None = None
+    ) -> None:
+        """Note that a run could not push all of the segment, and when the next one may try."""
+        with self._db.begin(lease) as connection:
+            _update(
+                connection,
+                segment,
+                push_tries=t.segments.c.push_tries + 1,
+                push_error=why[:PUSH_ERROR_LENGTH_MAX].replace("\0", "\ufffd"),
+                next_push_at=next_push_at,
+            )
 
     def withdraw(self, lease: Lease, segment: Segment, ids: Collection[str]) -> None:
         """Take rows off the list that are due no more, and give their charge back.
@@ -234,6 +278,33 @@ class Segments:
         """Give the rows of a segment without a job back to the list; its charge stays (D3)."""
         with self._db.begin(lease) as connection:
             self.finish(connection, segment, SegmentState.DISSOLVED, now)
+
+    def last_release(self, object_name: str) -> datetime | None:
+        """Return when a held segment of the object was last let go; None where none was."""
+        row = t.segments.c
+        query = sa.select(sa.func.max(row.released_at, type_=t.UtcDateTime))
+        with self._db.read() as connection:
+            newest: datetime | None = connection.scalar(query.where(row.object == object_name))
+            return newest
+
+    def release_braked(self, segment: Segment, by: str, now: datetime) -> None:
+        """Let a held segment be pushed by the next run.
+
+        No lease is asked for: runs pass over a held segment.
+        """
+        with self._db.begin() as connection:
+            connection.execute(
+                t.segments.update()
+                .where(_is_braked(segment))
+                .values(released_at=now, released_by=by[:RELEASED_BY_LENGTH_MAX])
+            )
+
+    def discard(self, segment: Segment, now: datetime) -> None:
+        """Let the records of a held segment wait again; its charge stays."""
+        with self._db.begin() as connection:
+            is_held = sa.select(sa.func.count()).select_from(t.segments).where(_is_braked(segment))
+            if connection.scalar(is_held):
+                self.finish(connection, segment, SegmentState.DISSOLVED, now)
 
     # -- in the caller's transaction -----------------------------------------------------------
 
@@ -297,41 +368,81 @@ def _mark(
     *,
     held_for: str | None,
 ) -> int:
-    """Mark rows in claim order and count them: new, changed, refresh, what keeps failing."""
+    """Mark rows in claim order and count them: new, changed, refresh, what keeps failing.
+
+    Up to half of a trial are rows that wait for the market `held_for`, the others wait for none:
+    rows that fail together must not be all that the market is judged by (D21).
+    """
     row, marked = t.waiting.c, 0
-    for_market = sa.true() if held_for is None else row.held_for == held_for
-    ready = sa.and_(row.object == object_name, is_claimable(connection, now), for_market)
+    ready = sa.and_(row.object == object_name, is_claimable(connection, now))
+    parts: list[tuple[sa.ColumnElement[bool], int]] = [(sa.true(), rows_max)]
+    if held_for is not None:
+        half = rows_max - rows_max // 2
+        parts = [(row.held_for == held_for, half), (row.held_for.is_(None), rows_max)]
 
-    for most, kind, order in _kinds(granted):
-        wanted = min(most, rows_max - marked)
-        if wanted <= 0:
-            continue
-
-        of_kind = sa.and_(ready, kind)
-        # The grant may be less than what is ready: then the first in order are taken.
-        there_are = connection.scalar(sa.select(sa.func.count()).where(of_kind)) or 0
-        chosen = sa.select(row.record_id).where(of_kind).order_by(*order).limit(wanted)
-        # Where all of a kind are taken, nothing need be sorted: that is most claims of a quiet day.
-        which = (
-            of_kind
-            if there_are <= wanted
-            else sa.and_(row.object == object_name, row.record_id.in_(chosen))
-        )
-        result = connection.execute(
-            t.waiting.update().where(which).values(segment_id=segment_id, claimed_seq=row.seq)
-        )
-        marked += result.rowcount
+    for most, kind, order in _kinds(granted, in_turn=held_for is not None):
+        remaining = most
+        for part, part_max in parts:
+            of_kind = sa.and_(ready, kind, part)
+            taken = _mark_some(
+                connection,
+                object_name,
+                segment_id,
+                of_kind,
+                order,
+                min(remaining, part_max - marked),
+            )
+            marked, remaining = marked + taken, remaining - taken
 
     return marked
 
 
+def _mark_some(
+    connection: sa.Connection,
+    object_name: str,
+    segment_id: str,
+    of_kind: sa.ColumnElement[bool],
+    order: tuple[sa.ColumnElement[Any], ...],
+    wanted: int,
+) -> int:
+    """Mark the first `wanted` rows of a kind in their order, and count them."""
+    if wanted <= 0:
+        return 0
+
+    row = t.waiting.c
+    # The grant may be less than what is ready: then the first in order are taken.
+    there_are = connection.scalar(sa.select(sa.func.count()).where(of_kind)) or 0
+    chosen = sa.select(row.record_id).where(of_kind).order_by(*order).limit(wanted)
+    # Where all of a kind are taken, nothing need be sorted: that is most claims of a quiet day.
+    which = (
+        of_kind
+        if there_are <= wanted
+        else sa.and_(row.object == object_name, row.record_id.in_(chosen))
+    )
+    result = connection.execute(
+        t.waiting.update().where(which).values(segment_id=segment_id, claimed_seq=row.seq)
+    )
+    return result.rowcount
+
+
 def _kinds(
-    granted: Allowance,
+    granted: Allowance, *, in_turn: bool
 ) -> tuple[tuple[int, sa.ColumnElement[bool], tuple[sa.ColumnElement[Any], ...]], ...]:
-    """Return for each kind of row how many are granted, its condition, and who comes first."""
+    """Return for each kind of row how many are granted, its condition, and who comes first.
+
+    A trial takes the rows `in_turn`: first those that were not tried for longest, so that each
+    trial sees others (R23).
+    """
     row = t.waiting.c
     refresh = [reason.value for reason in Reason if lane_of(reason) is Lane.REFRESH]
-    oldest = (row.priority, row.order_at.nulls_first(), row.requested_at, row.record_id)
+    oldest: tuple[sa.ColumnElement[Any], ...] = (
+        row.priority,
+        row.order_at.nulls_first(),
+        row.requested_at,
+        row.record_id,
+    )
+    if in_turn:
+        oldest = (row.last_failed_at.nulls_first(), row.record_id)
     # Each in its turn: else the same few would take the failing rows' part of every day.
     overdue = (row.not_before, row.record_id)
 
@@ -340,6 +451,16 @@ def _kinds(
         (granted.changes, sa.and_(row.reason == Reason.CHANGED.value, ~row.lasting), oldest),
         (granted.refresh, sa.and_(row.reason.in_(refresh), ~row.lasting), oldest),
         (granted.lasting, row.lasting, overdue),
+    )
+
+
+def _is_braked(segment: Segment) -> sa.ColumnElement[bool]:
+    row = t.segments.c
+    return sa.and_(
+        row.segment_id == segment.segment_id,
+        row.state == SegmentState.SCORED.value,
+        row.braked_for.is_not(None),
+        row.released_at.is_(None),
     )
 
 

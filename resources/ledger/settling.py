@@ -11,7 +11,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pipeline.core.limit.row_faults import RowFault, fault_of
+from pipeline.core.limit.row_faults import (
+    MARKET_RESTS,
+    NOBODYS,
+    RowFault,
+    fault_of,
+    market_at_fault,
+)
 from resources.ledger import counts as c
 from resources.ledger import tables as t
 from resources.ledger.counts import Counts
@@ -27,7 +33,10 @@ BACKOFF_MAX: Final = timedelta(days=7)
 PASSING_BACKOFF_FIRST: Final = timedelta(minutes=5)
 PASSING_BACKOFF_MAX: Final = timedelta(hours=6)
 LASTING_AFTER_PASSING: Final = 2
-"""A row is lasting once it failed by its own fault, or more often than so in passing (R23)."""
+"""A row is lasting once it failed by its own fault, or more often than so in passing (R23).
+
+What a job failed with is nobody's row's, and never lasting.
+"""
 
 CODE_LENGTH_MAX: Final = 80
 MESSAGE_LENGTH_MAX: Final = 1_000
@@ -112,8 +121,9 @@ class Settling:
 
             # What the rows tell is read before they leave.
             newest = self._newest_change(connection, segment, outcome.pushed, held)
-            scored = _scored_ids(outcome, tries)
-            self._scorings.record(connection, segment, scored, held)
+            written, refused = _scored_ids(outcome, tries)
+            self._scorings.record(connection, segment, written, held, org_now)
+            self._scorings.record(connection, segment, refused, held, None)
             for_markets = [f.record_id for f in outcome.failed if f.held_for is not None]
             self._segments.give_back(connection, segment, for_markets)
 
@@ -199,7 +209,9 @@ class Settling:
         by_id = {failure.record_id: failure for failure in failures}
         retry_at = {market: hold.retry_at for market, hold in held_markets(connection).items()}
         row = t.waiting.c
-        query = sa.select(row.record_id, row.tries, row.seq, row.claimed_seq).where(
+        query = sa.select(
+            row.record_id, row.tries, row.seq, row.claimed_seq, row.error_market
+        ).where(
             row.object == segment.object,
             self._db.one_of(row.record_id, list(by_id)),
             row.segment_id == segment.segment_id,
@@ -212,20 +224,20 @@ class Settling:
             connection.execute(_let_wait(segment.object, now, written_at), failed)
 
 
-def _scored_ids(outcome: Outcome, tries: Mapping[str, int]) -> list[str]:
-    """Return which of the segment's rows (with their tries so far) count as scored.
+def _scored_ids(outcome: Outcome, tries: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Return which of the segment's rows count as scored: those written, and those refused.
 
-    What was written, and what was refused for reasons of its own; of a row that keeps being refused
-    only the first time since its last edit, so that the edit that corrects it finds it free (R15,
-    R23).
+    Refusals count that are for the row's own sake, and of a row that keeps being refused only the
+    first since its last edit (R15, R23). `tries` are those so far.
     """
-    written = [*outcome.pushed, *(failure.record_id for failure in outcome.partial)]
-    refused = [
+    ids = (*outcome.pushed, *(failure.record_id for failure in outcome.partial))
+    written = dict.fromkeys(i for i in ids if i in tries)
+    refused = dict.fromkeys(
         failure.record_id
         for failure in outcome.failed
         if fault_of(failure.code) is RowFault.LASTING and tries.get(failure.record_id) == 0
-    ]
-    return [i for i in dict.fromkeys((*written, *refused)) if i in tries]
+    )
+    return list(written), [i for i in refused if i not in written]
 
 
 def _failed_row(
@@ -237,12 +249,13 @@ def _failed_row(
     held = failure.held_for is not None
     tries = 0 if anew else row.tries + (not held)
     later = (
-        retry_at.get(failure.held_for, now + PASSING_BACKOFF_MAX)
+        retry_at.get(failure.held_for, now + _wait_for_market(failure.code))
         if failure.held_for is not None
         else now + backoff(tries, passing=failure.is_passing)
     )
     # Salesforce's passing errors (a locked row, say) are not the row's fault for some time.
     patience = LASTING_AFTER_PASSING if failure.is_passing else 0
+    is_to_blame = not held and failure.code not in NOBODYS
 
     return {
         "of_id": row.record_id,
@@ -252,8 +265,20 @@ def _failed_row(
         # PostgreSQL keeps no NUL in a text.
         "new_message": failure.message[:MESSAGE_LENGTH_MAX].replace("\0", "\ufffd"),
         "new_held_for": failure.held_for,
-        "new_lasting": not held and tries > patience,
+        # A row that only waits goes on to be known as one that the market could not score.
+        "new_market": market_at_fault(failure.code, failure.message)
+        or (row.error_market if held else None),
+        "new_lasting": is_to_blame and tries > patience,
     }
+
+
+def _wait_for_market(code: str) -> timedelta:
+    """Return how long a row waits for a market that is not held.
+
+    One that rests says itself when it goes on. What the search for failing rows has not decided is
+    tried again soon.
+    """
+    return PASSING_BACKOFF_MAX if code == MARKET_RESTS else PASSING_BACKOFF_FIRST
 
 
 def _let_wait(object_name: str, now: datetime, written_at: datetime | None) -> sa.Update:
@@ -271,6 +296,7 @@ def _let_wait(object_name: str, now: datetime, written_at: datetime | None) -> s
         "first_failed_at": sa.func.coalesce(row.first_failed_at, sa.literal(now, t.UtcDateTime)),
         "last_failed_at": now,
         "held_for": sa.bindparam("new_held_for"),
+        "error_market": sa.bindparam("new_market"),
         "lasting": sa.bindparam("new_lasting"),
         "segment_id": None,
         "claimed_seq": None,

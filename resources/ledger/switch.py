@@ -15,6 +15,7 @@ from resources.ledger.fencing import Lease, check_lease
 from resources.ledger.segments import UNFINISHED
 
 FORGOTTEN_TABLES: Final = (
+    t.deployments,
     t.objects,
     t.waiting,
     t.segments,
@@ -29,8 +30,8 @@ FORGOTTEN_TABLES: Final = (
 """Tables of nothing but the old org's records, jobs and counts."""
 
 CHANGED_TABLES: Final = (t.org, t.integrations, t.leases)
-KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls)
-"""The limits are per calendar day, whatever org it was used on (R20, R21)."""
+KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls, t.stops)
+"""The limits are per calendar day, whatever org it was used on (R20, R21); a stop stays."""
 
 NOT_CHECKED: Final = "Another org is connected since: run `insights check`."
 
@@ -79,6 +80,9 @@ def switch_org(
                 enabled_at=None,
                 resting_since=None,
                 not_ready=NOT_CHECKED,
+                not_ready_since=None,
+                looks=0,
+                next_look_at=None,
                 outputs=(),
                 dropped_fields=(),
             )

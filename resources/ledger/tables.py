@@ -92,6 +92,11 @@ integrations = sa.Table(
     sa.Column("resting_since", UtcDateTime),
     sa.Column("outputs", Names, nullable=False, server_default=sa.text("'[]'")),
     sa.Column("dropped_fields", Names, nullable=False, server_default=sa.text("'[]'")),
+    sa.Column("not_ready_since", UtcDateTime),
+    sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_look_at", UtcDateTime),
+    sa.Column("fingerprint_seen", sa.String(64)),
+    sa.Column("fingerprint_seen_at", UtcDateTime),
 )
 
 objects = sa.Table(
@@ -105,6 +110,10 @@ objects = sa.Table(
     sa.Column("seen_count", sa.Integer),
     sa.Column("seen_newest", UtcDateTime),
     sa.Column("daily_pulled_on", sa.Date),
+    sa.Column("daily_pulled_at", UtcDateTime),
+    sa.Column("seen_digest", sa.String(64)),
+    sa.Column("asked_alone_until", UtcDateTime),
+    sa.Column("job_rows_max", sa.Integer),
 )
 
 leases = sa.Table(
@@ -158,6 +167,8 @@ waiting = sa.Table(
     sa.Column("claimed_seq", sa.Integer),
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("error_market", sa.String(60)),
+    sa.Column("lane", sa.String(20)),
     # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and
     # into the other.
     sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),
@@ -198,6 +209,12 @@ segments = sa.Table(
     sa.Column("pushed", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failed", sa.Integer, nullable=False, server_default="0"),
     sa.Column("gone", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("braked_for", sa.Text),
+    sa.Column("released_at", UtcDateTime),
+    sa.Column("released_by", sa.String(80)),
+    sa.Column("push_tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("push_error", sa.Text),
+    sa.Column("next_push_at", UtcDateTime),
     sa.Index("segments_by_state", "object", "state"),
 )
 
@@ -211,6 +228,7 @@ push_jobs = sa.Table(
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("settled_at", UtcDateTime),
+    sa.Column("result_tries", sa.Integer, nullable=False, server_default="0"),
     sa.Index("push_jobs_by_segment", "segment_id"),
 )
 
@@ -223,6 +241,7 @@ scorings = sa.Table(
     sa.Column("day", sa.Date, nullable=False),
     sa.Column("scored_at", UtcDateTime, nullable=False),
     sa.Column("in_a_row", sa.Integer, nullable=False),
+    sa.Column("written_at", UtcDateTime),
     sa.Index("scorings_by_day", "day", "object"),
 )
 
@@ -269,4 +288,31 @@ api_usage = sa.Table(
     sa.Column("allotted", sa.Integer, nullable=False),
     sa.Column("seen_at", UtcDateTime, nullable=False),
     sa.CheckConstraint("id = 1", name="one_usage"),
+)
+
+market_batches = sa.Table(
+    "market_batches",
+    metadata,
+    sa.Column("market", sa.String(60), primary_key=True),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("noted_at", UtcDateTime, nullable=False),
+)
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("rolled_out_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_deployment"),
+)
+
+stops = sa.Table(
+    "stops",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("stopped_at", UtcDateTime, nullable=False),
+    sa.Column("stopped_by", sa.String(80), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_stop"),
 )

@@ -121,6 +121,17 @@ class Waiting:
         with self._db.read() as connection:
             return _count(connection, sa.and_(row.object == object_name, row.held_for == market))
 
+    def waiting_by_market(self) -> dict[str, int]:
+        """Return how many records wait for each market, over all objects."""
+        row = t.waiting.c
+        query = (
+            sa.select(row.held_for, sa.func.count().label("records"))
+            .where(row.held_for.is_not(None))
+            .group_by(row.held_for)
+        )
+        with self._db.read() as connection:
+            return {found.held_for: found.records for found in connection.execute(query)}
+
     def by_kind(self, object_name: str) -> dict[str, int]:
         """Return how many records of the object wait, by lane; failed ones as `failing`."""
         row = t.waiting.c
@@ -196,6 +207,21 @@ class Waiting:
 
         known = {reason.value: reason.value for reason in Reason}  # one text, not one a record
         return dict(sorted(zip(ids, map(known.__getitem__, reasons), strict=True)))
+
+    def failing_at(self, market: str, segment_id: str) -> set[str]:
+        """Return the records of a segment that the market could not score when last tried."""
+        row = t.waiting.c
+        query = sa.select(row.record_id).where(
+            row.segment_id == segment_id, row.error_market == market
+        )
+        with self._db.read() as connection:
+            return set(connection.scalars(query))
+
+    def count_of_segment(self, segment_id: str) -> int:
+        """Return how many records a segment still holds."""
+        held = t.waiting.c.segment_id == segment_id
+        with self._db.read() as connection:
+            return int(connection.scalar(sa.select(sa.func.count()).where(held)) or 0)
 
     def slowed_down(self, now: datetime) -> list[SlowedRow]:
         """Return the records that keep becoming due and rest, those that rest longest first (R15).
@@ -281,6 +307,7 @@ class Waiting:
                 first_failed_at=None,
                 last_failed_at=None,
                 held_for=None,
+                error_market=None,
                 lasting=False,
                 reason=sa.case(
                     (row.reason == Reason.NEW.value, Reason.CHANGED.value), else_=row.reason
@@ -304,6 +331,21 @@ def reschedule_held(connection: sa.Connection, market: str, not_before: datetime
         t.waiting.update()
         .where(row.held_for == market, row.segment_id.is_(None))
         .values(not_before=not_before)
+    )
+
+
+def retry_failing_at(
+    connection: sa.Connection, object_name: str, market: str, now: datetime
+) -> None:
+    """Let the rows that a market could not score be claimed at once, as after an edit of each.
+
+    Another version or mapping of it may score them (R17, R23). In the caller's transaction.
+    """
+    row = t.waiting.c
+    connection.execute(
+        t.waiting.update()
+        .where(row.object == object_name, row.error_market == market)
+        .values(not_before=now, tries=0, lasting=False, error_market=None)
     )
 
 

@@ -27,7 +27,8 @@ from resources.salesforce.calls import ApiCall, ApiUsage, Timeouts
 from resources.salesforce.connection import RefreshToken
 from resources.salesforce.errors import error_from_broken_connection
 from resources.salesforce.hosts import is_plain_http
-from resources.salesforce.sign_in import Grant, sign_in_by_code
+from resources.salesforce.kept_sign_ins import Grant
+from resources.salesforce.sign_in import sign_in_by_code
 from resources.salesforce.transport import OrgAdapter, OrgClock, open_http_session
 
 SCOPES: Final = "api refresh_token"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 
 import pyarrow as pa
@@ -28,11 +28,11 @@ class BulkQueries:
         self._rows_per_page = rows_per_page
 
     def run(
-        self, soql: str, schema: pa.Schema, deadline_seconds: float, on_poll: Callable[[], None]
+        self, soql: str, schema: pa.Schema, deadline_seconds: float
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of `soql` to `schema`; raise as `Salesforce.bulk_query` says."""
         job_id = self._create(soql)
-        yield from self.results(self._finished(job_id, deadline_seconds, on_poll), schema)
+        yield from self.results(self._finished(job_id, deadline_seconds), schema)
 
     def _create(self, soql: str) -> str:
         body = {
@@ -47,11 +47,9 @@ class BulkQueries:
         )
         return JobInfo.from_answer(answer, "query").id
 
-    def _finished(
-        self, job_id: str, deadline_seconds: float, on_poll: Callable[[], None]
-    ) -> JobInfo:
+    def _finished(self, job_id: str, deadline_seconds: float) -> JobInfo:
         """Return the job once complete. After the deadline it is aborted: nobody would read it."""
-        job = self._calls.wait("query", job_id, deadline_seconds, on_poll)
+        job = self._calls.wait("query", job_id, deadline_seconds)
         if not job.has_ended:
             self._calls.abort("query", job_id)
             raise JobNotFinished(job.kind, job.id, job.state, deadline_seconds)

@@ -6,9 +6,10 @@ where that is not one.
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,16 +28,21 @@ from resources.salesforce.calls import (
 )
 from resources.salesforce.connection import Connection
 from resources.salesforce.describe import object_from_describe
-from resources.salesforce.errors import NoSuchObject, UnexpectedAnswer, understood
+from resources.salesforce.errors import (
+    NoSuchObject,
+    SalesforceError,
+    UnexpectedAnswer,
+    understood,
+)
 from resources.salesforce.hosts import is_plain_http
 from resources.salesforce.ids import id18
 from resources.salesforce.ingest import IngestJobs
 from resources.salesforce.ingest_results import IngestResults
 from resources.salesforce.jobs import JobCalls, JobInfo
+from resources.salesforce.kept_sign_ins import SignIns
 from resources.salesforce.queries import Queries
 from resources.salesforce.records import Records, SaveResult
 from resources.salesforce.session import Session
-from resources.salesforce.sign_in import Grant
 
 API_VERSION: Final = "62.0"
 ROWS_PER_PAGE: Final = 100_000
@@ -65,7 +71,7 @@ class Salesforce:
         on_usage: Callable[[ApiUsage], None] = _nothing,
         on_sign_in: Callable[[str], None] = _nothing,
         on_limit: Callable[[], datetime | None] = lambda: None,
-        kept_sessions: MutableMapping[str, Grant] | None = None,
+        sign_ins: SignIns | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
@@ -84,8 +90,8 @@ class Salesforce:
                 raises stops the call that needed the session (R1).
             on_limit: called when the org refuses a call since its own daily limit is used up;
                 returns when it is asked again, for the message of DailyRequestLimit.
-            kept_sessions: sessions that clients of one process share, so that each need not sign in
-                anew.
+            sign_ins: sessions that clients share, so that each need not sign in anew, and refusals
+                that none of them repeats.
             timeouts: for connections and answers.
             retry: how often passing faults are tried again; `RetryPolicy().without_waiting()` is
                 for tests.
@@ -102,7 +108,7 @@ class Salesforce:
             timeouts=timeouts or Timeouts(),
             retry=retry or RetryPolicy(),
             on_sign_in=on_sign_in,
-            kept=kept_sessions,
+            sign_ins=sign_ins,
             on_limit=on_limit,
         )
 
@@ -169,17 +175,26 @@ class Salesforce:
         return str(answer["organization_id"]), str(answer["user_id"])
 
     def accept_any_org(self) -> None:
-        """Do not check at sign-in whether the org is the right one: for switching orgs (R1)."""
+        """Do not check at sign-in whether the org is the right one: for switching orgs (R1).
+
+        It signs in anew: a session that is kept may be one of the org before.
+        """
         self._session.on_sign_in = _nothing
+        self._session.forget_session()
+
+    def try_refused_again(self) -> None:
+        """Let credentials that were refused be sent once more: a person asks for it."""
+        self._session.forget_refusal()
 
     def org_now(self) -> datetime:
         """Return the time on the org's clock (aware UTC): a few seconds behind, never ahead.
 
-        It is the last answer's, carried on by this machine. Without an answer yet, it signs in.
+        It is the last answer's, carried on by this machine. Without an answer yet, it makes a call.
         """
         if self._session.clock.now() is None:
-            self._session.forget_session()
             _ = self._session.grant
+        if self._session.clock.now() is None:
+            self._ask_identities()
         now = self._session.clock.now()
         if now is None:
             raise UnexpectedAnswer("The org's answers do not tell its time.")
@@ -219,6 +234,16 @@ class Salesforce:
         """
         return self._queries.ask(queries)
 
+    def ask_each(
+        self, queries: Mapping[str, str], *, within_seconds: float = math.inf
+    ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, SalesforceError]]:
+        """Return rows by name, and by name why a query has none, as `ask` for one API call.
+
+        One query's refusal, time-out or error costs the others nothing. Raises what concerns the
+        call as a whole; so does an answer that takes longer than `within_seconds`.
+        """
+        return self._queries.ask_each(queries, within_seconds=within_seconds)
+
     def count(self, soql: str) -> int:
         """Return the number that a `SELECT COUNT() ...` gives."""
         return self._queries.count(soql)
@@ -230,6 +255,10 @@ class Salesforce:
         has been taken.
         """
         return self._queries.query(soql, schema)
+
+    def begin_query(self, soql: str, schema: pa.Schema) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """Return how many rows the query has, by its first page, and the batches of `query`."""
+        return self._queries.begin(soql, schema)
 
     def read_by_ids(
         self,
@@ -249,18 +278,15 @@ class Salesforce:
         schema: pa.Schema,
         *,
         deadline_seconds: float,
-        on_progress: Callable[[], None] = lambda: None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows to `schema` by a bulk job: create, a few polls, one call a page.
-
-        `on_progress` is called after each poll: a long job is no hanging one.
 
         Raises:
             QueryRefused: the SOQL.
             JobFailed: the job ended without results.
             JobNotFinished: it did not end within `deadline_seconds`; it is aborted then.
         """
-        return self._bulk_queries.run(soql, schema, deadline_seconds, on_progress)
+        return self._bulk_queries.run(soql, schema, deadline_seconds)
 
     # --- pushing rows by an ingest job, a call each
 

@@ -7,16 +7,20 @@ a `repr`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import ConfigurationError
+from resources.salesforce.file_lock import file_lock
 from resources.salesforce.hosts import is_loopback
 
 GENERIC_HOSTS: Final = frozenset({"login.salesforce.com", "test.salesforce.com"})
@@ -35,12 +39,31 @@ class TokenStore(Protocol):
     def write(self, refresh_token: str) -> None:
         """Keep `refresh_token` in place of the one before."""
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from exchanging the token: with rotation, each can be exchanged once."""
+
+    def given(self) -> str:
+        """Return the token that tells this login from another one."""
+
 
 @dataclass(slots=True)
 class MemoryTokenStore:
     """A refresh token from a variable; a rotated one lives only in this process: prefer a file."""
 
     _refresh_token: str = field(repr=False)
+    _given: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Remember what the variable says: rotation does not make another login of it."""
+        self._given = self._refresh_token
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Return no lock: nobody else has this token."""
+        return nullcontext()
+
+    def given(self) -> str:
+        """Return the token that the variable holds."""
+        return self._given
 
     def read(self) -> str:
         """Return the newest refresh token."""
@@ -57,6 +80,14 @@ class FileTokenStore:
 
     path: Path
     named_by: str = "SALESFORCE_REFRESH_TOKEN_FILE names"
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the lock file beside the token's."""
+        return file_lock(self.path.with_name(f"{self.path.name}.lock"))
+
+    def given(self) -> str:
+        """Return the newest refresh token."""
+        return self.read()
 
     def read(self) -> str:
         """Return the newest refresh token, which another process may have stored."""
@@ -232,6 +263,23 @@ class UsernamePassword:
 
 
 Connection = ClientCredentials | JwtBearer | RefreshToken | UsernamePassword
+
+
+def credentials_hash(connection: Connection) -> str:
+    """Return a hash that is another one as soon as anything is signed in with that is another.
+
+    Raises ConfigurationError where a file with a refresh token cannot be read.
+    """
+    parts = {
+        part.name: getattr(connection, part.name)
+        for part in fields(connection)
+        if part.name != "token_store"
+    }
+    if isinstance(connection, RefreshToken):
+        parts["refresh_token"] = connection.token_store.given()
+
+    text = json.dumps({"flow": type(connection).__name__, **parts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Variables:

@@ -16,6 +16,7 @@
     ├── DailyRequestLimit           the org's own limit of API requests (also CannotProceedNow)
     └── OrgUnavailable              passing (also CannotProceedNow)
         ├── ConnectionBroken        no answer, or not the whole of it
+        │   └── AnswerTooLate       not within the time for it
         ├── TooManyConcurrentRequests
         └── JobNotFinished          not within its deadline; the job goes on in the org
 
@@ -55,8 +56,8 @@ QUOTA_CODES: Final = frozenset({"EXCEEDEDQUOTA", "EXCEEDED_QUOTA"})
 class SalesforceError(InsightsError):
     """Root of everything that goes wrong with the org.
 
-    `code` and `text` are Salesforce's own words ("" where there are none), `status` the HTTP
-    status (None where there was no answer).
+    `sentence` is ours, `code` and `text` are Salesforce's own words ("" where there are none),
+    `status` the HTTP status (None where there was no answer).
     """
 
     hint = ""
@@ -65,6 +66,7 @@ class SalesforceError(InsightsError):
         self, message: str, *, code: str = "", text: str = "", status: int | None = None
     ) -> None:
         """Join `message`, Salesforce's own words and the hint of this kind of error."""
+        self.sentence = message
         self.code = code
         self.text = text
         self.status = status
@@ -160,7 +162,15 @@ class UnexpectedAnswer(SalesforceError):
 
 
 class UnwritableValue(SalesforceError):
-    """A column to push holds what no field can: a fault before this point, not the org's."""
+    """A column to push holds what no field can: a fault before this point, not the org's.
+
+    `rows` says by position which rows hold it; None stands for all of them.
+    """
+
+    def __init__(self, message: str, *, rows: Sequence[int] | None = None) -> None:
+        """Name in `message` the column."""
+        self.rows = rows
+        super().__init__(message)
 
 
 class DailyRequestLimit(SalesforceError, CannotProceedNow):
@@ -202,6 +212,10 @@ class OrgUnavailable(SalesforceError, CannotProceedNow):
 
 class ConnectionBroken(OrgUnavailable):
     """No connection, no answer in time, or an answer that was cut short."""
+
+
+class AnswerTooLate(ConnectionBroken):
+    """No answer within the time for it: the org may be at work on the call still."""
 
 
 class TooManyConcurrentRequests(OrgUnavailable):
@@ -339,16 +353,19 @@ def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroke
 
     A connection that was never made did not carry the request; after that, nobody can know.
     """
-    from requests.exceptions import ConnectTimeout, SSLError
-    from urllib3.exceptions import NewConnectionError
+    from requests.exceptions import ConnectTimeout, ReadTimeout, SSLError
+    from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+    cause = error.args[0] if error.args else None
+    is_late = isinstance(error, ReadTimeout) or isinstance(cause, ReadTimeoutError)
     reason = getattr(error.args[0], "reason", None) if error.args else None
     never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(
         reason, NewConnectionError
     )
     request = getattr(error, "request", None)
     address = f" at {_host_of(request.url)}" if request is not None and request.url else ""
-    return ConnectionBroken(
+    kind = AnswerTooLate if is_late else ConnectionBroken
+    return kind(
         f"The connection to the org{address} broke ({what}: {type(error).__name__}).",
         may_have_happened=not never_sent,
     )

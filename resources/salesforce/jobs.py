@@ -127,7 +127,7 @@ class JobCalls:
         kind: JobKind,
         job_id: str,
         deadline_seconds: float,
-        on_poll: Callable[[], None],
+        on_poll: Callable[[], None] = lambda: None,
         rows: int = 0,
     ) -> JobInfo:
         """Return the job once it has ended, or as it stands after `deadline_seconds`.

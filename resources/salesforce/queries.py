@@ -6,6 +6,7 @@ How an answer is read is `query`'s; how a query of many rows is run as a job, `b
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,9 @@ from resources.salesforce.errors import (
     OrgUnavailable,
     QueriesRefused,
     QueryRefused,
+    SalesforceError,
     SessionLost,
+    TooManyConcurrentRequests,
     UnexpectedAnswer,
     error_from_answer,
     understood,
@@ -58,25 +61,34 @@ class Queries:
 
         Raises QueriesRefused, with each refused query's error and the others' rows.
         """
-        errors, rows = self._answers(queries)
-        if errors:
-            raise QueriesRefused(errors, rows)
+        rows, errors = self.ask_each(queries)
+        refused = {name: e for name, e in errors.items() if isinstance(e, QueryRefused)}
+        if len(refused) < len(errors):
+            raise next(error for name, error in errors.items() if name not in refused)
+        if refused:
+            raise QueriesRefused(refused, rows)
         return rows
 
-    def _answers(
-        self, queries: Mapping[str, str]
-    ) -> tuple[dict[str, QueryRefused], dict[str, list[dict[str, Any]]]]:
-        """Return errors and rows by name; ask again where a cursor expires before its last page."""
+    def ask_each(
+        self, queries: Mapping[str, str], *, within_seconds: float = math.inf
+    ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, SalesforceError]]:
+        """Return rows by name, and by name why a query has none, as `ask` for one API call.
+
+        One query's refusal, time-out or error costs the others nothing. Raises what concerns the
+        call as a whole.
+        """
+        # Where a cursor expires before its last page, all is asked again.
         for start in range(1, QUERY_STARTS_MAX + 1):
-            answers = self._composite(queries)
-            errors = {name: a for name, a in answers.items() if isinstance(a, QueryRefused)}
+            answers = self._composite(queries, within_seconds)
+            errors = {name: a for name, a in answers.items() if isinstance(a, SalesforceError)}
 
             try:
-                return errors, {
+                rows = {
                     name: self._all_rows(answer)
                     for name, answer in answers.items()
-                    if not isinstance(answer, QueryRefused)
+                    if not isinstance(answer, SalesforceError)
                 }
+                return rows, errors
             except QueryRefused as refused:
                 if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
                     raise
@@ -92,13 +104,31 @@ class Queries:
         """Yield the rows to `schema`, a batch a page of up to 2,000: one API call each.
 
         Parents' fields are columns such as `Account.Name`. A page is asked for when the one before
-        has been taken. Where the cursor expires between two pages, the query is begun again and
-        records that were given already are passed over.
+        has been taken.
+        """
+        yield from self.begin(soql, schema)[1]
+
+    def begin(self, soql: str, schema: pa.Schema) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """Return how many rows the query has, by its first page, and all its batches.
+
+        One API call, and one for each later page once it is asked for.
+        """
+        first = self._first_page(soql)
+        with understood("query"):
+            return int(first["totalSize"]), self._batches_from(first, soql, schema)
+
+    def _batches_from(
+        self, first: Record, soql: str, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches from the `first` page on.
+
+        Where the cursor expires between two pages, the query is begun again and records that were
+        given already are passed over.
         """
         given: list[pa.Array] = []
         for start in range(1, QUERY_STARTS_MAX + 1):
             try:
-                for records in self._pages(self._first_page(soql)):
+                for records in self._pages(first if start == 1 else self._first_page(soql)):
                     batch = batch_from_records(records, schema)
                     if start > 1:
                         known = pc.is_in(batch["Id"], value_set=pa.concat_arrays(given))
@@ -134,7 +164,7 @@ class Queries:
         """Return the first page; a query too long for an address goes in the body of a call."""
         if len(quote_plus(soql)) > URL_CHARACTERS_MAX:
             part = self._composite({"query": soql})["query"]
-            if isinstance(part, QueryRefused):
+            if isinstance(part, SalesforceError):
                 raise part
             return part
         answer: Record = self._session.call(
@@ -171,8 +201,13 @@ class Queries:
         )
         return answer
 
-    def _composite(self, queries: Mapping[str, str]) -> dict[str, Record | QueryRefused]:
-        """Ask several queries in one call and return each one's first page."""
+    def _composite(
+        self, queries: Mapping[str, str], within_seconds: float = math.inf
+    ) -> dict[str, Record | SalesforceError]:
+        """Ask several queries in one call and return each one's first page, or its error.
+
+        A passing error of one query is tried again with the whole call, and given at last.
+        """
         if not 0 < len(queries) <= QUERIES_PER_CALL:
             raise ValueError(f"{len(queries)} queries: one call takes 1 to {QUERIES_PER_CALL}")
         names = list(queries)
@@ -189,12 +224,26 @@ class Queries:
             ],
         }
 
-        def request(sf: Library) -> list[Record | QueryRefused]:
+        answers: list[Record | SalesforceError] = []
+
+        def request(sf: Library) -> None:
             answer = sf.restful("composite", method="POST", json=body) or {}
             parts = {part["referenceId"]: part for part in answer.get("compositeResponse", ())}
-            return [_part(parts, f"q{number}", name) for number, name in enumerate(names)]
+            answers[:] = [_part(parts, f"q{number}", name) for number, name in enumerate(names)]
+            passing = next((part for part in answers if isinstance(part, OrgUnavailable)), None)
+            if passing is not None:
+                raise passing
 
-        answers = self._session.call(request, "ask several queries", refusal=QueryRefused)
+        try:
+            self._session.call(
+                request,
+                "ask several queries",
+                refusal=QueryRefused,
+                within_seconds=within_seconds,
+            )
+        except OrgUnavailable:
+            if not answers:
+                raise
         return dict(zip(names, answers, strict=True))
 
     def _all_rows(self, answer: Record) -> list[dict[str, Any]]:
@@ -210,14 +259,14 @@ class Queries:
         return rows
 
 
-def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | QueryRefused:
-    """Return one query's answer out of a composite answer, or why it was refused.
+def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | SalesforceError:
+    """Return one query's answer out of a composite answer, or why it has none.
 
-    Raises what concerns the call as a whole: a lost session, a limit, an org that is unavailable.
+    Raises what concerns the call as a whole: a lost session, a limit.
     """
     part = parts.get(reference)
     if part is None:
-        raise OrgUnavailable(f"The org left out the answer to the query {name}.")
+        return OrgUnavailable(f"The org left out the answer to the query {name}.")
     if part["httpStatusCode"] == HTTPStatus.OK:
         body: Record = part["body"]
         return body
@@ -225,7 +274,9 @@ def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | Query
     error = error_from_answer(
         part["httpStatusCode"], part["body"], f"query {name}", refusal=QueryRefused
     )
-    if isinstance(error, QueryRefused):
+    if isinstance(error, TooManyConcurrentRequests):
+        raise error
+    if isinstance(error, QueryRefused | OrgUnavailable):
         return error
     if isinstance(error, SessionLost):
         logger.info("The session was lost inside a composite call.")

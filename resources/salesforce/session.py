@@ -6,8 +6,9 @@ and 7.4).
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ import stamina
 from urllib3.exceptions import HTTPError
 
 from resources.salesforce.calls import ApiCall, ApiUsage, RetryPolicy, Timeouts
-from resources.salesforce.connection import Connection
+from resources.salesforce.connection import Connection, credentials_hash
 from resources.salesforce.errors import (
     NOT_UNDERSTOOD,
     CallRefused,
@@ -32,7 +33,8 @@ from resources.salesforce.errors import (
 )
 from resources.salesforce.hosts import as_https, is_plain_http
 from resources.salesforce.ids import id18
-from resources.salesforce.sign_in import Grant, sign_in
+from resources.salesforce.kept_sign_ins import Grant, SignIns, is_for_good
+from resources.salesforce.sign_in import sign_in
 from resources.salesforce.transport import OrgAdapter, OrgClock, open_http_session
 
 if TYPE_CHECKING:
@@ -54,14 +56,15 @@ class Session:
         timeouts: Timeouts,
         retry: RetryPolicy,
         on_sign_in: Callable[[str], None],
-        kept: MutableMapping[str, Grant] | None = None,
+        sign_ins: SignIns | None = None,
         on_limit: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         """Prepare the session; nothing is sent before the first call.
 
-        `kept` outlives this object: an earlier session of the same user is used again.
+        `sign_ins` outlives this object: an earlier session of the same user is used again, and
+        refused credentials are not sent a second time.
         """
-        self._kept = kept if kept is not None else {}
+        self._sign_ins = sign_ins or SignIns()
         self.connection = connection
         self.on_sign_in = on_sign_in
         self._on_limit = on_limit
@@ -89,7 +92,6 @@ class Session:
 
         self._grant: Grant | None = None
         self._library: Library | None = None
-        self._refused: SignInRefused | None = None
 
     def close(self) -> None:
         """Close the connections. The session in the org lives on: others may share it."""
@@ -98,13 +100,20 @@ class Session:
     @property
     def grant(self) -> Grant:
         """The session in the org, signed in to if it is not yet."""
-        return self._in_time(is_passing, self._current_grant)
+        return self._in_time(is_passing, self._current_grant, self._total_seconds)
 
-    def _in_time(self, retried: Callable[[Exception], bool], step: Callable[[], T]) -> T:
-        """Do `step` until it succeeds, fails for good, or has taken long enough in all."""
-        self._adapter.give_up_at_seconds = time.monotonic() + self._total_seconds
+    def _in_time(
+        self, retried: Callable[[Exception], bool], step: Callable[[], T], seconds: float
+    ) -> T:
+        """Do `step` until it succeeds, fails for good, or has taken `seconds` in all."""
+        give_up_at_seconds = time.monotonic() + seconds
+        self._adapter.give_up_at_seconds = give_up_at_seconds
+
+        def is_tried_again(error: Exception) -> bool:
+            return time.monotonic() < give_up_at_seconds and retried(error)
+
         try:
-            return self._again(retried, step)
+            return self._again(is_tried_again, step)
         except DailyRequestLimit as error:
             error.resumes_at = self._on_limit()
             raise
@@ -116,6 +125,7 @@ class Session:
         *,
         repeatable: bool = True,
         refusal: type[CallRefused] = CallRefused,
+        within_seconds: float = math.inf,
     ) -> T:
         """Return what `request` returns, called with simple-salesforce, signed in.
 
@@ -128,13 +138,15 @@ class Session:
             what: the call in words, for messages, such as "describe Lead".
             repeatable: whether carrying the call out twice does no harm.
             refusal: the error for a call that Salesforce understood and refused.
+            within_seconds: how long it may take with all tries, where that is less than for others.
 
         Raises:
             SalesforceError: one of the branches of `errors`.
         """
         retried = is_passing if repeatable else _surely_not_done
         # Without arguments: what is passed here would be written to the log at each retry.
-        return self._in_time(retried, lambda: self._call_and_renew(request, what, refusal))
+        seconds = min(self._total_seconds, within_seconds)
+        return self._in_time(retried, lambda: self._call_and_renew(request, what, refusal), seconds)
 
     def _call_and_renew(
         self,
@@ -170,10 +182,21 @@ class Session:
             raise not_understood(error, what) from None
 
     def forget_session(self) -> None:
-        """Sign in anew at the next call."""
-        self._kept.pop(repr(self.connection), None)
+        """End the use of this session; a newer one of another process is taken up."""
+        token = self._grant.access_token if self._grant else None
+        self._sign_ins.end_session(credentials_hash(self.connection), token)
         self._grant = None
         self._library = None
+
+    @property
+    def refused(self) -> SignInRefused | None:
+        """Why these credentials are not sent, where they were refused for good."""
+        refusal = self._sign_ins.refusal(credentials_hash(self.connection))
+        return refusal.error() if refusal else None
+
+    def forget_refusal(self) -> None:
+        """Let refused credentials be sent once more: a person says that the org was corrected."""
+        self._sign_ins.forget_refusal(credentials_hash(self.connection))
 
     def _signed_in_library(self) -> Library:
         """Return simple-salesforce around the current session.
@@ -201,17 +224,43 @@ class Session:
 
     def _current_grant(self) -> Grant:
         """Return the session in the org; refused credentials are not sent a second time."""
-        if self._refused is not None:
-            raise self._refused
         if self._grant is None:
-            self._grant = self._kept.get(repr(self.connection))
-        if self._grant is None:
-            try:
-                self._grant = self._sign_in()
-            except SignInRefused as error:
-                self._refused = error
-                raise
+            self._grant = self._kept_grant() or self._new_grant()
         return self._grant
+
+    def _kept_grant(self) -> Grant | None:
+        """Return the session that is kept, checked like a new one; raise where it was refused."""
+        refused = self.refused
+        if refused is not None:
+            raise refused
+
+        grant = self._sign_ins.session(credentials_hash(self.connection))
+        if grant is not None and grant.org_id:
+            self.on_sign_in(id18(grant.org_id))
+        return grant
+
+    def _new_grant(self) -> Grant:
+        """Sign in, and keep for all others what comes of it."""
+        with self._sign_ins.locked():
+            # While this process waited, another one may have signed in, or been refused.
+            kept = self._kept_grant()
+            if kept is not None:
+                return kept
+
+            credentials = credentials_hash(self.connection)
+            try:
+                grant = self._sign_in()
+            except SignInRefused as error:
+                # The token in the file may be another one already: that one was not refused.
+                if is_for_good(error) and credentials == credentials_hash(self.connection):
+                    at = self.clock.now() or datetime.now(UTC)
+                    self._sign_ins.keep_refusal(credentials, error, at)
+                raise
+
+            # Rotated tokens are new credentials. Without the org's id, nobody could check it.
+            if grant.org_id:
+                self._sign_ins.keep_session(credentials_hash(self.connection), grant)
+            return grant
 
     def _sign_in(self) -> Grant:
         now = self.clock.now() or datetime.now(UTC)
@@ -222,7 +271,6 @@ class Session:
             raise error_from_broken_connection(error, "sign in") from None
         if grant.org_id:
             self.on_sign_in(id18(grant.org_id))
-        self._kept[repr(self.connection)] = grant
         return grant
 
 

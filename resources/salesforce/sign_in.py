@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -34,6 +33,7 @@ from resources.salesforce.errors import (
     salesforce_words,
 )
 from resources.salesforce.hosts import as_https, is_loopback, is_plain_http
+from resources.salesforce.kept_sign_ins import Grant
 
 _ASSERTION_LIFE: Final = timedelta(seconds=170)
 """Salesforce allows about three minutes."""
@@ -45,16 +45,6 @@ _INSTANCE: Final = re.compile(
     r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", re.ASCII
 )
 _SIGNING_IN: Final = "sign in"
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A session in the org. There is no time of expiry to read (API notes 1.5)."""
-
-    access_token: str = field(repr=False)
-    instance_url: str
-    org_id: str | None = None
-    user_id: str | None = None
 
 
 def sign_in(
@@ -114,18 +104,12 @@ def _assertion(connection: JwtBearer, now: datetime) -> str:
 
 
 def _sign_in_by_refresh_token(connection: RefreshToken, http: requests.Session) -> Grant:
-    """Exchange the refresh token, once more if another process has rotated it meanwhile."""
-    refresh_token = connection.token_store.read()
-    try:
-        return _exchange_refresh_token(connection, http, refresh_token)
-    except SignInRefused as refused:
-        newer = connection.token_store.read()
-        if newer == refresh_token:
+    """Exchange the newest refresh token, and keep the one that replaces it, before anybody else."""
+    with connection.token_store.locked():
+        try:
+            return _exchange_refresh_token(connection, http, connection.token_store.read())
+        except SignInRefused as refused:
             raise _revoked(refused) from None
-    try:
-        return _exchange_refresh_token(connection, http, newer)
-    except SignInRefused as refused:
-        raise _revoked(refused) from None
 
 
 def _revoked(refused: SignInRefused) -> SignInRefused:
@@ -158,7 +142,9 @@ def sign_in_by_code(
     }
     if connection.client_secret:
         form["client_secret"] = connection.client_secret
-    return _ask_for_token(connection, http, form, refresh_token_needed=True)
+    # A process that exchanges the login before must not put its token in the place of the new one.
+    with connection.token_store.locked():
+        return _ask_for_token(connection, http, form, refresh_token_needed=True)
 
 
 def _exchange_refresh_token(
@@ -217,9 +203,9 @@ def _json_of(response: requests.Response) -> Any:
 def _refusal(status: int, answer: object) -> SalesforceError:
     """Return the error: refused credentials, or an org that cannot answer now (API notes 1.2)."""
     code, text = salesforce_words(answer)
-    if code in _PASSING_GRANT_ERRORS:
+    if code in _PASSING_GRANT_ERRORS or "rate exceeded" in text.lower():
         return OrgUnavailable("The org allows no more sign-ins now.", code=code, text=text)
-    if isinstance(answer, dict) and code:
+    if isinstance(answer, dict) and code and status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return SignInRefused("The org refused to sign in.", code=code, text=text, status=status)
     error = error_from_answer(status, answer, _SIGNING_IN)
     if isinstance(error, UnexpectedAnswer):

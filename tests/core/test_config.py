@@ -39,7 +39,7 @@ def configured(
             Document(f"{'ab'[n]}.yaml", i)
             for n, i in enumerate([LEAD] if integrations is None else integrations)
         ],
-    )
+    ).whole()
 
 
 def problems(**parts: Any) -> tuple[str, ...]:

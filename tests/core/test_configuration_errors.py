@@ -42,7 +42,7 @@ def configured(
         Document("settings.yaml", settings),
         [Document(f"m{n}.yaml", content) for n, content in enumerate(markets)],
         [Document(f"i{n}.yaml", content) for n, content in enumerate(integrations)],
-    )
+    ).whole()
 
 
 def problems(**parts: Any) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def test_a_problem_stands_at_the_line_of_its_key_or_of_the_nearest_key_above() -
     with pytest.raises(ConfigurationError) as caught:
         check_configuration(
             Document("settings.yaml", SETTINGS), [Document("m", market_content())], [document]
-        )
+        ).whole()
 
     assert caught.value.problems == (
         "lead.fit.yaml:7: outputs.scroe: the market fit has no enabled output 'scroe'; it has score, "
@@ -87,7 +87,7 @@ def test_problems_come_file_by_file_and_line_by_line() -> None:
             Document("settings.yaml", wrong, lines),
             [Document("m", market_content())],
             [Document("i", {**LEAD, "market": "x"})],
-        )
+        ).whole()
 
     assert [p.split(": ")[0] for p in caught.value.problems] == [
         "settings.yaml:4",
@@ -100,7 +100,7 @@ def test_what_the_reading_found_is_told_with_the_rest() -> None:
     """R2: one reading shows all there is to mend."""
     unread = Document("i.yaml", None, mistakes=(Mistake((), "bad.", line=3),), is_read=False)
     with pytest.raises(ConfigurationError) as caught:
-        check_configuration(Document("s.yaml", {**SETTINGS, "time_zone": ""}), [], [unread])
+        check_configuration(Document("s.yaml", {**SETTINGS, "time_zone": ""}), [], [unread]).whole()
 
     assert [text.split(": ")[0] for text in caught.value.problems] == ["s.yaml", "i.yaml:3"]
 

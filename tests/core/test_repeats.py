@@ -1,33 +1,38 @@
-"""A record that keeps becoming due is slowed down (R15)."""
+"""A record that our own writes make due again is slowed down, and people are not (R15)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from pipeline.core.limit.repeats import (
+    CLOSE_TO_WRITE,
     FREE_SCORINGS,
     LONGEST_WAIT,
     SCORINGS_KEPT_FOR,
+    SCORINGS_MAX,
     Scoring,
-    scored_again,
     slowed_until,
+    streak_with,
     wait_after,
 )
 
 START = datetime(2026, 3, 10, 22, 0, tzinfo=UTC)
 TICK = timedelta(minutes=5)
+SECOND = timedelta(seconds=1)
 
 
-def scored_at(due_every: timedelta, days: int) -> list[datetime]:
-    """Play the pulls every five minutes of a record that becomes due again so long after each scoring."""
+def scored_at(changes_after: timedelta, days: int) -> list[datetime]:
+    """Play the pulls of a record that changes so long after each of our writes."""
     scored: list[Scoring] = []
-    now, due = START, START
+    now, changed = START, START
+
     while now < START + timedelta(days=days):
-        last = scored[-1] if scored and scored[-1].at > now - SCORINGS_KEPT_FOR else None
-        if now >= due and now >= (slowed_until(last) or now):
-            scored.append(scored_again(last, now))
-            due = now + due_every
+        known = [one for one in scored if one.at > now - SCORINGS_KEPT_FOR]
+        if now >= changed and now >= (slowed_until(known, changed) or now):
+            scored.append(Scoring(now, streak_with(known[-1] if known else None, changed), now))
+            changed = now + changes_after
         now += TICK
     return [scoring.at for scoring in scored]
 
@@ -50,37 +55,63 @@ def test_first_three_scorings_are_free_and_the_wait_doubles_from_there() -> None
 
 def test_record_that_every_push_makes_due_again_takes_one_scoring_a_day_in_the_end() -> None:
     """Neither midnight nor the end of what is remembered lets it begin anew."""
-    days = by_day(scored_at(due_every=TICK, days=60))
+    for after in (timedelta(0), CLOSE_TO_WRITE):
+        days = by_day(scored_at(changes_after=after, days=30))
 
-    assert days[0] <= 2 * FREE_SCORINGS  # two hours
-    assert days[1] <= 4
-    assert all(n <= 1 for n in days[3:])
-    assert sum(days[30:]) >= 25
+        assert days[0] <= 2 * FREE_SCORINGS  # two hours
+        assert days[1] <= 4
+        assert all(n <= 1 for n in days[3:])
+        assert sum(days[10:]) >= 15
 
 
 def test_midnight_gives_nothing_back() -> None:
     """In the first 24 hours, whatever calendar days they lie on."""
-    day = [m for m in scored_at(due_every=TICK, days=3) if m < START + timedelta(days=1)]
+    day = [m for m in scored_at(timedelta(0), days=3) if m < START + timedelta(days=1)]
 
     assert len(day) <= 9
 
 
-def test_record_that_people_edit_twice_a_day_is_never_slowed_down() -> None:
-    scored = scored_at(due_every=timedelta(hours=12), days=30)
+def test_record_that_people_edit_every_hour_is_never_slowed_down() -> None:
+    """However often: what came later than ten minutes after our write is nobody's echo."""
+    for minutes in (60, 65, 120):
+        scored = scored_at(changes_after=timedelta(minutes=minutes), days=2)
 
-    assert len(scored) == 60
-
-
-def test_record_that_rested_begins_anew() -> None:
-    """A flow that was fixed: its record is as free as any other."""
-    busy = Scoring(START, 4)
-    later = scored_again(busy, START + timedelta(hours=9))
-
-    assert slowed_until(busy) == START + timedelta(minutes=30)
-    assert scored_again(busy, START + timedelta(hours=7)).streak == 5
-    assert later.streak == 1
-    assert slowed_until(later) is None
+        assert {b - a for a, b in pairwise(scored)} == {timedelta(minutes=minutes)}
 
 
-def test_record_never_scored_does_not_rest() -> None:
-    assert slowed_until(None) is None
+def test_record_is_scored_24_times_in_24_hours_at_the_most() -> None:
+    """Whoever changes it: a job that rewrites it every quarter of an hour too."""
+    scored = scored_at(changes_after=timedelta(minutes=15), days=3)
+
+    for first in scored:
+        assert sum(first <= at < first + timedelta(hours=24) for at in scored) <= SCORINGS_MAX
+    assert len(scored) >= 2 * SCORINGS_MAX
+
+
+def test_a_change_ten_minutes_after_our_write_is_close_and_a_later_one_is_not() -> None:
+    last = Scoring(START, 3, written_at=START + timedelta(minutes=2))
+    close = START + timedelta(minutes=12)
+
+    assert slowed_until([last], close) == START + timedelta(minutes=15)
+    assert streak_with(last, close) == 4
+    assert slowed_until([last], close + SECOND) is None
+    assert streak_with(last, close + SECOND) == 1
+
+
+def test_change_in_the_second_of_our_write_is_close() -> None:
+    """Its stamp is our write's: a flow that saves with us shows no other."""
+    last = Scoring(START, 1, written_at=START + timedelta(seconds=8))
+
+    assert streak_with(last, START + timedelta(seconds=3)) == 2
+
+
+def test_what_was_asked_for_or_refused_follows_no_write() -> None:
+    """A refresh has no change, and a refused row was not written."""
+    assert streak_with(Scoring(START, 5, written_at=START), None) == 1
+    assert streak_with(Scoring(START, 5, written_at=None), START) == 1
+    assert slowed_until([Scoring(START, 5, written_at=None)], START) is None
+
+
+def test_record_never_scored_does_not_wait() -> None:
+    assert slowed_until([], START) is None
+    assert streak_with(None, START) == 1

@@ -15,7 +15,10 @@ from pipeline.core.limit.row_faults import RowFault, alike, fault_of, integratio
         ("REQUEST_RUNNING_TOO_LONG", RowFault.PASSING),
         (row_faults.UNPROCESSED, RowFault.PASSING),
         (row_faults.JOB_FAILED, RowFault.PASSING),
+        (row_faults.RESULTS_UNREADABLE, RowFault.PASSING),
         (row_faults.FIELD_NOT_WRITABLE, RowFault.PASSING),
+        (row_faults.ROW_TOO_LARGE, RowFault.LASTING),
+        (row_faults.UNWRITABLE_VALUE, RowFault.LASTING),
         (row_faults.SEGMENT_GAVE_UP, RowFault.PASSING),
         (row_faults.MARKET_FAILED, RowFault.PASSING),
         (row_faults.MARKET_RESTS, RowFault.PASSING),
@@ -38,6 +41,11 @@ def test_rows_that_wait_for_a_market_or_a_grant_are_not_tried_again_in_the_same_
     """Passing, but the same run would fail again."""
     for code in (row_faults.JOB_FAILED, row_faults.FIELD_NOT_WRITABLE, row_faults.MARKET_FAILED):
         assert code not in row_faults.TRIED_AGAIN_AT_ONCE
+
+
+def test_what_a_job_failed_with_is_nobody_s_row_s() -> None:
+    """R23: it never becomes permanent, and blames no record."""
+    assert row_faults.JOB_FAULTS < row_faults.NOBODYS <= row_faults.PASSING
 
 
 @pytest.mark.parametrize(

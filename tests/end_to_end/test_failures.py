@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipeline.steps.asking.alerts import situations
 from pipeline.steps.asking.status import status as report
 from tests.plant import LETTERS, RAISES, Plant, integration
 
@@ -451,21 +452,75 @@ def test_rows_that_a_failed_job_left_are_pushed_by_a_second_job(leads: Plant, ki
     assert all(leads.scored_at("Lead", i) for i in ids)
 
 
-def test_jobs_that_fail_every_time_leave_their_rows_waiting(leads: Plant) -> None:
-    """R23: the rows are failures with the job's own message, and wait a few minutes."""
-    leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
-    leads.org.arm("job_fail", object="Lead", operation="update", count=None)
-    before = _jobs(leads)
+def test_jobs_that_fail_every_time_blame_no_row_and_the_same_scores_are_pushed_later(
+    leads: Plant,
+) -> None:
+    """R20, R23: the same stamp and no second charge, after midnight too; nothing becomes permanent."""
+    leads.wait(hours=12)
+    first, second = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    fault = leads.org.arm("job_fail", object="Lead", operation="update", count=None)
 
     figures = leads.pull("Lead")
 
     assert figures["success"]
-    assert (figures["pushed"], figures["failed"]) == (0, 2)
-    assert len(_rows_of_jobs(leads, before)) == 3
-    assert {f.error_message for f in leads.failures()} == {"InternalServerError : server error"}
+    assert (figures["pushed"], figures["failed"], figures["in_flight"]) == (0, 0, 2)
+    (why,) = figures["unpushed"].values()
+    assert "InternalServerError : server error" in why
+    (segment,) = leads.with_clients(lambda clients: clients.ledger.segments.unfinished("Lead"))
+    made = leads.org.fired(fault)
+    assert leads.run("score_and_push", "Lead", resumed=2)["in_flight"] == 2
+    assert leads.org.fired(fault) == made  # put off
+
+    for _ in range(3):
+        leads.wait(hours=1)
+        leads.run("score_and_push", "Lead", resumed=2)
+    assert leads.org.fired(fault) > made
+    assert leads.failures() == []
+    (shown,) = leads.with_clients(report).unpushed
+    assert (shown["records"], shown["tries"]) == (2, 4)
+    assert any("4 runs" in alert.text for alert in leads.with_clients(_situations))
+
     leads.org.clear_faults()
+    leads.wait(hours=1)
+    settled = leads.run("score_and_push", "Lead", resumed=2)
+
+    assert (settled["pushed"], settled["failed"], leads.waiting("Lead")) == (2, 0, 0)
+    stamp = segment.stamp.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    assert [leads.scored_at("Lead", one) for one in (first, second)] == [stamp, stamp]
+    assert leads.today > segment.day
+    used = leads.with_clients(
+        lambda clients: [clients.ledger.days.use(d, 100).used for d in (segment.day, clients.today)]
+    )
+    assert used == [2, 0]
+
+
+def test_rows_that_a_job_wrote_are_settled_while_the_others_wait_for_the_next_job(
+    leads: Plant,
+) -> None:
+    """R23: an edit of what was written is scored meanwhile, and not overwritten by the older scores."""
+    written, left = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    leads.org.arm("job_fail", object="Lead", operation="update", after_rows=1)
+    later = leads.org.arm("job_fail", object="Lead", operation="update", count=None)
+    leads.pull("Lead")
+    assert leads.org.fired(later) > 0
+    assert leads.waiting("Lead") == 1
+    assert [row["records"] for row in leads.with_clients(report).unpushed] == [1]
+    if leads.scored_at("Lead", written) is None:
+        written, left = left, written
+    leads.org.clear_faults()
+
+    leads.edit("Lead", written, Company="Umbrella")
+    assert leads.run("pull", "Lead", resumed=2)["pushed"] == 1
     leads.wait(minutes=6)
-    assert leads.run("score_and_push", "Lead")["pushed"] == 2
+    figures = leads.run("score_and_push", "Lead", resumed=None)
+
+    assert (figures["failed"], leads.waiting("Lead")) == (0, 0)
+    assert leads.record("Lead", written)["Fit_Note__c"] == "Umbrella|CEO"
+    assert leads.record("Lead", left)["Fit_Note__c"] == "Acme|CEO"
+
+
+def _situations(clients: Any) -> Any:
+    return situations(clients, {})
 
 
 def test_stuck_job_stays_in_flight_and_is_settled_by_a_later_run_without_a_second_push(
@@ -530,8 +585,22 @@ def test_column_hidden_between_pull_and_push_is_named_and_the_rows_wait(
 # -- records that keep becoming due ----------------------------------------------------------------
 
 
-def test_fourth_scoring_on_one_day_is_slowed_down(leads: Plant) -> None:
-    """R15: three are free; the fourth waits a quarter of an hour after the third, and says so."""
+def test_record_that_a_person_edits_all_day_is_scored_at_once_each_time(leads: Plant) -> None:
+    """R15: twelve edits within nine hours, half an hour or an hour apart."""
+    (lead,) = leads.create("Lead", ACME)
+    leads.pull("Lead")
+
+    for n in range(12):
+        leads.wait(minutes=(30, 60)[n % 2])
+        leads.edit("Lead", lead, Company=f"Company {n}")
+        figures = leads.pull("Lead")
+
+        assert (figures["slowed_down"], figures["pushed"]) == (0, 1)
+        assert leads.record("Lead", lead)["Fit_Note__c"] == f"Company {n}|CEO"
+
+
+def test_change_soon_after_our_write_is_slowed_down_the_third_time(leads: Plant) -> None:
+    """R15: whoever saved it; the third waits a quarter of an hour after the last scoring, and says so."""
     (lead,) = leads.create("Lead", ACME)
     for company in ("Umbrella", "Initech", "Hooli"):
         assert leads.pull("Lead")["pushed"] == 1

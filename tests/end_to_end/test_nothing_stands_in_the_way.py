@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from pipeline.steps.pause import pause, resume
 from resources.salesforce.calls import RetryPolicy
+from resources.salesforce.client import Salesforce
+from resources.salesforce.errors import JobRefused
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -47,6 +51,150 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
     assert leads.scored_at("Lead", lead) is not None
     assert leads.scored_at("Lead", later) is not None
     assert leads.waiting("Lead") == 0
+
+
+def test_results_that_cannot_be_had_stop_no_other_segment_and_the_records_decide(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3, R44: what the records carry was written; what they do not is a failing row, and nothing is stuck."""
+    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (1, 0.0, 0.0, 0.0))
+    good, refused = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    leads.org.arm("row_error", ids=[refused], code="CUSTOM", message="no", count=None)
+    fault = leads.org.arm("http_500", path="failedResults", count=None)
+    assert not leads.pull("Lead")["success"]
+    assert "HTTP 500" in leads.failure()[0]
+    stamp = leads.scored_at("Lead", good)
+
+    (new,) = leads.create("Lead", ACME | {"LastName": "Kaya"})
+    assert not leads.run("pull", "Lead", resumed=2)["success"]
+    assert leads.scored_at("Lead", new) is not None
+    assert leads.waiting("Lead") == 2
+
+    for _ in range(3):
+        leads.wait(minutes=2)
+        figures = leads.run("score_and_push", "Lead", resumed=None)
+
+    assert leads.org.fired(fault) >= 5
+    assert figures["success"]
+    assert (figures["pushed"], figures["failed"]) == (1, 1)
+    assert leads.scored_at("Lead", good) == stamp
+    assert [(row.record_id, row.error_code) for row in leads.failures()] == [
+        (refused, "RESULTS_UNREADABLE")
+    ]
+
+
+def test_segment_without_a_job_that_could_not_be_pushed_keeps_its_day_and_its_charge(
+    leads: Plant,
+) -> None:
+    """R20: no day is charged for records that an earlier day has scored and could not push."""
+    leads.configure(integration("Lead"), daily_record_limit=2)
+    ids = leads.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(4)))
+    with pytest.MonkeyPatch.context() as refusing:
+        refusing.setattr(Salesforce, "create_ingest_job", _refuse)
+        assert not leads.pull("Lead")["success"]
+        leads.set_clock(datetime(2026, 3, 11, 9, tzinfo=UTC))
+        assert not leads.run("score_and_push", "Lead", resumed=None)["success"]
+        assert "API_DISABLED_FOR_ORG" in leads.failure()[0]
+    assert [leads.with_clients(_used_on(day)) for day in (10, 11)] == [2, 0]
+
+    figures = leads.run("score_and_push", "Lead", resumed=None)
+    assert (figures["pushed"], figures["claimed"]) == (2, 0)
+    figures = leads.run("score_and_push", "Lead", resumed=None)
+
+    assert (figures["pushed"], figures["claimed"]) == (2, 2)
+    assert [leads.with_clients(_used_on(day)) for day in (10, 11)] == [2, 2]
+    assert all(leads.scored_at("Lead", one) for one in ids)
+
+
+def _refuse(*_: object) -> str:
+    raise JobRefused("The org refused.", code="API_DISABLED_FOR_ORG", text="API is not enabled")
+
+
+def _used_on(day: int) -> Callable[[Any], int]:
+    return lambda clients: clients.ledger.days.use(date(2026, 3, day), 2).used
+
+
+def test_segment_too_large_for_one_upload_is_cut_into_several_jobs(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R22: each job is within the limit, and each row is in one."""
+    sent = _uploads(monkeypatch)
+    (one,) = leads.create("Lead", ACME)
+    leads.pull("Lead")
+    (size,) = [len(data) for data in sent]
+    row = len(sent.pop().splitlines()[1])
+    limit = size + row * 5 // 2
+    monkeypatch.setattr("pipeline.steps.push.UPLOAD_BYTES_MAX", limit)
+    ids = leads.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(7)))
+
+    figures = leads.pull("Lead")
+
+    assert (figures["pushed"], figures["failed"]) == (7, 0)
+    rows = [[line[1:19].decode() for line in data.splitlines()[1:]] for data in sent]
+    assert [len(part) for part in rows] == [3, 3, 1]
+    assert all(len(data) <= limit for data in sent)
+    assert sorted(i for part in rows for i in part) == sorted(ids)
+    assert leads.scored_at("Lead", one) is not None
+
+
+def test_row_that_alone_is_too_large_fails_and_the_others_are_pushed(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R23: it is the row's own failure; no job is made of it."""
+    sent = _uploads(monkeypatch)
+    leads.create("Lead", ACME)
+    leads.pull("Lead")
+    monkeypatch.setattr("pipeline.steps.push.UPLOAD_BYTES_MAX", len(sent[0]) + 15)
+    (large,) = leads.create("Lead", ACME | {"Company": "A" * 34})
+    (other,) = leads.create("Lead", ACME)
+
+    figures = leads.pull("Lead")
+
+    assert (figures["pushed"], figures["failed"]) == (1, 1)
+    assert leads.scored_at("Lead", other) is not None
+    assert [(row.record_id, row.error_code) for row in leads.failures()] == [
+        (large, "ROW_TOO_LARGE")
+    ]
+
+
+def _uploads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the list to which every upload is added from now on."""
+    sent: list[bytes] = []
+    upload = Salesforce.upload
+
+    def note_and_upload(org: Salesforce, job_id: str, data: bytes) -> None:
+        sent.append(data)
+        upload(org, job_id, data)
+
+    monkeypatch.setattr(Salesforce, "upload", note_and_upload)
+    return sent
+
+
+def test_value_that_cannot_be_written_fails_its_row_alone(leads: Plant) -> None:
+    """R23: the segment is pushed, and nothing behind it waits."""
+    bad, good = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    for asset, job in ((PULL, "pull"), (SCORE, "score_and_push")):
+        leads.run(job, "Lead", asset_selection=[asset])
+    leads.with_clients(lambda clients: _spoil_score(clients, bad))
+
+    figures = leads.run("score_and_push", "Lead", resumed=2)
+
+    assert (figures["pushed"], figures["failed"]) == (1, 1)
+    assert leads.scored_at("Lead", good) is not None
+    (failure,) = leads.failures()
+    assert (failure.record_id, failure.error_code) == (bad, "UNWRITABLE_VALUE")
+    assert "Fit_Score__c" in failure.error_message
+
+
+def _spoil_score(clients: Any, record_id: str) -> None:
+    """Put what no number field takes into the scores that are ready to be pushed."""
+    (segment,) = clients.ledger.segments.unfinished("Lead")
+    update = clients.lake.read_working_file(segment.segment_id)
+    column = update.column_names.index("update.Fit_Score__c")
+    is_bad = [i == record_id for i in update.column("Id").to_pylist()]
+    scores = pa.array([float("nan") if one else 1.0 for one in is_bad], pa.float64())
+    update = update.set_column(column, "update.Fit_Score__c", scores)
+    clients.lake.write_working_file(segment.segment_id, update)
 
 
 def _jobs_of_the_segment(clients: object) -> list[str]:

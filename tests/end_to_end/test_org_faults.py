@@ -134,7 +134,7 @@ def test_tick_of_an_org_that_hangs_ends_in_time_with_a_reason(
 
 def test_a_call_is_given_up_while_its_run_still_holds_the_object() -> None:
     """D3: a call with all its tries, and the longest wait for a job between two renewals, fit into a lease."""
-    from pipeline.steps.clients import LEASE_LASTS
+    from pipeline.steps.budget import LEASE_LASTS
 
     assert Timeouts().total_seconds + PollPolicy().longest_seconds <= LEASE_LASTS.total_seconds()
 

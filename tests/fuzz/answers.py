@@ -34,10 +34,11 @@ from resources.salesforce.connection import (
     FileTokenStore,
     RefreshToken,
     UsernamePassword,
+    credentials_hash,
 )
 from resources.salesforce.errors import SalesforceError, error_from_answer
 from resources.salesforce.jobs import JobInfo
-from resources.salesforce.sign_in import Grant
+from resources.salesforce.kept_sign_ins import Grant, SignIns
 from resources.salesforce.transport import OrgClock
 from tests.fuzz.target import SECRET, Target, keeps_secret, text_of
 
@@ -111,8 +112,10 @@ def client(data: bytes, connection: Connection, *, signed_in: bool) -> Iterator[
     """Open a client on a connection that answers `data`."""
     grant = Grant(TOKEN, URL, "00D5e000000ABCDEAA", "0055e000000ABCDEAA")
     retry = RetryPolicy(attempts=2).without_waiting()
-    kept = {repr(connection): grant} if signed_in else {}
-    with Salesforce(connection, kept_sessions=kept, retry=retry, sleep=lambda _: None) as org:
+    kept = SignIns()
+    if signed_in:
+        kept.keep_session(credentials_hash(connection), grant)
+    with Salesforce(connection, sign_ins=kept, retry=retry, sleep=lambda _: None) as org:
         connect(org._session._http, data, anywhere=not signed_in)
         yield org
 

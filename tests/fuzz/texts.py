@@ -81,6 +81,9 @@ def _configuration(data: bytes) -> None:
                 assert problem.startswith(str(folder)), problem
                 assert "\n" not in problem, problem
             return
+        for problem in read.problems:
+            assert problem.startswith(str(folder)), problem
+            assert "\n" not in problem, problem
         assert read.settings.notices(date(2026, 1, 1)) is not None
         assert set(read.objects) <= set(OBJECTS)
 

@@ -83,6 +83,37 @@ def test_a_misspelt_control_request_is_refused_with_what_is_known(org: launch.Ru
         org.control("POST", "options", {"gzzip": True})
 
 
+# Single queries
+
+
+def test_a_query_fault_hits_one_object_inside_a_composite_call(
+    org: launch.RunningOrg, api: Api
+) -> None:
+    fault = org.arm("query_error", object="Lead", status=400, code="INVALID_FIELD", message="no")
+    parts = [
+        {
+            "method": "GET",
+            "url": f"/services/data/v62.0/query/?q=SELECT+Id+FROM+{name}+LIMIT+1",
+            "referenceId": name,
+        }
+        for name in ("Lead", "Contact")
+    ]
+
+    answer = api.post("composite", {"compositeRequest": parts}).json()
+
+    statuses = {a["referenceId"]: a["httpStatusCode"] for a in answer["compositeResponse"]}
+    assert statuses == {"Lead": 400, "Contact": 200}
+    assert org.fired(fault) == 1
+    assert api.get("query?q=SELECT+Id+FROM+Lead+LIMIT+1").status_code == 200
+
+
+def test_a_slow_query_waits_and_is_answered(org: launch.RunningOrg, api: Api) -> None:
+    fault = org.arm("query_slow", object="Lead", seconds=0.05)
+
+    assert api.get("query?q=SELECT+Id+FROM+Lead+LIMIT+1").status_code == 200
+    assert org.fired(fault) == 1
+
+
 # Whole requests
 
 

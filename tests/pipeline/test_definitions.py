@@ -297,7 +297,9 @@ def test_schedule_asks_for_every_object_on_the_day_of_its_zone(copied: Path) -> 
     at = datetime(2026, 3, 10, 23, 30, tzinfo=ZoneInfo("America/New_York"))
 
     with dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=definitions.get_repository_def()
+        scheduled_execution_time=at,
+        repository_def=definitions.get_repository_def(),
+        resources=dict(definitions.resources or {}),
     ) as context:
         requests = schedule.evaluate_tick(context).run_requests or []
 
@@ -384,6 +386,25 @@ def test_broken_yaml_is_refused_with_file_and_line(copied: Path) -> None:
         build_definitions(config=copied, home=copied)
 
     assert len(caught.value.problems) == 1
+
+
+def test_an_integration_whose_file_is_wrong_does_not_keep_the_others_from_loading(
+    copied: Path,
+) -> None:
+    """R44: the location loads, and the broken one has its check, which says what is wrong."""
+    whole = build_definitions(config=copied, home=copied)
+    path = copied / "integrations" / "contact.enterprise_fit.yaml"
+    _change(path, market="enterprise_fit", scroe="Score__c")
+
+    definitions = build_definitions(config=copied, home=copied)
+
+    checks, before = (
+        {check.name for a in one.assets or () for check in getattr(a, "check_specs", ())}
+        for one in (definitions, whole)
+    )
+    assert checks == before
+    assert "contact_enterprise_fit_ready" in checks
+    dg.Definitions.validate_loadable(definitions)
 
 
 # -- the ladder of imports -------------------------------------------------------------------------

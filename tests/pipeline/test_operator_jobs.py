@@ -156,3 +156,19 @@ def test_reports_tell_status_and_plan_as_pages(leads: Plant) -> None:
     assert "| FIELD_CUSTOM_VALIDATION_EXCEPTION | 1 |" in status["fails"]
     assert "| Lead.fit | on |" in status["integrations"]
     assert "| Lead.fit | none | 2 |" in plan["integrations"]
+
+
+def test_everything_is_stopped_and_goes_on_from_the_launchpad(leads: Plant) -> None:
+    """R29: with the name and the reason that were filled in."""
+    said = launch(leads, "stop_all", why="a migration", by="Mori")["said"]
+    (lead,) = leads.create("Lead", ACME)
+    runs, why = leads.tick()
+    assert runs == []
+    assert "by Mori: a migration" in said
+    assert "by Mori: a migration" in why
+
+    assert launch(leads, "start_all")["said"] == "It goes on."
+
+    leads.pull("Lead")
+    assert leads.scored_at("Lead", lead) is not None
+    assert launch(leads, "release_segments")["said"].startswith("0 held segments")

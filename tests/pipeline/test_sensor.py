@@ -354,7 +354,7 @@ def test_a_new_object_is_turned_on_by_the_sensors_first_run(shared_plant: Build)
 
 def hold_lease(built: Plant, name: str, owner: str) -> None:
     """Take the object's lease as another process would."""
-    from pipeline.steps.clients import LEASE_LASTS
+    from pipeline.steps.budget import LEASE_LASTS
 
     taken = built.with_clients(
         lambda clients: clients.ledger.leases.acquire(

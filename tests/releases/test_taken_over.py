@@ -240,10 +240,12 @@ def _days_until_done(state: TakenOver) -> None:
 def _daily_pulls(state: TakenOver) -> None:
     """Run what the schedule asks for now on Lead; the sensor makes up for the others."""
     plant = state.plant
-    context = dg.build_schedule_context(
-        scheduled_execution_time=plant.now, repository_def=plant.definitions.get_repository_def()
-    )
-    asked = plant.definitions.resolve_schedule_def(SCHEDULE).evaluate_tick(context)
+    with dg.build_schedule_context(
+        scheduled_execution_time=plant.now,
+        repository_def=plant.definitions.get_repository_def(),
+        resources=dict(plant.definitions.resources or {}),
+    ) as context:
+        asked = plant.definitions.resolve_schedule_def(SCHEDULE).evaluate_tick(context)
     plant.wait(minutes=1)
     for request in asked.run_requests or ():
         key = str(request.partition_key)

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def problems(folder: Path) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(folder)
+        read_configuration(folder).whole()
     return caught.value.problems
 
 

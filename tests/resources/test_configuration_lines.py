@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 def problems(folder: Path) -> list[str]:
     """All problems, with paths below `folder`."""
     with pytest.raises(ConfigurationError) as caught:
-        read_configuration(folder)
+        read_configuration(folder).whole()
     return [text.removeprefix(f"{folder}/") for text in caught.value.problems]
 
 
@@ -492,7 +492,7 @@ def test_whatever_a_file_holds_is_read_or_refused_and_nothing_else(
         path.write_bytes(path.read_bytes() + content if above else content)
         told: tuple[str, ...] | None = None
         try:
-            read_configuration(folder)
+            read_configuration(folder).whole()
         except ConfigurationError as error:
             told = error.problems
     assert told is None or told

@@ -181,6 +181,17 @@ def test_over_a_week_failing_rows_never_starve_the_others(book: Book) -> None:
     assert len([r for r in book.ledger.failures.rows() if r.tries == 2]) == 21  # each in its turn
 
 
+def test_row_whose_jobs_fail_again_and_again_never_fails_for_good(book: Book) -> None:
+    """R23: what a job failed with is nobody's row's."""
+    book.request("a")
+    for _ in range(4):
+        fail(book, "a", code="UNPROCESSED")
+        book.wait(days=1)
+
+    (row,) = book.ledger.failures.rows()
+    assert (row.tries, row.lasting) == (4, False)
+
+
 def test_only_what_was_scored_counts_as_scored(book: Book) -> None:
     """R15, R28: neither what was claimed and given back nor what a job did not work off."""
     book.request("back", "lost")
@@ -196,11 +207,11 @@ def test_only_what_was_scored_counts_as_scored(book: Book) -> None:
     assert book.ledger.scorings.scored_on("Lead", DAY, before=book.now) == ["back"]
     with book.ledger.database.read() as connection:
         found = book.ledger.scorings.scored_since(connection, "Lead", ["back", "lost"], NOW - A_DAY)
-    assert found == {"back": [Scoring(NOW, 1)]}
+    assert found == {"back": [Scoring(NOW, 1, written_at=NOW)]}
 
 
 def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> None:
-    """R15, R23: so that the edit that mends it is not slowed down, and one rewritten every minute is."""
+    """R15, R23: nothing was written, so an edit follows no write of ours, however soon it comes."""
     book.request("a", modstamp=NOW)
     for _ in range(4):
         fail(book, "a")
@@ -215,7 +226,8 @@ def test_row_that_keeps_being_refused_counts_once_for_each_edit(book: Book) -> N
         book.wait(minutes=1)
     with book.ledger.database.read() as connection:
         again = book.ledger.scorings.scored_since(connection, "Lead", ["a"], NOW + A_DAY)
-    assert [scoring.streak for scoring in again["a"]] == [1, 2, 3]
+    assert again["a"] == [Scoring(s.at, 1) for s in again["a"]]
+    assert len(again["a"]) == 3
 
 
 def test_records_that_rest_are_told_from_those_that_failed(book: Book) -> None:

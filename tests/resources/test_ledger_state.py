@@ -17,6 +17,7 @@ from resources.ledger import tables as t
 from resources.ledger.database import VERSION_TABLE, Database, normalised_url
 from resources.ledger.leases import Lease
 from resources.ledger.ledger import Ledger
+from resources.ledger.objects import Seen
 from resources.ledger.push_jobs import PushJob
 from resources.ledger.segments import Segment
 from resources.ledger.settling import Outcome
@@ -193,11 +194,13 @@ def test_turning_on_keeps_the_first_moment(book: Book) -> None:
 def test_a_pull_moves_the_watermark_and_keeps_what_it_saw(book: Book) -> None:
     """D6, D7: of its own object."""
     book.ledger.objects.turn_on(["Lead", "Account"], NOW)
-    book.ledger.record_pull(book.lease(), watermark=NOW + LASTS, seen=(7, NOW), now=NOW)
+    book.ledger.record_pull(
+        book.lease(), watermark=NOW + LASTS, seen=Seen(7, NOW, "digest"), now=NOW
+    )
     objects = book.ledger.objects.all()
 
     assert objects["Lead"].watermark == NOW + LASTS
-    assert (objects["Lead"].seen_count, objects["Lead"].seen_newest) == (7, NOW)
+    assert (objects["Lead"].seen_count, objects["Lead"].seen_digest) == (7, "digest")
     assert objects["Account"].watermark == NOW
 
 
@@ -280,7 +283,7 @@ EFFECTS: dict[str, Callable[[Book, Lease], object]] = {
     "claim": lambda book, _: book.claim(),
     "add_wishes": lambda book, lease: book.ledger.add_requests(lease, [], NOW),
     "record_pull": lambda book, lease: book.ledger.record_pull(
-        lease, watermark=NOW, seen=(0, None), now=NOW
+        lease, watermark=NOW, seen=Seen(0, None, None), now=NOW
     ),
     "record_daily_pull": lambda book, lease: book.ledger.record_daily_pull(
         lease, [], day=DAY, now=NOW

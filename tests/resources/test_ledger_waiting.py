@@ -169,7 +169,7 @@ def test_when_a_record_was_scored_lately_is_known(book: Book) -> None:
     """R15: for any number of ids at once, whatever day it was."""
     ids = [f"x{n}" for n in range(CHUNK + 5)]
     for _ in range(2):
-        book.request("a", ids[-1])
+        book.request("a", ids[-1], modstamp=book.now)
         segment = book.claimed()
         book.end(segment, pushed=("a", ids[-1]))
         book.wait(minutes=1)
@@ -180,7 +180,7 @@ def test_when_a_record_was_scored_lately_is_known(book: Book) -> None:
         newer = book.ledger.scorings.scored_since(connection, "Lead", ["a"], NOW)
         other = book.ledger.scorings.scored_since(connection, "Contact", ["a"], NOW)
 
-    both = [Scoring(NOW, 1), Scoring(LATER, 2)]
+    both = [Scoring(NOW, 1, written_at=NOW), Scoring(LATER, 2, written_at=LATER)]
     assert found == {"a": both, ids[-1]: both}
     assert newer == {"a": both[1:]}
     assert other == {}

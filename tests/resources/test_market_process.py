@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.configuration.settings import MARKET_TIMEOUT_SECONDS_MAX
-from pipeline.core.errors import ConfigurationError, ModelFailed
-from pipeline.steps.clients import LEASE_LASTS
+from pipeline.core.errors import ConfigurationError, MarketUnavailable, ModelFailed
+from pipeline.steps.budget import LEASE_LASTS
 from resources import market_calls
 from resources.models import Models
 from tests.core.support import market
@@ -71,6 +71,7 @@ def neighbour_scores(models: Models) -> bool:
         ("raise KeyboardInterrupt(names)", f"raised KeyboardInterrupt{WHERE}"),
         ("sys.exit(names)", f"raised SystemExit{WHERE}"),
         ("bytearray(2**31)", f"raised MemoryError{WHERE} (market_memory_mb: 1024)"),
+        ("return good.slice(1)", "gave 2 rows for 3 records"),
         ("return [1, 2, 3]", "gave a list, not a pyarrow table"),
         ("pass", "gave a NoneType, not a pyarrow table"),
         (
@@ -118,6 +119,7 @@ def test_model_that_hangs_is_ended_and_the_message_names_the_time_out_and_the_li
     assert str(failed.value) == (
         "the model gave no answer within 2 seconds (market_timeout_seconds), at model.py:13"
     )
+    assert failed.value.is_slow
     assert time.monotonic() - began < 6
     assert neighbour_scores(models)
 
@@ -145,6 +147,43 @@ def test_model_that_hangs_or_ends_while_it_loads_is_a_problem_of_the_configurati
 
     assert time.monotonic() - began < 0.5
     assert neighbour_scores(models)
+
+
+def test_call_of_a_search_has_its_share_of_the_time_and_loading_is_no_part_of_it(
+    write: Write,
+) -> None:
+    """D21: else a small part would fail in each new process, whatever its rows."""
+    models = write("time.sleep(600 if len(inputs) > 1 else 0); return good", "time.sleep(2.2)")
+    model = models.get(market())
+    market_calls.end()
+
+    with pytest.raises(ModelFailed, match=r"within 2 seconds \(its share of market_timeout_sec"):
+        model.score(INPUTS, seconds=2, in_search=True)
+
+    assert model.score(INPUTS.slice(0, 1), seconds=2, in_search=True).num_rows == 1
+
+
+def test_file_that_cannot_be_loaded_any_more_is_no_rows_fault(write: Write, tmp_path: Path) -> None:
+    """D21: no row is searched for."""
+    model = write("return good").get(market())
+    (tmp_path / "fit" / "model.py").write_text("import no_such_library")
+    market_calls.end()
+
+    for in_search in (False, True):
+        with pytest.raises(MarketUnavailable, match="no_such_library"):
+            model.score(INPUTS, in_search=in_search)
+
+
+def test_process_that_does_not_start_is_no_rows_fault(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D21: as where the machine has no process left."""
+    model = write("return good").get(market())
+    market_calls.end()
+    monkeypatch.setattr(market_calls.sys, "executable", "/no/such/python")
+
+    with pytest.raises(MarketUnavailable, match="its process did not start"):
+        model.score(INPUTS)
 
 
 def test_a_call_ends_well_within_an_objects_lease() -> None:

@@ -13,6 +13,7 @@ from assets.step_runs import BACKFILL_TAG
 from pipeline.steps.clients import SCORED
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check_and_roll_out
+from pipeline.steps.stop import start, stop
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import Run
 from tests.simulation.schedule import FAULT_PATHS, Schedule
@@ -27,10 +28,10 @@ REQUEST_FAULTS: Final = (
     "drop_after",
     "truncate",
 )
-SESSION_FAULTS: Final = ("slow", "expire_session", "expire_locator")
+READ_FAULTS: Final = ("slow", "expire_session", "expire_locator", "query_error")
 SAVE_FAULTS: Final = ("lock_rows", "row_error", "job_fail", "job_stuck", "unprocessed_rows")
-FAULT_KINDS: Final = (*REQUEST_FAULTS, *SESSION_FAULTS, *SAVE_FAULTS)
-"""Every kind of fault that the org knows."""
+FAULT_KINDS: Final = (*REQUEST_FAULTS, *READ_FAULTS, *SAVE_FAULTS)
+"""Every kind of fault that the org knows, save slow queries: nothing here waits for the clock."""
 
 
 def _tick(schedule: Schedule) -> str | None:
@@ -88,6 +89,38 @@ def _command(schedule: Schedule) -> str | None:
     return f"{kind} {name}"
 
 
+def _stopped(schedule: Schedule) -> str:
+    """Let a person stop everything; runs that come meanwhile begin nothing."""
+    schedule.finish_quietly(schedule.command("stop", partial(stop, why="a migration", by="Mori")))
+    since = schedule.now()
+    said = schedule.world.create()
+    schedule.advance(timedelta(seconds=12))
+    for job in ("pull", "score_and_push"):
+        for name in schedule.configuration().objects:
+            run = schedule.new_run(job, name, by_daemon=False)
+            schedule.finish_quietly(schedule.start_run(run))
+
+    schedule.advance(timedelta(seconds=12))
+    schedule.stopped.append((since, schedule.now()))
+    schedule.finish_quietly(schedule.command("start", start))
+    return said
+
+
+def _hourly_edits(schedule: Schedule) -> str | None:
+    """Let a person correct one record again and again, an hour after each of its scorings."""
+    record = schedule.world.any_record()
+    if record is None:
+        return None
+
+    for _ in range(8):
+        schedule.world.retitle(*record)
+        schedule.advance(timedelta(seconds=12))
+        run = schedule.new_run("pull", record[0], by_daemon=False)
+        schedule.finish_quietly(schedule.start_run(run))
+        schedule.advance(timedelta(hours=1))
+    return " ".join(record)
+
+
 def _seconds(schedule: Schedule) -> str:
     schedule.advance(timedelta(seconds=schedule.chance.randint(1, 30)))
     return ""
@@ -115,7 +148,7 @@ def _arm(schedule: Schedule) -> str:
     chance = schedule.chance
     hunted = [kind for kind in FAULT_KINDS if kind in schedule.hunt]
     kind = chance.choice(
-        hunted or chance.choice((REQUEST_FAULTS, SESSION_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
+        hunted or chance.choice((REQUEST_FAULTS, READ_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
     )
     count = chance.choice((1, 1, 2, 9))
     spec: dict[str, object] = {"count": count}
@@ -130,6 +163,10 @@ def _arm(schedule: Schedule) -> str:
         spec |= {"after_rows": chance.choice((0, 0, 1, 2)), "count": chance.choice((1, 2))}
         if kind == "unprocessed_rows":
             spec["state"] = chance.choice(("Failed", "Aborted"))
+    elif kind == "query_error":
+        spec["object"] = chance.choice(schedule.world.objects)
+        if chance.random() < 0.5:
+            spec |= {"status": 500, "code": "QUERY_TIMEOUT", "message": "took too long"}
     elif kind == "expire_locator":
         schedule.stage.org.set_options(query_page_rows=1)
         spec["path"] = "/query/"
@@ -318,8 +355,10 @@ ACTS: Final[dict[str, tuple[float, Act]]] = {
     "lake lost": (0.4, _lose_lake),
     "disk full": (0.8, _fill_disk),
     "org killed": (0.04, _kill_org),
+    "stopped": (0, _stopped),
+    "hourly edits": (0, _hourly_edits),
 }
-"""Every act by name, with its weight."""
+"""Every act by name, with its weight; those of weight 0 happen in scripts alone."""
 
 MARKETS_FAIL: Final[dict[str, float]] = {"market down": 4, "market up": 4, "create": 2}
 FORGETFUL: Final[dict[str, float]] = {"backup": 6, "restore": 6, "run forgotten": 8, "edit": 2}
@@ -333,6 +372,8 @@ LEADS_TO: Final = {
     "ledger Holds.hold": MARKETS_FAIL,
     "ledger Holds.release": MARKETS_FAIL,
     "ledger Calls.note_limit_reached": FAULTY,
+    "ledger PushJobs.count_result_try": FAULTY,
+    "ledger Segments.note_unpushed": FAULTY,
     **dict.fromkeys(FAULT_KINDS, FAULTY),
 }
 """The mood in which a schedule that hunts a point or a fault comes past it sooner."""

@@ -38,6 +38,7 @@ from resources.salesforce.connection import ClientCredentials
 from resources.salesforce.session import Session
 from resources.salesforce.transport import OrgAdapter, OrgClock
 from tests.simulation.points import Killed
+from tests.simulation.world import RAISES
 
 if TYPE_CHECKING:
     from tests.simulation.schedule import Schedule
@@ -239,7 +240,7 @@ class SimSalesforce:
         on_usage: Any,
         on_sign_in: Any = lambda _: None,
         *,
-        keep_session: bool = False,
+        is_tick: bool = False,
         **more: Any,
     ) -> Salesforce:
         """Return a client whose waits take no time of this machine."""
@@ -249,7 +250,7 @@ class SimSalesforce:
             on_call=on_call,
             on_usage=on_usage,
             on_sign_in=on_sign_in,
-            kept_sessions=schedule.kept_sessions if keep_session else None,
+            sign_ins=schedule.sign_ins if is_tick else None,
             retry=RetryPolicy().without_waiting(),
             poll=PollPolicy(first_seconds=1.0, growth=3.0, longest_seconds=120.0),
             sleep=schedule.sleep,
@@ -278,10 +279,16 @@ class VersionedLetters:
     def load(self) -> None:
         """Load nothing: it is there."""
 
-    def score(self, inputs: pa.Table, *, silent: bool = False) -> pa.Table:  # noqa: ARG002
-        """Score as `expected` says; raise while the schedule lets the market fail as a whole."""
-        if self.market.name in self.schedule.markets_down:
-            raise ModelFailed("the model raised RuntimeError")
+    @property
+    def seconds(self) -> float:
+        """Return how long a call may take; none takes any time here."""
+        return 1.0
+
+    def score(self, inputs: pa.Table, **_: Any) -> pa.Table:
+        """Score as `expected` says; raise on a marked row, and while the market fails as a whole."""
+        raises = RAISES in inputs.column("title").to_pylist()
+        if raises or self.market.name in self.schedule.markets_down:
+            raise ModelFailed("the model raised RuntimeError at model.py:30")
         return expected(self.schedule, inputs, self.market.version)
 
 
@@ -302,6 +309,10 @@ class SimModels:
 
     def warm(self) -> None:
         """Start nothing."""
+
+    def files_digest(self, name: str) -> str:
+        """Return what tells the market's files: here all is in its version."""
+        return name
 
     def get(self, market: Market) -> VersionedLetters:
         """Return the market's model."""

@@ -11,12 +11,14 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.limit.row_faults import JOB_FAULTS
 from pipeline.core.scoring.digest import digests, stored_digests
 from resources.ledger import tables as t
+from resources.ledger.counts import FAILED
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import expected
 from tests.simulation.schedule import Schedule
-from tests.simulation.world import BAD, TITLE_OF
+from tests.simulation.world import BAD, FAIL, TITLE_OF
 
 OUTPUT_OF: Final = {"score": "score", "rank": "rank", "note": "note", "good": "good"}
 
@@ -32,6 +34,9 @@ def broken(schedule: Schedule) -> list[str]:
         jobs_left_open,
         written_when_gone,
         redone,
+        blamed_for_jobs,
+        begun_while_stopped,
+        slowed_people,
     ):
         found += [f"{check.__name__}: {line}" for line in check(schedule)]
     return found
@@ -111,7 +116,7 @@ def waiting_without_reason(schedule: Schedule) -> list[str]:
         f"{row['error_code']}: {row['error_message']}, held for {row['held_for']}, and nothing is in its way"
         for row in rows
         # A record that was deleted while it failed is found out at its next try.
-        if there.get(row["record_id"], BAD) != BAD or not row["error_code"]
+        if there.get(row["record_id"], BAD) not in FAIL or not row["error_code"]
     ]
     return found
 
@@ -125,10 +130,10 @@ def current_values(schedule: Schedule) -> list[str]:
     for name in configuration.objects:
         for record in _records(schedule, name):
             for integration in _candidates(configuration.of_object(name), record):
-                if record[TITLE_OF[name]] == BAD:
+                if record[TITLE_OF[name]] in FAIL:
                     if record["Id"] not in failing:
                         found.append(
-                            f"{name} {record['Id']} has no valid rank and is not listed as failing"
+                            f"{name} {record['Id']} cannot be scored and is not listed as failing"
                         )
                     continue
                 state = states[name, integration.market]
@@ -225,6 +230,23 @@ def pushed_twice(schedule: Schedule) -> Iterator[str]:
                 yield f"{record_id} was written twice with {stamp}, by {before[1]} and {job_id}"
 
 
+def begun_while_stopped(schedule: Schedule) -> Iterator[str]:
+    """While everything was stopped, nothing was claimed and no bulk job was made."""
+    begun = [
+        ("segment", row["segment_id"], row["created_at"]) for row in _rows(schedule, t.segments)
+    ]
+    begun += [("job", row["job_id"], row["created_at"]) for row in _rows(schedule, t.push_jobs)]
+    for kind, name, at in begun:
+        if any(since < at < until for since, until in schedule.stopped):
+            yield f"{kind} {name} was begun at {at}, while everything was stopped"
+
+
+def slowed_people(schedule: Schedule) -> Iterator[str]:
+    """A record that people alone change, at hours, is never slowed down (R15)."""
+    if schedule.acts["hourly edits"]:
+        yield from (f"{record_id} was slowed down" for record_id in schedule.slowed)
+
+
 def jobs_left_open(schedule: Schedule) -> Iterator[str]:
     """No job whose id the ledger knows is left open in the org."""
     known = {row["job_id"]: row["state"] for row in _rows(schedule, t.push_jobs)}
@@ -252,6 +274,16 @@ def left_behind(schedule: Schedule) -> Iterator[str]:
             yield f"{path.name} is left in the lake's working folder"
 
 
+def blamed_for_jobs(schedule: Schedule) -> Iterator[str]:
+    """No record failed by what a job failed with (R23), unless its scores were lost with the lake."""
+    if schedule.restored_at or schedule.lake_lost_at:
+        return
+    for row in _rows(schedule, t.day_counts):
+        kind, _, code = row["name"].partition(":")
+        if kind == FAILED and code in JOB_FAULTS and row["records"]:
+            yield f"{row['records']} of {row['object']} failed by {code} on {row['day']}"
+
+
 def redone(schedule: Schedule) -> Iterator[str]:
     """What a backfill asked for has been scored again since (R28)."""
     for name, ids, asked_at, process in schedule.redos:
@@ -261,7 +293,7 @@ def redone(schedule: Schedule) -> Iterator[str]:
             continue
         integrations = schedule.configuration().of_object(name)
         for record in _records(schedule, name):
-            if record["Id"] not in ids or record[TITLE_OF[name]] == BAD:
+            if record["Id"] not in ids or record[TITLE_OF[name]] in FAIL:
                 continue
             if not _candidates(integrations, record):
                 continue

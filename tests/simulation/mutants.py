@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+import pipeline.core.limit.repeats
 import pipeline.core.limit.windows
 import pipeline.steps.pull
+import pipeline.steps.push
+import pipeline.steps.score
+import pipeline.steps.score_market
 import pipeline.steps.watch
 import resources.ledger.database
+import resources.ledger.segments
+import resources.ledger.settling
+import resources.salesforce.ingest
 from assets.clients_resource import ClientsResource
+from pipeline.core.limit.repeats import Scoring
 from pipeline.core.scoring import due
+from pipeline.core.scoring.bisection import Batch, BatchFailed, Bisected
 from pipeline.core.scoring.scope import ScoringScope
 from resources.ledger import tables as t
 from resources.ledger.days import Days
 from resources.ledger.leases import Lease, Leases
+from resources.ledger.stops import Stops
 from tests.simulation.clients import SimResource
 
 
@@ -76,6 +86,29 @@ def without_digest() -> AbstractContextManager[None]:
     return _with((pipeline.steps.pull, "row_statuses", alike))
 
 
+def without_stop() -> AbstractContextManager[None]:
+    """Claim, and make bulk jobs, while everything is stopped."""
+
+    def nothing(*_: Any) -> None:
+        return
+
+    modules = (pipeline.steps.score, pipeline.steps.push, pipeline.steps.watch)
+    return _with(
+        (resources.ledger.segments, "current_stop", nothing),
+        (Stops, "current", nothing),
+        *((module, "why_no_push", nothing) for module in modules),
+    )
+
+
+def without_honest_people() -> AbstractContextManager[None]:
+    """Take each scoring within eight hours of the last one for the work of a flow."""
+
+    def is_close(last: Scoring, changed_at: datetime | None) -> bool:
+        return changed_at is None or changed_at - last.at < timedelta(hours=8)
+
+    return _with((pipeline.core.limit.repeats, "_is_close", is_close))
+
+
 def without_waiting_list() -> AbstractContextManager[None]:
     """Keep what is due only as long as the run that found it lives."""
 
@@ -88,11 +121,54 @@ def without_waiting_list() -> AbstractContextManager[None]:
     return _with((SimResource, "close", close))
 
 
+SMALL_UPLOAD_BYTES: Final = 500
+"""What the org takes at once where nothing is cut: a row or two."""
+
+
+def without_cut() -> AbstractContextManager[None]:
+    """Send a segment in one job, however much it is, to an org that takes little at once."""
+
+    def whole(cells: pa.Table, *_: int) -> Iterator[tuple[int, int]]:
+        yield 0, cells.num_rows
+
+    return _with(
+        (pipeline.steps.push, "cut", whole),
+        (resources.salesforce.ingest, "UPLOAD_BYTES_MAX", SMALL_UPLOAD_BYTES),
+    )
+
+
+def without_job_faults() -> AbstractContextManager[None]:
+    """Take what a job failed with for its rows' own failure."""
+    nothing = frozenset[str]()
+    return _with(
+        (pipeline.steps.push, "JOB_FAULTS", nothing),
+        (resources.ledger.settling, "NOBODYS", nothing),
+    )
+
+
+def without_search() -> AbstractContextManager[None]:
+    """Hold a market for all its records where it fails on one of them."""
+
+    def at_once(rows: int, call: Any, *, seconds: float, **_: Any) -> Bisected[Any]:
+        all_rows = Batch(0, rows)
+        try:
+            return Bisected(scored={all_rows: call(all_rows, seconds)})
+        except BatchFailed as failed:
+            return Bisected(undecided=[all_rows], first_failure=failed.why)
+
+    return _with((pipeline.steps.score_market, "bisect", at_once))
+
+
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "overlap": without_overlap,
     "claim": without_claim,
     "lease": without_lease,
     "digest": without_digest,
     "waiting": without_waiting_list,
+    "cut": without_cut,
+    "job-fault": without_job_faults,
+    "bisect": without_search,
+    "stop": without_stop,
+    "honest": without_honest_people,
 }
 """What can be taken out, by name."""

@@ -46,6 +46,8 @@ LEDGER: Final = tuple(
         "Holds.release",
         "PushJobs.record",
         "PushJobs.set_state",
+        "PushJobs.count_result_try",
+        "Segments.note_unpushed",
         "Settling.settle_rows",
         "Settling.settle",
         "Integrations.pause",
@@ -87,6 +89,8 @@ RARE: Final = tuple(
     f"{phase} ledger {transaction}"
     for transaction in (
         "Calls.note_limit_reached",
+        "PushJobs.count_result_try",
+        "Segments.note_unpushed",
         "Segments.withdraw",
         "Holds.hold",
         "Holds.release",

@@ -32,7 +32,8 @@ from pipeline.steps.score import score
 from pipeline.steps.watch import watch
 from resources.ledger.ledger import Ledger
 from resources.salesforce.client import Salesforce
-from tests.simulation.clients import STAMP_COLUMN, Context, Log, Run, SimResource
+from resources.salesforce.kept_sign_ins import SignIns
+from tests.simulation.clients import STAMP_COLUMN, Context, Log, Run, SimResource, running
 from tests.simulation.points import FIRST, TARGETS
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.script import TURN, Event, Script, Start
@@ -40,7 +41,7 @@ from tests.simulation.stage import Stage
 from tests.simulation.world import World
 
 STEPS: Final[dict[str, Any]] = {
-    CHANGED_RECORDS: pull,
+    CHANGED_RECORDS: lambda clients, lease: _noting_slowed(clients, pull(clients, lease)),
     STALE_RECORDS: daily_pull,
     SCORED: score,
     PUSHED: push,
@@ -111,12 +112,14 @@ class Schedule:
         self.jobs_stuck = self.disk_full = self.ledger_full = self._was_full = False
         self._configured: tuple[Any, Configuration] | None = None
         self.markets_down: set[str] = set()
-        self.kept_sessions: dict[str, Any] = {}
+        self.sign_ins = SignIns()
         self.clients: list[Salesforce] = []
         self.cursor: dict[str, Any] = {}
         self.dead: list[Run] = []
         self.runs = 0
         self.backup_at: datetime | None = None
+        self.stopped: list[tuple[datetime, datetime]] = []
+        self.slowed: list[str] = []
         self.restored_at: list[datetime] = []
         self.lake_lost_at: list[datetime] = []
         self.redos: list[tuple[str, list[str], datetime, Process]] = []
@@ -581,6 +584,12 @@ class Schedule:
         for process in list(self.scheduler.alive):
             self.kill(process)
 
+    def finish_quietly(self, process: Process) -> None:
+        """Let a process do all its work, with nothing in its way."""
+        self.scheduler.quiet, quiet = True, self.scheduler.quiet
+        self.finish(process)
+        self.scheduler.quiet = quiet
+
     def calm(self) -> None:
         """Take all faults away."""
         for fault in self.stage.org.control("GET", "faults"):
@@ -608,6 +617,12 @@ class Schedule:
         from tests.simulation.invariants import waiting_without_reason
 
         return not waiting_without_reason(self)
+
+
+def _noting_slowed(clients: Clients, summary: Any) -> Any:
+    """Note which records a pull has slowed down."""
+    running().slowed += summary.slowed_examples
+    return summary
 
 
 def _stopping(step: Callable[[], Any]) -> None:

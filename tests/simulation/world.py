@@ -14,6 +14,12 @@ TITLES: Final = ("CEO", "CTO", "Buyer", "VP Sales", "Chef de cuisine", None, "NO
 BAD: Final = "BAD RANK"
 """A title of which the letters market makes no valid rank: the record fails until it is edited."""
 
+RAISES: Final = "RAISE"
+"""A title on which every model raises: the record fails until it is edited, and holds up no other."""
+
+FAIL: Final = (BAD, RAISES)
+"""The titles of records that fail by their own values."""
+
 NAME_OF: Final = {"Account": "Name", "Contact": None, "Lead": "Company"}
 TITLE_OF: Final = {"Account": "Site", "Contact": "Title", "Lead": "Title"}
 MERGE_MIN: Final = 2
@@ -66,6 +72,15 @@ class World:
         name, ids = self._some(self.chance.choice((1, 1, 2, 5)))
         rows = [{"Id": i, **self._important(name, i)} for i in ids]
         return f"edit {name} {self._update(name, rows)}"
+
+    def any_record(self) -> tuple[str, str] | None:
+        """Choose an object and one of its records; None where there is none."""
+        name, ids = self._some(1)
+        return (name, ids[0]) if ids else None
+
+    def retitle(self, name: str, record_id: str) -> str:
+        """Give one record a title that it never had."""
+        return self._update(name, [{"Id": record_id, TITLE_OF[name]: f"Title {self._count()}"}])
 
     def edit_late(self) -> str:
         """Change important fields in a transaction that commits late."""
@@ -156,7 +171,7 @@ class World:
         done = []
         for name, ids in self.ids.items():
             field_name = TITLE_OF[name]
-            rows = [{"Id": i, field_name: "CEO"} for i in ids if self._title(name, i) == BAD]
+            rows = [{"Id": i, field_name: "CEO"} for i in ids if self._title(name, i) in FAIL]
             if rows:
                 done.append(self._update(name, rows))
         return f"mend {' '.join(done)}"
@@ -190,7 +205,9 @@ class World:
 
     def _important(self, name: str, record_id: str | None) -> dict[str, Any]:
         """Return new values of important fields; all of them for a new record."""
-        title = BAD if self.chance.random() < 0.06 else self.chance.choice(TITLES)
+        drawn = self.chance.random()
+        title = BAD if drawn < 0.06 else self.chance.choice(TITLES)
+        title = RAISES if drawn > 0.97 else title
         values: dict[str, Any] = {TITLE_OF[name]: title}
         company = NAME_OF[name]
         if company and (record_id is None or self.chance.random() < 0.5):

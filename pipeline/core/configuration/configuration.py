@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -24,6 +25,7 @@ from pipeline.core.configuration.mistakes import (
     list_choices,
     mistakes_in,
 )
+from pipeline.core.configuration.running import IntegrationKey
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import ConfigurationError
 
@@ -53,13 +55,44 @@ class Document:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenIntegration:
+    """An integration whose file, or whose market's file, cannot be read or is wrong.
+
+    `name` is what people see. `readable` is what can be read of it, its object and its market at
+    least. It is None where neither the file nor its name says which integration it is. `problems`
+    are lines, each with file, line and message.
+    """
+
+    name: str
+    readable: Integration | None
+    problems: tuple[str, ...]
+
+    @property
+    def key(self) -> IntegrationKey | None:
+        """Return what tells it apart from others, where that is known."""
+        return self.readable.key if self.readable else None
+
+
 @dataclass(frozen=True)
 class Configuration:
-    """Settings, markets by name, and every integration: valid as written, whatever the org says."""
+    """Settings, and all markets and integrations that are valid as written, whatever the org says.
+
+    What is wrong with one integration or market does not stop the others: it is in `broken`, and
+    its mistakes, with those of markets that nobody uses, in `problems`.
+    """
 
     settings: Settings
     markets: Mapping[str, Market]
     integrations: tuple[Integration, ...]
+    broken: tuple[BrokenIntegration, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def whole(self) -> Configuration:
+        """Return it; raise ConfigurationError with every mistake where there is one."""
+        if self.problems:
+            raise ConfigurationError(self.problems)
+        return self
 
     def of_object(self, object_name: str) -> tuple[Integration, ...]:
         """Return the integrations of one object that are switched on and mapped (R12)."""
@@ -75,16 +108,35 @@ class Configuration:
             if i.object == object_name and not i.enabled and i.is_mapped and i.old_values == "clear"
         )
 
+    def broken_of_object(self, object_name: str) -> tuple[BrokenIntegration, ...]:
+        """Return the object's integrations whose files are wrong."""
+        return tuple(b for b in self.broken if b.key and b.key.object == object_name)
+
+    @property
+    def broken_keys(self) -> frozenset[IntegrationKey]:
+        """Return what tells the integrations apart whose files are wrong, where that is known."""
+        return frozenset(b.key for b in self.broken if b.key)
+
     @property
     def objects(self) -> tuple[str, ...]:
-        """Return the objects with an integration to run or to clear up after, in a fixed order."""
-        return tuple(n for n in OBJECTS if self.of_object(n) or self.retired_of_object(n))
+        """Return the objects with an integration to run or to clear up after, in a fixed order.
+
+        Objects of broken integrations are among them: that they do not run has to be said.
+        """
+        return tuple(
+            n
+            for n in OBJECTS
+            if self.of_object(n) or self.retired_of_object(n) or self.broken_of_object(n)
+        )
 
 
 def check_configuration(
     settings: Document, markets: Sequence[Document], integrations: Sequence[Document]
 ) -> Configuration:
-    """Check everything and return it; raise ConfigurationError with all mistakes, not the first."""
+    """Check everything and return it; its `problems` are all mistakes, not the first.
+
+    Raises ConfigurationError where the settings are wrong: without them nothing can run.
+    """
     found: list[_Found] = []
     parsed_settings = _parse(Settings, settings, found)
     parsed_markets = {
@@ -106,11 +158,69 @@ def check_configuration(
             found += [_Found(document, m) for m in integration_mistakes(checked, market)]
     found += _find_between_integrations(parsed)
 
-    if found or parsed_settings is None:
-        order = {d.path: n for n, d in enumerate([settings, *markets, *integrations])}
-        found.sort(key=lambda one: (order[one.document.path], one.line or 0))
-        raise ConfigurationError([str(one) for one in found])
-    return Configuration(parsed_settings, parsed_markets, tuple(i for _, i in parsed))
+    order = {d.path: n for n, d in enumerate([settings, *markets, *integrations])}
+    found.sort(key=lambda one: (order[one.document.path], one.line or 0))
+    problems = tuple(str(one) for one in found)
+    if parsed_settings is None or any(one.document is settings for one in found):
+        raise ConfigurationError(problems)
+
+    broken = _broken(markets, integrations, found)
+    keys, bad_markets = {b.key for b in broken}, _names_with_mistakes(markets, found)
+    return Configuration(
+        parsed_settings,
+        {name: market for name, market in parsed_markets.items() if name not in bad_markets},
+        tuple(i for _, i in parsed if i.key not in keys),
+        broken,
+        problems,
+    )
+
+
+def _broken(
+    markets: Sequence[Document], integrations: Sequence[Document], found: Sequence[_Found]
+) -> tuple[BrokenIntegration, ...]:
+    """Return the integrations that mistakes in their own files or in their markets' stop.
+
+    Where two files are about one integration and one of them is wrong, none counts: which of them
+    is meant, only a person knows.
+    """
+    of_market = _names_with_mistakes(markets, found)
+    broken: dict[object, BrokenIntegration] = {}
+    for document in integrations:
+        readable = _readable(document)
+        key = readable.key if readable else None
+        own = [str(one) for one in found if one.document is document]
+        problems = (*own, *(of_market.get(key.market, ()) if key else ()))
+        if not problems:
+            continue
+
+        known_as = key or document.path
+        before = broken[known_as].problems if known_as in broken else ()
+        name = readable.name if readable else PurePath(document.path).name
+        broken[known_as] = BrokenIntegration(name, readable, (*before, *problems))
+    return tuple(broken.values())
+
+
+def _names_with_mistakes(
+    markets: Sequence[Document], found: Sequence[_Found]
+) -> dict[str, tuple[str, ...]]:
+    """Return the mistakes of each market that has any, by its name."""
+    return {
+        document.content["name"]: mistakes
+        for document in markets
+        if isinstance(document.content, dict)
+        and (mistakes := tuple(str(one) for one in found if one.document is document))
+    }
+
+
+def _readable(document: Document) -> Integration | None:
+    """Return what can be read of an integration; its file's name may say object and market."""
+    content = document.content if isinstance(document.content, dict) else {}
+    by_name = (*PurePath(document.path).stem.split("."), "", "")
+    objects = {name.lower(): name for name in OBJECTS}
+    named = {"object": objects.get(by_name[0].lower()), "market": by_name[1]}
+
+    whole = replace(document, content={**named, **content}, is_read=True)
+    return _without_mistakes(whole) or _without_mistakes(replace(whole, content=named))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 NOT_MAPPED: Final = "map both input and output fields"
 NOT_CHECKED: Final = "not checked yet"
+BROKEN: Final = "its configuration is wrong: "
+"""Begins why an integration is not ready whose file, or whose market's file, is wrong."""
+
+LOOK_FIRST: Final = timedelta(minutes=5)
+LOOK_MAX: Final = timedelta(hours=1)
+"""How long until what is not ready is looked at again: it doubles from the first to the longest."""
 
 
 class IntegrationKey(NamedTuple):
@@ -30,7 +36,11 @@ class IntegrationState:
     `enabled_at` is renewed when its mapping or its market changes (R17, R19), and None while it is
     switched off. `not_ready` says what preflight found wrong. `resting_since` is up to when pulls
     had read its object when it stopped. `outputs` are the fields that it writes, `dropped_fields`
-    those that it once wrote and that no mapping of the object names any more.
+    those that it once wrote and that no mapping of the object names any more. `fingerprint_seen`
+    is what a look saw that differs from the rollout in force, since `fingerprint_seen_at`.
+
+    Since `not_ready_since` checks found it not ready, the last ones at `looks` looks in a streak;
+    the next one is due at `next_look_at`, None where only a person's check can help (R1).
     """
 
     object: str
@@ -42,6 +52,11 @@ class IntegrationState:
     resting_since: datetime | None
     outputs: tuple[str, ...]
     dropped_fields: tuple[str, ...]
+    not_ready_since: datetime | None
+    looks: int
+    next_look_at: datetime | None
+    fingerprint_seen: str | None = None
+    fingerprint_seen_at: datetime | None = None
 
     @property
     def key(self) -> IntegrationKey:
@@ -89,6 +104,18 @@ class Running:
         """Say whether it scores records now."""
         return self.state is RunState.ON
 
+    def describe_not_ready(self) -> str:
+        """Return since when it is not ready and when it is looked at again, for people."""
+        since = f" since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
+        look = f", looked at again at {self.next_look:%H:%M} UTC" if self.next_look else ""
+        return f"not ready{since}{look}"
+
+    def look_is_due(self, now: datetime) -> bool:
+        """Say whether it is time to check again whether it is ready."""
+        if self.state is not RunState.NOT_READY or self.next_look is None:
+            return False
+        return self.next_look <= now
+
 
 def running(
     known: IntegrationState | None,
@@ -117,7 +144,8 @@ def running(
         return Running(RunState.PAUSED, since=known.paused_at)
 
     if known.not_ready:
-        return Running(RunState.NOT_READY, known.not_ready, since=known.resting_since)
+        since = known.not_ready_since or known.resting_since
+        return Running(RunState.NOT_READY, known.not_ready, since, known.next_look_at)
 
     if known.enabled_at is None:
         return Running(RunState.OFF)
@@ -126,6 +154,14 @@ def running(
         return Running(RunState.HELD, hold.reason, hold.held_at, hold.retry_at)
 
     return Running(RunState.ON, since=known.enabled_at)
+
+
+def held_in_words(market: str, answer: Running) -> str:
+    """Say for people that a market is held: since when, why, and when it is tried next (R23)."""
+    since, trial = (
+        f"{at:%Y-%m-%d %H:%M} UTC" if at else "" for at in (answer.since, answer.next_look)
+    )
+    return f"market {market} is held since {since} ({answer.why}); next trial at {trial}"
 
 
 def running_objects(
@@ -149,13 +185,15 @@ def as_checked(
     """Return how an integration is remembered once a check of it is recorded.
 
     A new one, a changed one, and one that comes back count as turned on at `now`, as soon as they
-    are ready: then all their records become due (R17). A dry run asks the same and records nothing.
+    are ready: then all their records become due (R17). One that is not ready is looked at again,
+    later each time (R44). A dry run asks the same and records nothing.
     """
     unchanged = known is not None and known.fingerprint == fingerprint
     enabled_at = known.enabled_at if known is not None and unchanged else None
     if enabled_at is None and not not_ready:
         enabled_at = now
 
+    since, looks, next_look_at = _looks(known, not_ready, now)
     return IntegrationState(
         object=object_name,
         market=market,
@@ -166,4 +204,26 @@ def as_checked(
         resting_since=known.resting_since if known else None,
         outputs=known.outputs if known else (),
         dropped_fields=known.dropped_fields if known else (),
+        not_ready_since=since,
+        looks=looks,
+        next_look_at=next_look_at,
     )
+
+
+def _looks(
+    known: IntegrationState | None, not_ready: str | None, now: datetime
+) -> tuple[datetime | None, int, datetime | None]:
+    """Return since when it is not ready, at how many looks, and when the next one is due."""
+    if not not_ready:
+        return None, 0, None
+
+    before = known if known is not None and known.not_ready else None
+    # A check before its time does not put the next look off.
+    if before is not None and before.next_look_at is not None and before.next_look_at > now:
+        return before.not_ready_since, before.looks, before.next_look_at
+
+    looks = before.looks + 1 if before else 1
+    # The shift is bounded, since a very long pause does not fit a timedelta.
+    pause: timedelta = min(LOOK_MAX, LOOK_FIRST * (1 << min(looks - 1, 10)))
+    since = before.not_ready_since if before else None
+    return since or now, looks, now + pause

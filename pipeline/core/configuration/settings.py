@@ -18,6 +18,8 @@ from pipeline.core.configuration.mistakes import (
     display,
     nearest,
 )
+from pipeline.core.limit.push_windows import PATTERN as WINDOW_PATTERN
+from pipeline.core.limit.push_windows import PushWindow
 from pipeline.core.limit.shares import CHANGES_SHARE_PERCENT, DayPolicy
 
 NOTICE_DAYS: Final = 366
@@ -69,6 +71,12 @@ class Settings(Strict):
     """How long a market may take to score a segment; one that takes longer fails whole (R23)."""
     market_memory_mb: Annotated[int, Field(strict=True, ge=256, le=1_048_576)] = MARKET_MEMORY_MB
     """How much memory, in MiB, the process may take that markets are loaded and scored in (R23)."""
+    push_windows: tuple[
+        Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{WINDOW_PATTERN}$"})], ...
+    ] = ()
+    """When records may be scored and pushed, on the clock of time_zone; always where not given."""
+    brake_psi: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Scores that differ by more from the last 7 days' wait for a yes (PSI); off if not given."""
     partitions_start: Annotated[str, Field(pattern=DATE_PATTERN)] = "2026-01-01"
     """The first day that has a partition: an ISO date."""
 
@@ -97,6 +105,13 @@ class Settings(Strict):
             raise ValueError(f"found {display(value)}; {ASKED_BY_PATTERN[TIME_PATTERN]}")
         return value
 
+    @field_validator("push_windows")
+    @classmethod
+    def _are_windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            PushWindow.parse(text)
+        return value
+
     @field_validator("partitions_start")
     @classmethod
     def _is_a_date(cls, value: str) -> str:
@@ -110,6 +125,11 @@ class Settings(Strict):
     def zone(self) -> ZoneInfo:
         """Return the time zone whose calendar days count."""
         return ZoneInfo(self.time_zone)
+
+    @property
+    def windows(self) -> tuple[PushWindow, ...]:
+        """Return when pushes may begin; always where there is none."""
+        return tuple(PushWindow.parse(text) for text in self.push_windows)
 
     @property
     def day_policy(self) -> DayPolicy:

@@ -1,15 +1,21 @@
-"""A record that keeps becoming due is slowed down: a longer streak, a longer wait (R15).
+"""A record that our own writes make due again is slowed down; people are not (R15).
 
-A flow that rewrites an input at every save makes the pipeline's own push a change. Such scorings
-follow one another in a streak. The calendar plays no part: a count that began anew at midnight
-would give the record another day's worth each day.
+A flow that rewrites an input at every save makes the pipeline's own push a change. So does one that
+runs some minutes later, as another user. Such scorings follow one another in a streak, and each
+makes the record wait longer. A change that comes later was made by somebody who did not wait for
+us: it is scored at once, however often that happens, up to a bound for 24 hours. The calendar plays
+no part: a count that began anew at midnight would give the record another day's worth each day.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+CLOSE_TO_WRITE: Final = timedelta(minutes=10)
+"""A change so soon after our write is taken for its consequence, whoever saved it."""
 
 FREE_SCORINGS: Final = 3
 """How many scorings of a streak are not slowed down: people correct what they typed."""
@@ -18,8 +24,9 @@ FIRST_WAIT: Final = timedelta(minutes=15)
 LONGEST_WAIT: Final = timedelta(hours=24)
 """A record whose flow is never fixed takes one scoring a day. No change waits longer."""
 
-STREAK_ENDS_AFTER: Final = timedelta(hours=8)
-"""A record that was not scored for so long (or twice its wait) is free again."""
+SCORINGS_MAX: Final = 24
+SCORINGS_MAX_WITHIN: Final = timedelta(hours=24)
+"""So often a record is scored within these hours, whoever changes it."""
 
 SCORINGS_KEPT_FOR: Final = 2 * LONGEST_WAIT
 """How far back scorings count: no gap within a streak is longer."""
@@ -30,10 +37,15 @@ _DOUBLINGS_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """When a record was scored, and how many scorings its streak has with this one."""
+    """When a record was scored, and how many scorings its streak has with this one.
+
+    `written_at` is when its push was known to have ended, on the org's clock. It is None where
+    nothing was written.
+    """
 
     at: datetime
     streak: int
+    written_at: datetime | None = None
 
 
 def wait_after(streak: int) -> timedelta:
@@ -45,18 +57,41 @@ def wait_after(streak: int) -> timedelta:
     return min(LONGEST_WAIT, doubled)
 
 
-def scored_again(last: Scoring | None, at: datetime) -> Scoring:
-    """Return the scoring at `at`, which continues the streak of `last` or begins a new one."""
-    if last is None:
-        return Scoring(at, streak=1)
+def streak_with(last: Scoring | None, changed_at: datetime | None) -> int:
+    """Return the streak of a scoring that follows `last` and that a change made due.
 
-    # Twice the wait: a record that is slowed down must not end its streak by having waited.
-    ends_after = max(STREAK_ENDS_AFTER, 2 * wait_after(last.streak))
-    is_new = at - last.at > ends_after
-    return Scoring(at, streak=1 if is_new else last.streak + 1)
+    `changed_at` is the change's SystemModstamp. It is None where no change did: the scores were
+    old, or were asked for.
+    """
+    if last is None or not _is_close(last, changed_at):
+        return 1
+    return last.streak + 1
 
 
-def slowed_until(last: Scoring | None) -> datetime | None:
-    """Return until when a record with this last scoring waits; None where it need not wait."""
-    wait = wait_after(last.streak) if last else timedelta(0)
-    return last.at + wait if last and wait else None
+def slowed_until(scorings: Sequence[Scoring], changed_at: datetime | None) -> datetime | None:
+    """Return until when a record that changed waits; None where it need not wait.
+
+    `scorings` are those of the last `SCORINGS_KEPT_FOR`, oldest first.
+    """
+    if not scorings:
+        return None
+
+    last = scorings[-1]
+    wait = wait_after(last.streak) if _is_close(last, changed_at) else timedelta(0)
+    return max(
+        filter(None, (last.at + wait if wait else None, _full_until(scorings))), default=None
+    )
+
+
+def _is_close(last: Scoring, changed_at: datetime | None) -> bool:
+    """Say whether the change came with our write or soon after it."""
+    if last.written_at is None or changed_at is None:
+        return False
+    return changed_at <= last.written_at + CLOSE_TO_WRITE
+
+
+def _full_until(scorings: Sequence[Scoring]) -> datetime | None:
+    """Return when the oldest of the last 24 scorings no longer counts; None for fewer."""
+    if len(scorings) < SCORINGS_MAX:
+        return None
+    return scorings[-SCORINGS_MAX].at + SCORINGS_MAX_WITHIN

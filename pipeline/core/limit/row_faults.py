@@ -14,8 +14,15 @@ NO_RESULT: Final = "NO_RESULT"
 JOB_FAILED: Final = "JOB_FAILED"
 """The codes of rows whose job ended without writing or refusing them."""
 
+RESULTS_UNREADABLE: Final = "RESULTS_UNREADABLE"
+"""The job ended, its results could not be read again and again, and the record was not written."""
+
 FIELD_NOT_WRITABLE: Final = "FIELD_NOT_WRITABLE"
 """No job was made: the user can no longer write one of the columns."""
+
+UNWRITABLE_VALUE: Final = "UNWRITABLE_VALUE"
+ROW_TOO_LARGE: Final = "ROW_TOO_LARGE"
+"""The row was in no job: it has a value that no field takes, or is too large to be sent."""
 
 SEGMENT_GAVE_UP: Final = "SEGMENT_GAVE_UP"
 """Scoring the row's segment ended abnormally too often; it is not known which row was to blame."""
@@ -26,6 +33,12 @@ MARKET_RESTS: Final = "MARKET_RESTS"
 
 INVALID_OUTPUT: Final = "INVALID_OUTPUT"
 """A market gave this row a value that its rule or field does not take."""
+
+MODEL_FAILED: Final = "MODEL_FAILED"
+"""A market's model raised, ended its process or took too long on this row alone (D21)."""
+
+OF_A_MARKET: Final = frozenset({INVALID_OUTPUT, MODEL_FAILED})
+"""Codes of rows that one market could not score; another version of it may (R23)."""
 
 
 class RowFault(StrEnum):
@@ -51,8 +64,15 @@ TRIED_AGAIN_AT_ONCE: Final = frozenset(
 )
 """Temporary, and worth a small job in the same run: an update may be repeated (API notes 3.3)."""
 
+JOB_FAULTS: Final = frozenset({UNPROCESSED, NO_RESULT, JOB_FAILED})
+"""The job is to blame, and none of its rows: they are pushed again as they were scored."""
+
+NOBODYS: Final = JOB_FAULTS | {FIELD_NOT_WRITABLE}
+"""However often it comes, the failure of such a row never becomes permanent."""
+
 PASSING: Final = TRIED_AGAIN_AT_ONCE | {
     JOB_FAILED,
+    RESULTS_UNREADABLE,
     FIELD_NOT_WRITABLE,
     SEGMENT_GAVE_UP,
     MARKET_FAILED,
@@ -60,7 +80,7 @@ PASSING: Final = TRIED_AGAIN_AT_ONCE | {
 }
 """Codes that do not blame the row.
 
-The last five would fail again at once: they wait for a later run, or for a person.
+The last six would fail again at once: they wait for a later run, or for a person.
 """
 
 GONE: Final = frozenset({"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD"})
@@ -97,13 +117,19 @@ def integration_at_fault(object_name: str, code: str, message: str, held_for: st
 
     `Object.*` where it is about the row as a whole: one row has the fields of all markets (R22).
     """
-    market = held_for
-    if market is None and code == INVALID_OUTPUT:
-        # `core.scoring.results` begins such a message with the market.
-        found = _MARKET.match(message)
-        market = found[1] if found else None
-
+    market = held_for or market_at_fault(code, message)
     return f"{object_name}.{market or '*'}"
+
+
+def market_at_fault(code: str, message: str) -> str | None:
+    """Return the market that could not score a row, None where the failure is about no market.
+
+    >>> market_at_fault("MODEL_FAILED", "fit: the model raised ValueError at model.py:12")
+    'fit'
+    """
+    # `core.scoring.results` begins such a message with the market.
+    found = _MARKET.match(message) if code in OF_A_MARKET else None
+    return found[1] if found else None
 
 
 def alike(message: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pipeline.core.configuration.configuration import BrokenIntegration
 from pipeline.core.configuration.integration import (
     DATETIME_FIELD,
     HASH_FIELD,
@@ -22,6 +23,7 @@ from pipeline.core.org_fit.fields import (
 )
 
 HASH_LENGTH_MIN: Final = 255
+CORRECT: Final = "Correct the file; the other markets run."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: every problem, by integration."""
+    """What was found: every problem, by integration.
+
+    `broken` are the integrations whose files are wrong: they could not be checked. `others` are the
+    mistakes in files that no integration uses.
+    """
 
     found: tuple[tuple[Integration, tuple[Problem, ...]], ...]
+    broken: tuple[BrokenIntegration, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def ready(self) -> tuple[Integration, ...]:
         """Return the integrations that may run."""
         return tuple(i for i, _ in self.found if self.why_not_ready(i) is None)
 
-    def of(self, integration: Integration) -> tuple[Problem, ...]:
+    def of(self, integration: Integration | BrokenIntegration) -> tuple[Problem, ...]:
         """Return the problems of one integration, errors first, field types foremost."""
-        return next((problems for i, problems in self.found if i.name == integration.name), ())
+        by_name = {i.name: problems for i, problems in self.found}
+        by_name |= {broken.name: _mistakes(broken) for broken in self.broken}
+        return by_name.get(integration.name, ())
 
     def why_not_ready(self, integration: Integration) -> str | None:
         """Return what keeps the integration from running, a line a problem, or None."""
@@ -66,12 +76,19 @@ class Preflight:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Return all problems."""
-        return tuple(problem for _, problems in self.found for problem in problems)
+        checked = tuple(problem for _, problems in self.found for problem in problems)
+        broken = tuple(problem for one in self.broken for problem in _mistakes(one))
+        others = tuple(Problem("error", "configuration", text, CORRECT) for text in self.others)
+        return (*checked, *broken, *others)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         """Return the problems that keep an integration from running."""
         return tuple(p for p in self.problems if p.severity == "error")
+
+
+def _mistakes(broken: BrokenIntegration) -> tuple[Problem, ...]:
+    return tuple(Problem("error", broken.name, text, CORRECT) for text in broken.problems)
 
 
 def org_problems(

@@ -1,8 +1,8 @@
-"""How far a day's scores and ranks are from those of training: the population stability index.
+"""How far scores and ranks are from those of training, or of the days before: the PSI.
 
-PSI = sum of (actual - expected) * ln(actual / expected) over the bins, as shares. Below 0.1 nothing
-has moved, and up to 0.25 little. Beyond that it is worth a look: usually the inputs have changed,
-not the world.
+The population stability index: PSI = sum of (actual - expected) * ln(actual / expected) over the
+bins, as shares. Below 0.1 nothing has moved, and up to 0.25 little. Beyond that it is worth a look:
+usually the inputs have changed, not the world.
 """
 
 from __future__ import annotations
@@ -82,6 +82,18 @@ def drifts(
         found.append(_drift(market, "rank", training.rank_distribution, ranks, names))
 
     return found
+
+
+def shift(
+    market: str, output: str, before: Mapping[str, int], now: Mapping[str, int]
+) -> Drift | None:
+    """Return how counts of now differ from those before; None where either are too few to tell."""
+    total = sum(before.values())
+    if total < RECORDS_MIN or sum(now.values()) < RECORDS_MIN:
+        return None
+
+    shares = {name: records / total for name, records in before.items()}
+    return _drift(market, output, shares, now, sorted({*before, *now}))
 
 
 def _drift(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -37,14 +37,21 @@ class Validated:
     """A market's outputs after validation.
 
     `outputs` has typed columns. `valid` says by row whether every output is valid. `broken` names
-    the rules that rows broke. `whole` says why the market as a whole is unusable: then no row is
-    valid.
+    the rules that rows broke. `whole` says why the market failed as a whole, `is_on_few_rows`
+    whether that is told from a handful of rows, which may be at fault themselves.
+
+    `failed` says by row what the model did with it alone. Of the `undecided` rows it is not known
+    yet whether the model can score them; `why_undecided` says what it did with them together.
     """
 
     outputs: pa.Table
     valid: pa.Array
     broken: tuple[Invalid, ...] = ()
     whole: str | None = None
+    is_on_few_rows: bool = False
+    failed: Mapping[int, str] = field(default_factory=dict)
+    undecided: tuple[int, ...] = ()
+    why_undecided: str = ""
 
 
 def unusable(

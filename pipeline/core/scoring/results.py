@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
-from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS
+from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS, MODEL_FAILED
 from pipeline.core.org_fit.fields import DATETIME, arrow_type
 from pipeline.core.scoring.digest import VERSION as EMPTY_HASH
 from pipeline.core.scoring.due import RowStatus, any_of, candidate_mask, new_hashes
@@ -79,13 +79,8 @@ def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
     rows = pc.indices_nonzero(mask)
     total = len(mask)
 
-    problems: dict[int, RowProblem] = {}
-    if result.whole:
-        whole = RowProblem(MARKET_FAILED, f"{name}: {result.whole}", held_for=name)
-        problems = dict.fromkeys(rows.to_pylist(), whole)
-    for broken in result.broken:
-        problem = RowProblem(INVALID_OUTPUT, f"{name}: {broken.output} is not {broken.rule}")
-        problems |= {rows[row].as_py(): problem for row in broken.rows}
+    positions_of = rows.to_pylist()
+    problems = {positions_of[row]: problem for row, problem in _row_problems(name, result)}
 
     if len(rows) == 0:
         nothing = {c.name: pa.nulls(total, c.type) for c in result.outputs.schema}
@@ -95,6 +90,26 @@ def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
     positions = pc.index_in(pa.array(range(total), rows.type), value_set=rows)
     scored = pc.fill_null(result.valid.take(positions), False)
     return MarketResult(result.outputs.take(positions), scored, problems)
+
+
+def _row_problems(name: str, result: Validated) -> Iterator[tuple[int, RowProblem]]:
+    """Yield by row of `result` why the market `name` did not score it."""
+    if result.whole:
+        whole = RowProblem(MARKET_FAILED, f"{name}: {result.whole}", held_for=name)
+        not_scored = pc.indices_nonzero(pc.invert(result.valid)).to_pylist()
+        yield from ((row, whole) for row in not_scored)
+        return
+
+    for broken in result.broken:
+        problem = RowProblem(INVALID_OUTPUT, f"{name}: {broken.output} is not {broken.rule}")
+        yield from ((row, problem) for row in broken.rows)
+
+    for row, why in result.failed.items():
+        yield row, RowProblem(MODEL_FAILED, f"{name}: {why}")
+
+    among = f"{name}: one of {len(result.undecided)} records is why {result.why_undecided}"
+    undecided = RowProblem(MARKET_FAILED, among, held_for=name)
+    yield from ((row, undecided) for row in result.undecided)
 
 
 def _none(rows: int) -> pa.Array:

@@ -6,7 +6,7 @@ to load than a command that asks the ledger takes to answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -149,25 +149,55 @@ def validated(market: Market, fields: Mapping[str, Field], scored: object, rows:
         whole = f"the model gave {scored.num_rows} rows for {rows} records"
         return unusable(market, fields, rows, whole)
 
+    return validated_parts(market, fields, {0: scored}, rows)
+
+
+def validated_parts(
+    market: Market, fields: Mapping[str, Field], parts: Mapping[int, pa.Table], rows: int
+) -> Validated:
+    """Check the tables that the model gave, by the position of the first row of each, in order.
+
+    Rows that are in none of them were not scored: they are not valid, and break no rule.
+    """
     columns: dict[str, pa.ChunkedArray] = {}
     for name in fields:
-        column, problem = _typed(scored, name, market.outputs[name])
-        if column is None:
-            return unusable(market, fields, rows, problem)
-        columns[name] = column
+        chunks = []
+        for part in parts.values():
+            column, problem = _typed(part, name, market.outputs[name])
+            if column is None:
+                return unusable(market, fields, rows, problem)
+            chunks.append(column)
+        columns[name] = _placed(parts, chunks, market.outputs[name].arrow_type, rows)
 
     outputs = pa.table(columns)
     broken = [*_not_finite(outputs), *broken_outputs(output_schema(market, fields), outputs)]
     broken += _score_or_rank_missing(market, fields, outputs)
     bad = {row for rule in broken for row in rule.rows}
-    if len(bad) >= BAD_ROWS_MIN and len(bad) > rows * BAD_SHARE_MAX:
+    scored = {row for start, part in parts.items() for row in range(start, start + part.num_rows)}
+    if len(bad) >= BAD_ROWS_MIN and len(bad) > len(scored) * BAD_SHARE_MAX:
         first = f"{broken[0].output} is not {broken[0].rule}"
         return unusable(
-            market, fields, rows, f"{len(bad)} of {rows} records break a rule ({first})"
+            market, fields, rows, f"{len(bad)} of {len(scored)} records break a rule ({first})"
         )
 
-    valid = pa.array([row not in bad for row in range(rows)], pa.bool_())
+    valid = pa.array([row in scored and row not in bad for row in range(rows)], pa.bool_())
     return Validated(outputs, valid, tuple(broken))
+
+
+def _placed(
+    parts: Mapping[int, pa.Table],
+    columns: Sequence[pa.ChunkedArray],
+    kind: pa.DataType,
+    rows: int,
+) -> pa.ChunkedArray:
+    """Return one column of `rows` rows: each part at its place, null where there is none."""
+    chunks: list[pa.Array] = []
+    done = 0
+    for start, column in zip(parts, columns, strict=True):
+        chunks += [pa.nulls(start - done, kind), *column.chunks]
+        done = start + len(column)
+
+    return pa.chunked_array([*chunks, pa.nulls(rows - done, kind)], kind)
 
 
 def _typed(

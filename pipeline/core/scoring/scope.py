@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 
@@ -18,6 +19,9 @@ from pipeline.core.configuration.integration import (
 from pipeline.core.configuration.market import Market
 from pipeline.core.org_fit.fields import ObjectDescribe, arrow_type
 from pipeline.core.soql import Compare
+
+ACCOUNT_CHANGED_AT: Final = PARENT_PREFIX + "SystemModstamp"
+"""When a record's account changed; read where that makes the record due (R18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class ScoringScope:
     def columns(self) -> tuple[str, ...]:
         """Return every field that a decision or a scoring needs, each once, `Id` first."""
         wanted = ["Id", "SystemModstamp", "CreatedDate", HASH_FIELD, DATETIME_FIELD]
+        wanted += [ACCOUNT_CHANGED_AT] * self.account_changes
 
         for integration in self.integrations:
             if integration.candidate_field:

@@ -10,6 +10,7 @@ from typing import Final
 
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.pace import last_day
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
 
 SILENT_INTERVALS: Final = 6
@@ -18,6 +19,10 @@ SILENT_INTERVALS: Final = 6
 SILENT_LEAST: Final = timedelta(minutes=30)
 BACKLOG_DAYS: Final = 3
 """A backlog is growing when it is longer on each of so many days than on the day before."""
+
+
+UNPUSHED_RUNS: Final = 3
+"""How many runs may fail to push a segment before an alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +37,20 @@ class Alert:
 
 
 def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
-    """Return the situations of now: limit, budget, silence, held markets, a backlog that grows.
+    """Return the situations of now, in the order in which they are told.
 
-    `backlog` holds the records that waited at the end of each of the last days, by ISO date. No API
-    call.
+    Stop, held segments, limit, budget, silence, held markets, pushes that fail again and again, a
+    backlog that grows. `backlog` holds the records that waited at the end of each of the last days,
+    by ISO date. No API call.
     """
     return [
+        *_stopped(clients),
+        *_held_segments(clients),
         *_limit(clients),
         *_budget(clients),
         *_silence(clients),
         *_held_markets(clients),
+        *_unpushed(clients),
         *_growing(clients, backlog),
     ]
 
@@ -49,6 +58,18 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
 def waiting_total(clients: Clients) -> int:
     """Return how many records wait, over all objects."""
     return sum(row.records for row in clients.ledger.waiting.summary(clients.now()))
+
+
+def _stopped(clients: Clients) -> Iterator[Alert]:
+    stopped = clients.ledger.stops.current()
+    if stopped is not None:
+        yield Alert(f"stopped {stopped.stopped_at.isoformat()}", f"Everything is {stopped}.")
+
+
+def _held_segments(clients: Clients) -> Iterator[Alert]:
+    for segment in held(clients):
+        words = in_words(segment)
+        yield Alert(f"held {segment.segment_id}", f"{words[0].upper()}{words[1:]}.")
 
 
 def _limit(clients: Clients) -> Iterator[Alert]:
@@ -76,7 +97,8 @@ def _silence(clients: Clients) -> Iterator[Alert]:
     """Yield the objects that run and that the org has not answered about for several intervals."""
     interval = timedelta(minutes=clients.configuration.settings.pull_interval_minutes)
     longest = max(SILENT_LEAST, SILENT_INTERVALS * interval)
-    running = clients.running_objects()
+    # While everything is stopped, nobody asks the org.
+    running = frozenset() if clients.ledger.stops.current() else clients.running_objects()
 
     for object_name, state in sorted(clients.ledger.objects.all().items()):
         # A sensor that asks and finds nothing new counts as an answer.
@@ -97,6 +119,18 @@ def _held_markets(clients: Clients) -> Iterator[Alert]:
             f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets run. "
             f"It is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
         )
+
+
+def _unpushed(clients: Clients) -> Iterator[Alert]:
+    """Yield the segments that several runs could not push."""
+    for segment in clients.ledger.segments.unfinished():
+        if segment.push_tries >= UNPUSHED_RUNS:
+            records = clients.ledger.waiting.count_of_segment(segment.segment_id)
+            yield Alert(
+                f"unpushed {segment.segment_id}",
+                f"{segment.object}: {records} records scored at {segment.stamp:%Y-%m-%d %H:%M} UTC could not be "
+                f"pushed by {segment.push_tries} runs: {segment.push_error} They keep their scores and are tried again.",
+            )
 
 
 def _growing(clients: Clients, backlog: Mapping[str, int]) -> Iterator[Alert]:

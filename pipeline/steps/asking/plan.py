@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, Final
 
 from pipeline.core.configuration.integration import Integration
+from pipeline.core.configuration.running import RunState, running
 from pipeline.core.limit.pace import WaitingCount, days_needed, in_flight_of, last_day, pace_warning
 from pipeline.core.limit.shares import lane_of
 from pipeline.core.scoring.due import Lane
@@ -17,6 +18,8 @@ from pipeline.steps.clients import Clients
 from pipeline.steps.pull import count_stale
 
 QUERIES_PER_CALL: Final = 5
+NOT_COUNTED: Final = "not counted: "
+"""Begins the warning about a file that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def plan(clients: Clients) -> Plan:
     # Part of what waits is too old as well, so the larger of the two is what there is to do.
     to_do = max(total, sum(_to_do(clients, object_name, waiting) for object_name in objects))
     records = sum(candidates[object_name] for object_name in objects)
-    warning = pace_warning(records, limit, settings.refresh_period_days)
+    pace = pace_warning(records, limit, settings.refresh_period_days)
 
     return Plan(
         day=clients.today,
@@ -89,8 +92,25 @@ def plan(clients: Clients) -> Plan:
         integrations=plans,
         to_do=to_do,
         all_done_on=last_day(clients.today, to_do, remaining, limit),
-        warnings=[warning] if warning else [],
+        warnings=[*([pace] if pace else []), *_not_ready(clients), *_not_counted(clients)],
     )
+
+
+def _not_ready(clients: Clients) -> Iterator[str]:
+    """Yield which integrations are not ready, since when, and when they are looked at again."""
+    known = clients.ledger.integrations.all()
+    for integration in clients.configuration.integrations:
+        state = known.get(integration.key)
+        answer = running(
+            state, None, clients.now(), enabled=integration.enabled, mapped=integration.is_mapped
+        )
+        if answer.state is RunState.NOT_READY and state is not None:
+            yield f"{integration.name} is {answer.describe_not_ready()}: {'; '.join(answer.why.splitlines())}"
+
+
+def _not_counted(clients: Clients) -> list[str]:
+    """Return the mistakes that keep integrations out of the plan, a line each."""
+    return [f"{NOT_COUNTED}{problem}" for problem in clients.configuration.problems]
 
 
 def _to_do(clients: Clients, object_name: str, waiting: Sequence[WaitingCount]) -> int:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from pipeline.core.configuration.configuration import BrokenIntegration
 from pipeline.core.configuration.running import (
+    BROKEN,
     NOT_CHECKED,
     NOT_MAPPED,
+    IntegrationKey,
+    IntegrationState,
     Running,
     RunState,
     running,
 )
+from pipeline.core.errors import InsightsError
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
+from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
+from pipeline.steps.stop import why_no_push
 from resources.ledger.ledger import Ledger
 from resources.ledger.waiting import SlowedRow
 
@@ -30,8 +37,14 @@ SLOWED_SHOWN: Final = 20
 class Status:
     """The state of things today. Counts are records; `waiting` is by object, reason and state.
 
+    `unpushed` shows the segments that could not be pushed whole, the oldest first.
     `slowed_down` shows records that keep becoming due, those with the longest wait first (R15).
-    `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21).
+    `pulling_stopped` says why nothing is pulled now, where too few API calls remain (R21), and
+    `sign_in_refused` why the org is not signed in to, where it refused that for good (R3).
+    `markets_held` says since when each is held, why, when it is tried next, and how many records
+    wait for it (R23).
+    `stopped` is the stop that stands, and `no_push` says why nothing is pushed now. `held` are the
+    segments that wait for a yes.
     """
 
     day: date
@@ -41,6 +54,7 @@ class Status:
     waiting: list[dict[str, Any]]
     waiting_total: int
     failing: dict[str, int]
+    unpushed: list[dict[str, Any]]
     last_done_on: date | None
     api_calls: dict[str, int]
     api_calls_limit: int
@@ -50,14 +64,22 @@ class Status:
     integrations: list[dict[str, Any]]
     slowed_down_total: int
     slowed_down: list[dict[str, Any]]
+    markets_held: list[dict[str, Any]]
+    stopped: dict[str, Any] | None
+    no_push: str | None
+    held: list[str]
+    sign_in_refused: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
         return asdict(self)
 
 
-def status(clients: Clients) -> Status:
-    """Read the whole status from the ledger; no API call."""
+def status(clients: Clients, sign_in_refused: InsightsError | None = None) -> Status:
+    """Read the whole status from the ledger; no API call.
+
+    `sign_in_refused` is why the org is not signed in to, where it refused that for good.
+    """
     ledger, configuration = clients.ledger, clients.configuration
     limit = configuration.settings.daily_record_limit
     use = ledger.days.use(clients.today, limit)
@@ -66,6 +88,7 @@ def status(clients: Clients) -> Status:
 
     exhausted = clients.budget.exhausted()
     slowed = ledger.waiting.slowed_down(clients.now())
+    stopped = ledger.stops.current()
 
     return Status(
         day=clients.today,
@@ -75,6 +98,7 @@ def status(clients: Clients) -> Status:
         waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         failing=_failing(ledger),
+        unpushed=unpushed(clients),
         last_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(clients.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
@@ -84,7 +108,31 @@ def status(clients: Clients) -> Status:
         integrations=_integrations(clients),
         slowed_down_total=len(slowed),
         slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
+        markets_held=markets_held(clients),
+        stopped=asdict(stopped) if stopped else None,
+        no_push=why_no_push(clients),
+        held=[in_words(segment) for segment in held(clients)],
+        sign_in_refused=str(sign_in_refused) if sign_in_refused else None,
     )
+
+
+def markets_held(clients: Clients) -> list[dict[str, Any]]:
+    """Return the markets that failed as a whole and are held, with what waits for each (R23).
+
+    One whose trial is due is held until that succeeds. No API call.
+    """
+    waiting = clients.ledger.waiting.waiting_by_market()
+    return [
+        {
+            "market": market,
+            "why": hold.reason,
+            "since": hold.held_at,
+            "next_trial": hold.retry_at,
+            "trials_failed": hold.tries - 1,
+            "waiting": waiting.get(market, 0),
+        }
+        for market, hold in sorted(clients.ledger.holds.all().items())
+    ]
 
 
 def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
@@ -114,6 +162,23 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
             )
 
     return described
+
+
+def unpushed(clients: Clients) -> list[dict[str, Any]]:
+    """Return the segments that could not be pushed whole, with why and when they are tried next."""
+    return [
+        {
+            "segment": segment.segment_id,
+            "object": segment.object,
+            "scored_at": segment.stamp,
+            "records": clients.ledger.waiting.count_of_segment(segment.segment_id),
+            "tries": segment.push_tries,
+            "next_try": segment.next_push_at,
+            "why": segment.push_error,
+        }
+        for segment in clients.ledger.segments.unfinished()
+        if segment.push_tries
+    ]
 
 
 def _failing(ledger: Ledger) -> dict[str, int]:
@@ -146,12 +211,31 @@ def _integrations(clients: Clients) -> list[dict[str, Any]]:
             {
                 "integration": integration.name,
                 "state": _in_words(answer, enabled=integration.enabled),
+                "why": "; ".join(answer.why.splitlines()) or None,
                 "since": state.enabled_at if state else None,
                 "market_version": configuration.markets[integration.market].version,
+                "not_running_since": None if answer.runs else answer.since,
+                "next_look": answer.next_look,
             }
         )
 
-    return rows
+    return [*rows, *(_broken_row(broken, states) for broken in configuration.broken)]
+
+
+def _broken_row(
+    broken: BrokenIntegration, states: Mapping[IntegrationKey, IntegrationState]
+) -> dict[str, Any]:
+    state = states.get(broken.key) if broken.key else None
+    # Nothing is looked at before a person has changed the file, and then at once.
+    return {
+        "integration": broken.name,
+        "state": RunState.NOT_READY.value,
+        "why": f"{BROKEN}{'; '.join(broken.problems)}",
+        "since": state.enabled_at if state else None,
+        "market_version": None,
+        "not_running_since": state.not_ready_since if state else None,
+        "next_look": None,
+    }
 
 
 def _in_words(answer: Running, *, enabled: bool) -> str:

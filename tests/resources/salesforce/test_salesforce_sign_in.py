@@ -147,26 +147,6 @@ def test_a_rotated_refresh_token_is_stored_before_it_is_needed(
     check_signed_in(client_for(connection), org)
 
 
-def test_a_token_that_another_process_rotated_meanwhile_is_taken_from_the_file(
-    org: RunningOrg, client_for: MakeClient, token_file: Path
-) -> None:
-    class RotatedInBetween:
-        """Reads the dead token first, as when two processes sign in at the same moment."""
-
-        def __init__(self) -> None:
-            self.reads = ["dead", first_refresh_token(org)]
-
-        def read(self) -> str:
-            return self.reads.pop(0) if len(self.reads) > 1 else self.reads[0]
-
-        def write(self, refresh_token: str) -> None:
-            self.reads = [refresh_token]
-
-    connection = RefreshToken(org.base_url, CLIENT_ID, CLIENT_SECRET, RotatedInBetween())
-
-    check_signed_in(client_for(connection), org)
-
-
 def test_name_and_password_sign_in_with_an_app(org: RunningOrg, client_for: MakeClient) -> None:
     connection = UsernamePassword(
         org.base_url, USERNAME, PASSWORD, SECURITY_TOKEN, CLIENT_ID, CLIENT_SECRET

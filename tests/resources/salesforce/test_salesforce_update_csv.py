@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from pyarrow import csv as arrow_csv
 
 from resources.salesforce.errors import UnwritableValue
-from resources.salesforce.update_csv import update_csv
+from resources.salesforce.update_csv import (
+    csv_of,
+    cut,
+    too_large_rows,
+    update_cells,
+    update_csv,
+)
 
 UTC_MS = pa.timestamp("ms", tz="UTC")
 
@@ -206,3 +212,30 @@ def test_moments_before_1970_round_down_to_their_second() -> None:
     moment = datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC) + timedelta(milliseconds=700)
 
     assert cells(pa.array([moment], UTC_MS)) == ["1969-12-31T23:59:58.000Z"]
+
+
+def test_rows_are_cut_where_their_csv_would_be_too_large() -> None:
+    """API notes 3.4: quotes count twice; no part is over the limit, and every row is in one."""
+    texts = ['a"b' * n for n in (1, 40, 2, 3, 0, 7, 20)]
+    cells = update_cells(pa.table({"Id": [f"id{n}" for n in range(7)], "Note__c": texts}))
+    size = len(csv_of(cells))
+
+    for limit in range(30, size + 40, 7):
+        parts = list(cut(cells, limit, 100))
+        too_large = too_large_rows(cells, limit)
+        ends = [first + count for first, count in parts]
+        assert [first for first, _ in parts] == [0, *ends[:-1]]
+        assert ends[-1] == 7
+        for first, count in parts:
+            fits = len(csv_of(cells.slice(first, count))) <= limit
+            assert fits or (count == 1 and first in too_large)
+    assert list(cut(cells, size + 40, 100)) == [(0, 7)]
+    assert list(cut(cells, size * 10, 3)) == [(0, 3), (3, 3), (6, 1)]
+    assert list(cut(cells.slice(0, 0), 10, 3)) == []
+
+
+def test_value_that_is_no_number_names_its_rows() -> None:
+    with pytest.raises(UnwritableValue, match="Score__c") as raised:
+        update_cells(pa.table({"Score__c": [1.0, float("nan"), None, float("inf")]}))
+
+    assert raised.value.rows == [1, 3]
