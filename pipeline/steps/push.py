@@ -472,13 +472,14 @@ class _SegmentPush:
         if self._fail_if_unreadable() or self._fail_if_not_writable():
             return True
 
-        for _ in range(ROUNDS_MAX):
+        for again in range(ROUNDS_MAX):
             remaining = self._remaining()
             if remaining.num_rows == 0:
                 return True
             if why_no_push(self.clients):
                 return self._end_what_has_begun(remaining)
-            if not self._push_once(remaining):
+            # What has begun finishes, however few calls are left (R21).
+            if not self._push_once(remaining, calls_min=0 if again else PUSH_CALLS):
                 return False
 
         # What failed in every round has its failure noted, and waits for a later run.
@@ -528,10 +529,11 @@ class _SegmentPush:
             self.row_results.note_failed(record_id, FIELD_NOT_WRITABLE, hidden, "")
         return bool(hidden)
 
-    def _push_once(self, rows: pa.Table) -> bool:
+    def _push_once(self, rows: pa.Table, calls_min: int) -> bool:
         """Make jobs of `rows` and take their results; return False if one misses the deadline.
 
-        Most often it is one job. What is too much for one upload is cut before any job is made.
+        Most often it is one job. What is too much for one upload is cut before any job is made. No
+        job is begun with fewer than `calls_min` calls left (R21).
         """
         rows, cells = self._sendable(rows)
         parts = list(cut(cells, UPLOAD_BYTES_MAX, self._rows_max(rows.num_rows)))
@@ -539,7 +541,7 @@ class _SegmentPush:
         sent: dict[str, list[str]] = {}
         for first, count in parts:
             # The jobs that are made are looked at by a later run as well (R21, R22).
-            if self.clients.budget.remaining() < PUSH_CALLS or why_no_push(self.clients):
+            if self.clients.budget.remaining() < calls_min or why_no_push(self.clients):
                 return False
 
             job_id = self._send(cells.slice(first, count))

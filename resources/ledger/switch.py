@@ -30,8 +30,9 @@ FORGOTTEN_TABLES: Final = (
 """Tables of nothing but the old org's records, jobs and counts."""
 
 CHANGED_TABLES: Final = (t.org, t.integrations, t.leases)
-KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls, t.stops)
-"""The limits are per calendar day, whatever org it was used on (R20, R21); a stop stays."""
+KEPT_TABLES: Final = (t.days, t.day_usage, t.api_calls, t.stops, t.market_batches)
+"""The limits are per calendar day, whatever org it was used on (R20, R21). A stop stays, and a
+market is as slow as it was."""
 
 NOT_CHECKED: Final = "Another org is connected since: run `insights check`."
 
@@ -83,6 +84,8 @@ def switch_org(
                 not_ready_since=None,
                 looks=0,
                 next_look_at=None,
+                fingerprint_seen=None,
+                fingerprint_seen_at=None,
                 outputs=(),
                 dropped_fields=(),
             )

@@ -168,7 +168,6 @@ waiting = sa.Table(
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("error_market", sa.String(60)),
-    sa.Column("lane", sa.String(20)),
     # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and
     # into the other.
     sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),

@@ -21,7 +21,7 @@ ALL: Final = 1_000
 @pytest.mark.parametrize(
     ("kind", "trials", "options"),
     [
-        ("killed", 4, ["--workers=1"]),
+        ("killed", 2, ["--workers=1"]),
         *(
             pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
             for case in (

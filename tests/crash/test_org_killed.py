@@ -14,6 +14,8 @@ from assets.partitions import partition_key
 from local_org.launch import spawn
 from pipeline.jobs import OBJECT_TAG
 from pipeline.sensors import DEAD_AFTER
+from pipeline.steps.budget import LEASE_LASTS
+from pipeline.steps.clients import Clients
 from tests.conftest import PLANT_VARIABLES
 from tests.crash.trial import FLOW
 from tests.plant import FIELDS, Plant, integration
@@ -127,9 +129,9 @@ def test_run_that_holds_its_object_is_not_ended_however_long_it_takes(
         tags={OBJECT_TAG: "Lead"},
     )
 
-    def hold(clients: object) -> None:
-        clients.run_id = alive.run_id  # type: ignore[attr-defined]
-        assert clients.lease("Lead") is not None  # type: ignore[attr-defined]
+    def hold(clients: Clients) -> None:
+        leases, now = clients.ledger.leases, clients.now()
+        assert leases.acquire("Lead", alive.run_id, now=now, lasts=LEASE_LASTS) is not None
 
     plant.with_clients(hold)
     later = time.time() + DEAD_AFTER.total_seconds() + 1

@@ -58,6 +58,7 @@ def mark() -> str:
 # -- make demo -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_demo_ends_well_and_its_account_adds_up(tmp_path: Path, mark: str) -> None:
     """The main job from an empty org to pushed scores; the account names pushed, failed, waiting and API calls."""
     done = subprocess.run(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
+from resources.environment import SESSION_FILE
 from resources.salesforce.calls import PollPolicy, RetryPolicy, Timeouts
 from resources.salesforce.client import Salesforce
 from tests.plant import Plant, integration
@@ -75,6 +76,8 @@ def test_run_in_which_each_kind_of_call_fails_once_finishes(
         monkeypatch.setattr("pipeline.steps.pull.REST_ROWS_MAX", 0)
     leads.org.arm("row_error", ids=ids[:1], code="CUSTOM", message="no", count=None)
     before = {job["id"] for job in jobs(leads)}
+    if kind != "expire_session":
+        (leads.folder / "home" / SESSION_FILE).unlink()
     unsafe = {"/jobs/ingest$", "/batches"} if kind == "truncate" else set()
     once = {"expire_session": {"/oauth2/token"}}.get(kind, set()) | unsafe
     of_the_other = "/query/" if how == "bulk" else "/jobs/query"

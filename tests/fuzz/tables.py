@@ -209,7 +209,7 @@ def _lake(data: bytes) -> None:
             except InsightsError as error:
                 assert str(path) in str(error)
         lake.write_working_file("w", pa.table({"id": ["a"]}))
-        lake._work("w").write_bytes(data)
+        lake._working_path("w").write_bytes(data)
         found = lake.read_working_file("w")
         assert found is None or isinstance(found, pa.Table)
 

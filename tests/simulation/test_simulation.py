@@ -22,7 +22,7 @@ SEEDS_SEARCHED: Final = 120
 
 PARTS: Final = 10
 SCHEDULES: Final = 10
-AT_EVERY_COMMIT: Final = 2
+AT_EVERY_COMMIT: Final = 1
 """How many of the parts `make test` plays; the others are slow."""
 
 
@@ -86,6 +86,7 @@ def test_without_a_safeguard_some_schedule_fails(mutant: str) -> None:
     assert report.problems, f"none of {SEEDS_SEARCHED} schedules misses the {mutant}"
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_schedule_each_time() -> None:
     """What a seed shows can be repeated: the same happens in the same order."""
     one, other = (play_all([7], keep_logs=True).logs[7] for _ in range(2))
@@ -93,6 +94,7 @@ def test_a_seed_is_the_same_schedule_each_time() -> None:
     assert one == other
 
 
+@pytest.mark.slow
 def test_what_a_seed_has_drawn_is_the_same_when_it_is_played_as_data(tmp_path: Path) -> None:
     """A schedule that failed can be stored, read and played: the same happens."""
     from tests.simulation.report import play, quiet

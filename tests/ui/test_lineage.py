@@ -101,6 +101,7 @@ def test_every_column_of_lineage_is_one_that_its_asset_has(
     assert named <= columns
 
 
+@pytest.mark.slow
 def test_every_asset_tells_what_it_is_and_whose(site: Site) -> None:
     """Descriptions, kinds, groups and columns everywhere; an owner on all that runs."""
     nodes = site.graphql.ask(

@@ -10,7 +10,7 @@ from tests.ui.pages import look, views
 from tests.ui.site import Site
 from tests.ui.story import Story
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 """The first test of a session waits for six days to pass; each wait of theirs has a bound of its own."""
 
 NAMES = (

@@ -11,7 +11,7 @@ import pytest
 
 from tests.ui.story import Story
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 """The first test of a session waits for six days to pass; each wait of theirs has a bound of its own."""
 
 

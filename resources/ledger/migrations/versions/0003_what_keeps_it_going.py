@@ -11,43 +11,42 @@ branch_labels = None
 depends_on = None
 
 
-COLUMNS = {
-    'integrations': (
-        sa.Column('not_ready_since', UtcDateTime),
-        sa.Column('looks', sa.Integer, nullable=False, server_default='0'),
-        sa.Column('next_look_at', UtcDateTime),
-        sa.Column('fingerprint_seen', sa.String(64)),
-        sa.Column('fingerprint_seen_at', UtcDateTime),
-    ),
-    'objects': (
-        sa.Column('daily_pulled_at', UtcDateTime),
-        sa.Column('seen_digest', sa.String(64)),
-        sa.Column('asked_alone_until', UtcDateTime),
-        sa.Column('job_rows_max', sa.Integer),
-    ),
-    'waiting': (
-        sa.Column('error_market', sa.String(60)),
-        sa.Column('lane', sa.String(20)),
-    ),
-    'segments': (
-        sa.Column('braked_for', sa.Text),
-        sa.Column('released_at', UtcDateTime),
-        sa.Column('released_by', sa.String(80)),
-        sa.Column('push_tries', sa.Integer, nullable=False, server_default='0'),
-        sa.Column('push_error', sa.Text),
-        sa.Column('next_push_at', UtcDateTime),
-    ),
-    'push_jobs': (sa.Column('result_tries', sa.Integer, nullable=False, server_default='0'),),
-    'scorings': (sa.Column('written_at', UtcDateTime),),
-}
+def new_columns() -> dict[str, tuple[sa.Column, ...]]:
+    """Return the columns by table, made anew: a column belongs to one table only."""
+    return {
+        'integrations': (
+            sa.Column('not_ready_since', UtcDateTime),
+            sa.Column('looks', sa.Integer, nullable=False, server_default='0'),
+            sa.Column('next_look_at', UtcDateTime),
+            sa.Column('fingerprint_seen', sa.String(64)),
+            sa.Column('fingerprint_seen_at', UtcDateTime),
+        ),
+        'objects': (
+            sa.Column('daily_pulled_at', UtcDateTime),
+            sa.Column('seen_digest', sa.String(64)),
+            sa.Column('asked_alone_until', UtcDateTime),
+            sa.Column('job_rows_max', sa.Integer),
+        ),
+        'waiting': (sa.Column('error_market', sa.String(60)),),
+        'segments': (
+            sa.Column('braked_for', sa.Text),
+            sa.Column('released_at', UtcDateTime),
+            sa.Column('released_by', sa.String(80)),
+            sa.Column('push_tries', sa.Integer, nullable=False, server_default='0'),
+            sa.Column('push_error', sa.Text),
+            sa.Column('next_push_at', UtcDateTime),
+        ),
+        'push_jobs': (sa.Column('result_tries', sa.Integer, nullable=False, server_default='0'),),
+        'scorings': (sa.Column('written_at', UtcDateTime),),
+    }
 
 
 def upgrade() -> None:
     """Apply."""
-    for table, columns in COLUMNS.items():
+    for table, columns in new_columns().items():
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in columns:
-                batch_op.add_column(column.copy())
+                batch_op.add_column(column)
 
     # What is not ready is looked at soon; what no check has seen since a switch waits for one.
     op.execute(
@@ -84,7 +83,7 @@ def downgrade() -> None:
     for table in ('stops', 'deployments', 'market_batches'):
         op.drop_table(table)
 
-    for table, columns in COLUMNS.items():
+    for table, columns in new_columns().items():
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in columns:
                 batch_op.drop_column(column.name)
