@@ -275,6 +275,9 @@ def _fail_in_every_way(built: Plant) -> None:
     figures = built.run("pull", "Lead", resumed=1)
     assert (figures["failed"], figures["in_flight"]) == (1, 1)
     assert len(built.failures()) == 4
+    # The values of rows whose job failed wait in the working file, and go with it.
+    built.wait(minutes=6)
+    assert built.run("score_and_push", "Lead", resumed=1)["pushed"] == 1
 
 
 def _run_only(built: Plant, job: str, asset: str) -> None:
