@@ -166,6 +166,7 @@ def test_a_model_version_is_told_once_when_it_first_scores(leads: Plant) -> None
     market = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(market | {"version": "2"}))
     leads._define()
+    leads.turn_on()
     leads.edit("Lead", lead, Company="Hooli")
     leads.pull("Lead")
     assert versions() == ["1", "2"]
