@@ -67,7 +67,7 @@ TRIED_AGAIN_AT_ONCE: Final = frozenset(
 JOB_FAULTS: Final = frozenset({UNPROCESSED, NO_RESULT, JOB_FAILED})
 """The job is to blame, and none of its rows: they are pushed again as they were scored."""
 
-NOBODYS: Final = JOB_FAULTS | {FIELD_NOT_WRITABLE}
+NOBODYS: Final = JOB_FAULTS | {RESULTS_UNREADABLE, FIELD_NOT_WRITABLE}
 """However often it comes, the failure of such a row never becomes permanent."""
 
 PASSING: Final = TRIED_AGAIN_AT_ONCE | {
