@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,30 +124,36 @@ def _document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return _unread(path, "the file is not in UTF-8: save it in that encoding.", line)
-    return _parsed(path, text)
+    return replace(_parsed(text), path=str(path))
 
 
-def _parsed(path: Path, text: str) -> Document:
+# A code server reads the same files at each tick, and parsing YAML is most of what that takes.
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Document:
+    """Return the document that `text` is, without a path."""
+    nowhere = Path()
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        return _unread(path, f"the character U+{error.character:04X} is not allowed in YAML.", line)
+        message = f"the character U+{error.character:04X} is not allowed in YAML."
+        return _unread(nowhere, message, line)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return _unread(path, _syntax(error), mark.line + 1 if mark else None)
+        return _unread(nowhere, _syntax(error), mark.line + 1 if mark else None)
     except (ValueError, OverflowError):
         # PyYAML's own, from escapes and version numbers that no file needs.
-        return _unread(path, "the file is not YAML: it holds an escape or a number out of bounds.")
+        message = "the file is not YAML: it holds an escape or a number out of bounds."
+        return _unread(nowhere, message)
 
     if loader.refused:
-        return Document(str(path), None, mistakes=tuple(loader.refused), is_read=False)
+        return Document("", None, mistakes=tuple(loader.refused), is_read=False)
     if node is None:
-        return Document(str(path), None, lines={(): 1})
+        return Document("", None, lines={(): 1})
     built = _Building(loader)
     content = built.value(node, ())
-    return Document(str(path), content, built.lines, tuple(built.mistakes))
+    return Document("", content, built.lines, tuple(built.mistakes))
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from pipeline.core.configuration.integration import HASH_FIELD
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.scoring.digest import OUTDATED
 from pipeline.core.scoring.due import (
     LANES,
     Lane,
@@ -39,7 +41,8 @@ def scored(of: ScoringScope, row: dict[str, Any]) -> dict[str, Any]:
 def hash_of(of: ScoringScope, row: dict[str, Any], **scored_by: bool) -> str:
     table = records(of, [row])
     masks = {market: pa.array([yes]) for market, yes in scored_by.items()}
-    return str(new_hashes(of, row_statuses(of, table), masks)[0].as_py())
+    stamps = table.column(DATETIME_FIELD)
+    return str(new_hashes(of, row_statuses(of, table), masks, stamps)[0].as_py())
 
 
 def test_a_market_that_rests_keeps_the_digest_it_had_and_makes_nothing_due() -> None:
@@ -171,13 +174,28 @@ def test_a_hash_of_an_unknown_version_makes_a_record_changed() -> None:
 def test_a_market_that_did_not_score_keeps_the_digest_it_had() -> None:
     """D1: a failed or paused market stays due where it was due."""
     of = scope(FIT, integration(market_name="smb"))
-    row = {**scored(of, {"Company": "Acme"}), "Company": "Acme Ltd"}
+    row = {**scored(of, {"Company": "Acme"}), "Company": "Acme Ltd", DATETIME_FIELD: AFTER}
     half = {**row, HASH_FIELD: hash_of(of, row, smb=False)}
     whole = {**row, HASH_FIELD: hash_of(of, row)}
     before = row_statuses(of, records(of, [row])).stored["smb"].to_pylist()
 
     assert row_statuses(of, records(of, [half])).stored["smb"].to_pylist() == before
     assert reasons(of, half, whole) == ["changed", None]
+
+
+@pytest.mark.parametrize("stamp", [BEFORE, None])
+def test_a_market_renewed_since_and_held_makes_a_record_due_though_the_others_date_it_anew(
+    stamp: datetime | None,
+) -> None:
+    """R17: the ledger knows that it waits, and may be put back from a backup that does not."""
+    of = scope(FIT, integration(market_name="smb"))
+    row = {**scored(of, {"Company": "Acme"}), DATETIME_FIELD: stamp}
+    half = {**row, HASH_FIELD: hash_of(of, row, smb=False), DATETIME_FIELD: AFTER}
+    never = {**half, HASH_FIELD: hash_of(of, {**row, HASH_FIELD: None}, smb=False)}
+
+    assert reasons(of, half, never) == ["changed", "changed"]
+    assert row_statuses(of, records(of, [half])).stored["smb"].to_pylist() == [OUTDATED]
+    assert row_statuses(of, records(of, [never])).stored["smb"].to_pylist() == [None]
 
 
 def test_a_market_that_never_scored_has_no_digest_after_a_push_of_the_others() -> None:

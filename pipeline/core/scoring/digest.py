@@ -21,6 +21,9 @@ VERSION: Final = "1"
 DIGEST_BYTES: Final = 10
 ENTRY_LENGTH: Final = 1 + 4 + 2 * DIGEST_BYTES
 
+OUTDATED: Final = "0" * 2 * DIGEST_BYTES
+"""A digest that no inputs have. The market scored the record once, and has to score it again."""
+
 
 def normalised(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return `column` as text in which equal values are equal; null becomes "".

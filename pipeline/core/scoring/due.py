@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import HASH_FIELD, Integration
-from pipeline.core.scoring.digest import VERSION, digests, hash_field, stored_digests
+from pipeline.core.scoring.digest import OUTDATED, VERSION, digests, hash_field, stored_digests
 from pipeline.core.scoring.scope import ScoringScope
 
 
@@ -143,12 +143,17 @@ def _no_longer_scored(
 
 
 def new_hashes(
-    scope: ScoringScope, status: RowStatus, scored: Mapping[str, pa.Array] | None = None
+    scope: ScoringScope,
+    status: RowStatus,
+    scored: Mapping[str, pa.Array] | None = None,
+    stamps: pa.ChunkedArray | None = None,
 ) -> pa.Array:
     """Return the hash field's new values: a digest for each market whose candidate the row is.
 
     `scored` says by market which rows it did score in this push (all where absent). A market that
-    did not, or that rests, keeps the digest it had (D1).
+    did not, or that rests, keeps the digest it had (D1). `stamps` are the update datetimes that the
+    push replaces: where one is older than the market's renewal, the market keeps `OUTDATED`, so
+    that the record stays due though its datetime is new.
     """
     nothing = pa.scalar(None, pa.string())
     entries: dict[str, pa.Array] = {}
@@ -164,7 +169,13 @@ def new_hashes(
         market = integration.market
         value = status.digests[market]
         if scored is not None and market in scored:
-            value = pc.if_else(scored[market], value, status.stored[market])
+            kept = status.stored[market]
+            if stamps is not None:
+                renewed = pa.scalar(scope.enabled_at[market], stamps.type)
+                is_outdated = pc.fill_null(pc.less(stamps, renewed), True)
+                is_outdated = pc.and_(is_outdated, pc.is_valid(kept))
+                kept = pc.if_else(is_outdated, OUTDATED, kept)
+            value = pc.if_else(scored[market], value, kept)
         entries[integration.tag] = pc.if_else(status.candidates[market], value, nothing)
 
     if not entries:

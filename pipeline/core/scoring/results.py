@@ -173,7 +173,7 @@ def segment_result(
     set_aside = pc.indices_nonzero(pc.invert(is_pushed)).to_pylist() if waits else ()
     failed = {ids[at]: waits[at] for at in set_aside if at in waits}
 
-    hashes = new_hashes(scope, status, scored)
+    hashes = new_hashes(scope, status, scored, table.column(DATETIME_FIELD))
     cleared = cleared_fields(scope, table, status)
     update = _update(scope, stamp, table, results, cleared, hashes)
     for name, values in _partial(problems, table.num_rows).items():
