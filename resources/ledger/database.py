@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -91,6 +93,29 @@ def make_safe(url: str) -> str:
     return parsed.set(query={}).render_as_string(hide_password=True)
 
 
+# A code server opens the ledger at each tick. An engine keeps the statements that it has compiled,
+# and compiling them takes longer than running them. Forked processes share no connections.
+@lru_cache(maxsize=4)
+def _engine_of(url: str, _process: int) -> sa.Engine:
+    """Return this process's engine for `url`, without connecting yet."""
+    if url.startswith("sqlite"):
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+        return engine
+
+    given = sa.make_url(url).query
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        executemany_mode="values_plus_batch",
+        hide_parameters=True,
+        connect_args={k: v for k, v in AWAY_AFTER.items() if k not in given},
+    )
+    sa.event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
 class Database:
     """An engine, its transactions, and the few statements that the two dialects say differently.
 
@@ -121,30 +146,14 @@ class Database:
                 raise IsADirectoryError
             if parsed.database and not parsed.database.startswith("file:"):
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(
-                self.url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True
-            )
-            sa.event.listen(engine, "connect", _prepare_sqlite)
-            sa.event.listen(engine, "begin", _begin_immediate)
-            return engine
-
-        if "@" in (parsed.host or ""):
+        elif "@" in (parsed.host or ""):
             raise ConfigurationError(
                 [
                     "INSIGHTS_LEDGER_URL: the password holds an @; write it as %40 "
                     "(and : / ? # % as %3A %2F %3F %23 %25)."
                 ]
             )
-
-        engine = sa.create_engine(
-            self.url,
-            pool_pre_ping=True,
-            executemany_mode="values_plus_batch",
-            hide_parameters=True,
-            connect_args={k: v for k, v in AWAY_AFTER.items() if k not in parsed.query},
-        )
-        sa.event.listen(engine, "connect", _prepare_postgres)
-        return engine
+        return _engine_of(self.url, os.getpid())
 
     @contextmanager
     def begin(self, lease: Lease | None = None) -> Iterator[sa.Connection]:

@@ -18,6 +18,7 @@ ALL: Final = 1_000
 """More than there are effects."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "trials", "options"),
     [

@@ -29,6 +29,7 @@ def leads(shared_plant: Build) -> Plant:
     return plant
 
 
+@pytest.mark.slow
 def test_ledger_of_six_hours_ago_makes_nothing_be_scored_again_and_forgets_no_record(
     leads: Plant, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_ledger_put_back_lets_no_day_have_more_than_its_limit(leads: Plant, tmp_
     assert leads.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_lost_lake_loses_history_and_no_work(leads: Plant) -> None:
     """D4: with all files gone, what waits is scored, and nothing is scored again."""
     scored = _create(leads, "A", "B")

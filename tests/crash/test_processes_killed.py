@@ -119,6 +119,7 @@ def site(shared_plant: Callable[..., Plant], tmp_path: Path) -> Iterator[Site]:
         site.kill_daemon()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "killed",
     ["the run worker", pytest.param("the daemon and all below it", marks=pytest.mark.slow)],

@@ -213,6 +213,7 @@ def test_tick_costs_one_call_where_an_integration_follows_its_accounts_too(
     assert total(built) == counted + 1
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_daily_limit_of_the_org_stops_everything_for_an_hour(
     leads: Plant, monkeypatch: pytest.MonkeyPatch

@@ -73,10 +73,13 @@ def test_ticks_a_daily_pull_and_a_backfill_at_once_keep_the_limit(shared_plant: 
 @pytest.mark.parametrize(
     "begin",
     [
-        datetime(2026, 3, 28, 22, 59, 50, tzinfo=UTC),  # midnight before the clocks go forward
+        # Midnight before the clocks go forward.
+        pytest.param(datetime(2026, 3, 28, 22, 59, 50, tzinfo=UTC), marks=pytest.mark.slow),
         datetime(2026, 3, 29, 0, 59, 50, tzinfo=UTC),  # 01:59:50, then 03:00
-        datetime(2026, 3, 29, 21, 59, 50, tzinfo=UTC),  # midnight after a day of 23 hours
-        datetime(2026, 10, 25, 0, 59, 50, tzinfo=UTC),  # 02:59:50, then 02:00 once more
+        # Midnight after a day of 23 hours.
+        pytest.param(datetime(2026, 3, 29, 21, 59, 50, tzinfo=UTC), marks=pytest.mark.slow),
+        # 02:59:50, then 02:00 once more.
+        pytest.param(datetime(2026, 10, 25, 0, 59, 50, tzinfo=UTC), marks=pytest.mark.slow),
         datetime(2026, 10, 25, 22, 59, 50, tzinfo=UTC),  # midnight after a day of 25 hours
     ],
     ids=lambda moment: f"{moment:%m-%dT%H%M}",

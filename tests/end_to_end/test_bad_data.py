@@ -177,6 +177,7 @@ def _kept(text: str | None) -> str | None:
     return cut.strip(" \t\r\n\f\v") or None
 
 
+@pytest.mark.slow
 def test_composed_and_decomposed_letters_are_different_values(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,8 +243,16 @@ def test_bad_value_sets_its_row_aside_and_the_others_are_pushed(leads: Plant) ->
     ("what", "says"),
     [
         ("raise ValueError(titles)", "the model raised ValueError at model.py:15"),
-        ("os._exit(0)", "the model ended its process with exit code 0"),
-        ("ctypes.string_at(0)", "the model ended its process by signal SIGSEGV, at model.py:15"),
+        pytest.param(
+            "os._exit(0)",
+            "the model ended its process with exit code 0",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "ctypes.string_at(0)",
+            "the model ended its process by signal SIGSEGV, at model.py:15",
+            marks=pytest.mark.slow,
+        ),
         (
             "time.sleep(600)",
             "the model gave no answer within 3 seconds (market_timeout_seconds), at model.py:15",
@@ -284,6 +293,7 @@ def test_market_that_fails_as_a_whole_stops_that_market_alone(
     assert {f.error_code for f in built.failures()} == {"MARKET_FAILED"}
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_market_that_kills_its_process_again_and_again_does_not_give_segments_up(
     two_markets: Plant,
@@ -305,6 +315,7 @@ def test_market_that_kills_its_process_again_and_again_does_not_give_segments_up
     assert (two_markets.waiting("Lead"), two_markets.failures()) == (0, [])
 
 
+@pytest.mark.slow
 def test_model_that_hangs_while_it_loads_rests_and_its_neighbour_goes_on(
     shared_plant: Build,
 ) -> None:

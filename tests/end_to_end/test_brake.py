@@ -66,6 +66,7 @@ def test_a_segment_that_differs_from_the_last_days_waits_for_a_yes(leads: Plant)
     assert leads.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_after_a_yes_the_objects_next_segments_are_not_held(leads: Plant) -> None:
     """The change is known by then."""
     _import(leads)
@@ -77,6 +78,7 @@ def test_after_a_yes_the_objects_next_segments_are_not_held(leads: Plant) -> Non
     assert leads.pull("Lead")["pushed"] == MANY
 
 
+@pytest.mark.slow
 def test_a_held_segment_outlives_its_day_and_holds_up_nothing_else(leads: Plant) -> None:
     """R20: it is neither dissolved nor charged again; other records are scored meanwhile."""
     _import(leads)

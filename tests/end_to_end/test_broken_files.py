@@ -66,6 +66,7 @@ def test_a_half_saved_file_stops_its_own_integration_alone_and_says_so_everywher
     assert row["state"] == "not ready"
 
 
+@pytest.mark.slow
 def test_what_changed_while_a_file_was_wrong_is_scored_when_it_is_right_and_nothing_else(
     two: Plant,
 ) -> None:

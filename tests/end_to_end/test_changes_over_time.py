@@ -73,6 +73,7 @@ def test_cleared_field_that_people_fill_again_is_not_emptied_twice(shared_plant:
     assert built.record("Lead", lead)["Fit_Note__c"] == "by hand"
 
 
+@pytest.mark.slow
 def test_output_moved_to_another_field_is_written_there(shared_plant: Build) -> None:
     """R19: a renamed field works like a market newly turned on; the digest of the inputs stays the same."""
     built = shared_plant(integration("Lead", old_values="clear"))
@@ -90,6 +91,7 @@ def test_output_moved_to_another_field_is_written_there(shared_plant: Build) -> 
     assert record["Mintigo_hash__c"] == before["Mintigo_hash__c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old_values", ["keep", "clear"])
 def test_market_switched_off_leaves_or_clears_its_values(
     shared_plant: Build, old_values: str
@@ -111,6 +113,7 @@ def test_market_switched_off_leaves_or_clears_its_values(
         assert record["Mintigo_hash__c"] is None
 
 
+@pytest.mark.slow
 def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(
     shared_plant: Build,
 ) -> None:
@@ -129,6 +132,7 @@ def test_one_of_two_markets_switched_off_is_cleared_and_the_other_stays(
     assert built.refresh("Lead")["read"] == 0
 
 
+@pytest.mark.slow
 def test_market_switched_on_again_scores_everything_anew(shared_plant: Build) -> None:
     """R17: turned on again, it reaches all records, changed or not."""
     built = shared_plant(integration("Lead"), integration("Account"))

@@ -142,6 +142,7 @@ def test_one_candidate_field_scores_the_checked_leads_and_no_others(example: Exa
     assert _lead_of(built, contoso) == (58, "C", False)
 
 
+@pytest.mark.slow
 def test_one_candidate_field_scores_the_checked_contacts_and_no_others(example: Example) -> None:
     """R7, R11, use-case 1: two contacts of one account, one of them chosen."""
     built = example("one-candidate-field", "Lead", "Contact")
@@ -157,6 +158,7 @@ def test_one_candidate_field_scores_the_checked_contacts_and_no_others(example: 
     assert _read(built, "Contact", other, SCORE, RANK) == (None, None)
 
 
+@pytest.mark.slow
 def test_accounts_are_routed_to_the_market_of_their_checkbox(example: Example) -> None:
     """R6, use-case 2A: three markets write the same fields, each on its own accounts."""
     built = example("routed-to-one-market", "Account")
@@ -179,6 +181,7 @@ def test_accounts_are_routed_to_the_market_of_their_checkbox(example: Example) -
     assert built.refresh("Account")["read"] == 0
 
 
+@pytest.mark.slow
 def test_account_moved_to_another_market_and_back_is_scored_each_time(example: Example) -> None:
     """R7, use-case 2A: the same fields then show the other market's score."""
     built = example("routed-to-one-market", "Account")
@@ -235,6 +238,7 @@ def test_formula_fields_show_the_right_one_of_three_scores(example: Example) -> 
     assert _read(built, "Account", unchosen, SCORE, RANK) == (None, None)
 
 
+@pytest.mark.slow
 def test_account_that_outgrows_its_market_shows_the_next_ones_score_at_once(
     example: Example,
 ) -> None:

@@ -241,6 +241,7 @@ def test_bad_rows_are_set_aside_and_the_check_names_rule_and_ids(leads: Plant) -
     assert "CEO" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     """R10: a text longer than its field is found before the push, at run time too."""
@@ -301,6 +302,7 @@ def test_failed_market_is_tried_again_and_catches_up(two_markets: Plant) -> None
     assert two_markets.pull("Lead")["claimed"] == 0
 
 
+@pytest.mark.slow
 def test_new_record_is_scored_by_the_neighbour_of_a_held_market(two_markets: Plant) -> None:
     """R23: a held market does not hold up its neighbours, and what it misses waits for it."""
     _write(two_markets.market("other"), RAISES)
@@ -322,6 +324,7 @@ def test_new_record_is_scored_by_the_neighbour_of_a_held_market(two_markets: Pla
     assert two_markets.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_records_that_wait_for_a_held_market_use_nothing_of_the_day(shared_plant: Build) -> None:
     """R20, R23: however many there are, its neighbours on the object have the whole limit."""
     plant = shared_plant(
@@ -366,6 +369,7 @@ def test_edit_while_a_market_is_held_reaches_that_market_afterwards(two_markets:
     assert two_markets.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_all_markets_failing_push_nothing_and_make_no_job(two_markets: Plant) -> None:
     """R23: no bulk job, no hash, no datetime; the row waits."""
     for market in ("fit", "other"):
@@ -382,6 +386,7 @@ def test_all_markets_failing_push_nothing_and_make_no_job(two_markets: Plant) ->
     assert two_markets.waiting("Lead") == 1
 
 
+@pytest.mark.slow
 def test_only_market_failing_leaves_ticks_quiet_until_its_trial(leads: Plant) -> None:
     """R23: the operator reads that the market failed and when it is tried again; no run is asked for meanwhile."""
     _write(leads.market("fit"), RAISES)
@@ -399,6 +404,7 @@ def test_only_market_failing_leaves_ticks_quiet_until_its_trial(leads: Plant) ->
     assert [run["pushed"] for run in leads.tick()[0]] == [1]
 
 
+@pytest.mark.slow
 def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets: Plant) -> None:
     """R12, R23: not ready, with why; mended, it scores what changed meanwhile."""
     (lead,) = two_markets.create("Lead", ACME)
@@ -420,6 +426,7 @@ def test_model_that_cannot_be_loaded_rests_and_its_neighbour_goes_on(two_markets
     assert two_markets.pull("Lead")["claimed"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_column_of_the_wrong_type_fails_the_market_as_a_whole(two_markets: Plant) -> None:
     """D8: a text is no score, whatever it says; the check says which column, the other market goes on."""
@@ -494,6 +501,7 @@ def test_jobs_that_fail_every_time_blame_no_row_and_the_same_scores_are_pushed_l
     assert used == [2, 0]
 
 
+@pytest.mark.slow
 def test_rows_that_a_job_wrote_are_settled_while_the_others_wait_for_the_next_job(
     leads: Plant,
 ) -> None:
@@ -551,6 +559,7 @@ def test_stuck_job_stays_in_flight_and_is_settled_by_a_later_run_without_a_secon
     assert leads.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["before the run", "while the model scores"])
 def test_column_hidden_between_pull_and_push_is_named_and_the_rows_wait(
     leads: Plant, where: str
@@ -615,6 +624,7 @@ def test_change_soon_after_our_write_is_slowed_down_the_third_time(leads: Plant)
     assert leads.record("Lead", lead)["Fit_Note__c"] == "Hooli|CEO"
 
 
+@pytest.mark.slow
 def test_flow_that_rewrites_an_input_at_every_save_does_not_eat_the_day(
     leads: Plant,
 ) -> None:

@@ -223,6 +223,7 @@ def test_object_that_can_no_longer_be_read_does_not_stop_the_others(shared_plant
     assert built.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_daily_pull_that_fails_does_not_hold_up_the_pull(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
@@ -269,6 +270,7 @@ def test_record_of_a_paused_market_alone_waits_for_it(shared_plant: Build) -> No
     assert built.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_change_during_a_short_pause_is_found_by_the_next_tick(shared_plant: Build) -> None:
     """R15: though count and newest stamp of what changed lately are the same as before."""
     built = shared_plant(integration("Lead"), integration("Lead", "other", "Other"))
@@ -326,6 +328,7 @@ def test_daily_pull_missed_over_midnight_is_made_up(shared_plant: Build) -> None
     assert later == ["daily_pull"]
 
 
+@pytest.mark.slow
 def test_ledger_from_a_backup_forgets_no_object_s_scorings(shared_plant: Build) -> None:
     """R20: the day's files of all objects count, whichever object claims first."""
     built = shared_plant(integration("Lead"), integration("Contact"), daily_record_limit=10)
@@ -342,6 +345,7 @@ def test_ledger_from_a_backup_forgets_no_object_s_scorings(shared_plant: Build) 
     assert figures["claimed"] == 2
 
 
+@pytest.mark.slow
 def test_run_near_the_api_limit_claims_no_more(leads: Plant) -> None:
     """R21: what has begun is finished; the rest waits for the next day, and no tick asks in vain."""
     leads.configure(integration("Lead"), daily_api_calls_limit=100, segment_records_max=1)

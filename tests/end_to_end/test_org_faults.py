@@ -65,7 +65,17 @@ def jobs(built: Plant) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("how", ["rest", "bulk"])
-@pytest.mark.parametrize("kind", ["http_503", "expire_session", "drop_before", "truncate", "limit"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "http_503",
+        "drop_before",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("expire_session", "truncate", "limit")
+        ),
+    ],
+)
 def test_run_in_which_each_kind_of_call_fails_once_finishes(
     leads: Plant, monkeypatch: pytest.MonkeyPatch, kind: str, how: str
 ) -> None:
@@ -212,6 +222,7 @@ def test_job_aborted_in_setup_is_followed_by_one_of_the_rows_it_left(leads: Plan
     assert [job["state"] for job in made] == ["Aborted", "JobComplete"]
 
 
+@pytest.mark.slow
 def test_job_aborted_in_setup_before_it_was_closed_is_made_anew_by_the_next_tick(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +248,7 @@ def test_job_aborted_in_setup_before_it_was_closed_is_made_anew_by_the_next_tick
     assert leads.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.slow
 def test_job_that_never_ends_holds_up_no_other_rows_and_is_aborted_after_a_day(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +331,7 @@ def test_rows_are_sent_sorted_by_their_account(
 # -- columns that are hidden -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_input_hidden_from_the_user_holds_its_market_back_until_it_is_seen_again(
     shared_plant: Build,
 ) -> None:

@@ -34,6 +34,7 @@ def _resume(clients: Clients) -> None:
     resume(clients, "Lead.other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1", "2"], ids=["came of age", "market replaced"])
 def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
     leads: Plant, version: str
@@ -72,6 +73,7 @@ def test_run_that_began_in_the_pause_scores_nothing_more_after_it(
     assert leads.refresh("Lead")["claimed"] == 0
 
 
+@pytest.mark.slow
 def test_record_in_flight_when_the_pause_ends_is_scored_once_more(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,7 @@ def test_change_that_was_first_read_in_the_pause_is_scored_after_it(shared_plant
     assert plant.record("Lead", lead)["Other_Note__c"] == "Umbrella|CEO"
 
 
+@pytest.mark.slow
 def test_change_that_was_first_read_while_its_market_was_held_is_scored_afterwards(
     shared_plant: Build,
 ) -> None:

@@ -171,6 +171,7 @@ def test_command_leaves_no_value_in_output_logs_or_files(talkative: Build, persi
         assert not any(mark in said.lower() for mark in MARKS)
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_of_two_integrations_the_one_that_persists_keeps_its_own(talkative: Build) -> None:
     """R24: both read the company, and only what the persisting one read and gave is kept."""

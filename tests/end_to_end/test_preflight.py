@@ -166,6 +166,7 @@ def test_preflight_costs_a_call_for_each_object_not_for_each_field(shared_plant:
     assert len(built.org.calls()["log"]) - before <= 5
 
 
+@pytest.mark.slow
 def test_paused_integration_rests_and_catches_up(shared_plant: Build) -> None:
     """R12: its digest stays on the record; what changed meanwhile is scored when it goes on."""
     built = shared_plant(integration("Lead"), integration("Lead", "other", "Other"))

@@ -87,6 +87,7 @@ def test_edit_between_pull_and_push_is_found_by_the_next_pull(leads: Plant) -> N
     assert leads.record("Lead", lead)["Fit_Note__c"] == "Umbrella|CEO"
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_record_older_than_the_turning_on_is_left_to_the_daily_pull(shared_plant: Build) -> None:
     """R16, R17: never scored, it is the daily pull's."""
@@ -148,6 +149,7 @@ def test_unchecked_candidate_is_not_scored_and_checked_one_is(shared_plant: Buil
     assert built.pull("Lead")["claimed"] == 0
 
 
+@pytest.mark.slow
 def test_record_routed_to_another_market_and_back_is_due_each_time(shared_plant: Build) -> None:
     """R6, R7: two markets write the same fields; candidate fields route each record to one of them."""
     fit = integration("Account", "fit", candidate_field="Fit_Candidate__c")
@@ -201,6 +203,7 @@ def test_two_markets_on_one_object_are_pushed_in_one_row(shared_plant: Build) ->
     assert record["Mintigo_hash__c"].count(".") == 2
 
 
+@pytest.mark.slow
 def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(
     shared_plant: Build,
 ) -> None:
@@ -220,6 +223,7 @@ def test_market_switched_on_later_reaches_all_records_through_the_daily_pull(
     assert built.pull("Lead")["claimed"] == 0
 
 
+@pytest.mark.slow
 def test_account_rename_does_not_make_its_contacts_due(shared_plant: Build) -> None:
     """R18: but moving a contact to another account does, since its inputs are other ones then."""
     built = shared_plant(integration("Contact"))
@@ -259,6 +263,7 @@ def test_account_rename_makes_contacts_due_where_the_integration_opted_in(
     assert built.record("Contact", contact)["Fit_Note__c"] == "Acme Corporation|CEO"
 
 
+@pytest.mark.slow
 def test_contact_without_an_account_is_scored(shared_plant: Build) -> None:
     """R11: the parent's fields are then empty, no more."""
     built = shared_plant(integration("Contact"))

@@ -44,6 +44,7 @@ def test_a_wrong_password_is_sent_once_however_many_ticks_and_runs_follow(
     assert built.pull("Lead")["success"]
 
 
+@pytest.mark.slow
 def test_ticks_and_runs_share_one_session(shared_plant: Build) -> None:
     """R21: a tick a minute and a run after each is not two sign-ins a minute."""
     built = shared_plant(integration("Lead"))

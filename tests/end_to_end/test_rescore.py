@@ -57,6 +57,7 @@ def test_an_object_is_rescored_over_the_days_it_takes_without_anybody_coming_bac
     assert built.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_a_market_is_rescored_on_all_its_objects_and_others_are_left_alone(
     shared_plant: Build,

@@ -103,6 +103,7 @@ def test_record_that_the_model_fails_on_is_tried_again_alone_without_holding_its
     assert held(leads) == set()
 
 
+@pytest.mark.slow
 def test_record_that_comes_alone_and_fails_keeps_the_next_one_waiting_for_minutes(
     leads: Plant,
 ) -> None:

@@ -55,6 +55,7 @@ def test_segment_of_a_run_that_died_before_the_push_is_pushed_with_its_stamp(lea
     assert len(_scored_ids(leads, TODAY)) == 3
 
 
+@pytest.mark.slow
 def test_segment_whose_working_file_is_lost_is_scored_anew_on_its_claim(leads: Plant) -> None:
     """D4: with the lake lost no work is: the same stamp and charge, inputs read afresh."""
     (lead,) = leads.create("Lead", ACME)
@@ -132,6 +133,7 @@ def test_run_that_dies_between_upload_and_results_is_settled_and_not_pushed_twic
     assert leads.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["upload", "close_job"])
 def test_job_that_was_left_open_is_aborted_and_its_rows_pushed_by_another(
     leads: Plant, monkeypatch: pytest.MonkeyPatch, where: str
@@ -226,6 +228,7 @@ def test_open_job_that_a_restored_ledger_has_forgotten_is_aborted(
     assert Lake(leads.folder / "home" / "lake").noted_jobs("Lead") == []
 
 
+@pytest.mark.slow
 def test_edit_between_scoring_and_a_late_push_is_found_by_the_next_pull(leads: Plant) -> None:
     """R15: the late push carries the old inputs' hash, so the edit still shows as a difference."""
     (lead,) = leads.create("Lead", ACME)
@@ -383,6 +386,7 @@ def test_past_partition_is_redone_once_for_each_request_under_todays_partition(
     assert leads.waiting("Lead") == 3
 
 
+@pytest.mark.slow
 def test_backfill_launched_from_a_jobs_page_is_a_redo_too(leads: Plant) -> None:
     """R28b: the UI offers a backfill on assets and on jobs; both rescore the partition's records."""
     leads.create("Lead", ACME)
@@ -417,6 +421,7 @@ def test_backfill_of_several_days_and_objects_asks_for_each_record_once(
     assert built.run("score_and_push", "Lead")["pushed"] == 1
 
 
+@pytest.mark.slow
 def test_redo_beyond_the_limit_goes_on_over_the_next_days(shared_plant: Build) -> None:
     """R20, R28: 8 records, 5 a day, each evening's run takes what the day has left."""
     built = shared_plant(integration("Lead"), daily_record_limit=5)
@@ -438,6 +443,7 @@ def test_redo_beyond_the_limit_goes_on_over_the_next_days(shared_plant: Build) -
     assert done == [5, 3, 0]
 
 
+@pytest.mark.slow
 def test_todays_partition_materialised_by_hand_is_a_work_run(leads: Plant) -> None:
     """D5: without any tag; nothing is asked again."""
     leads.create("Lead", ACME)
@@ -485,6 +491,7 @@ def test_ledger_from_a_backup_does_not_exceed_the_days_limit(
 # -- the limit over objects and ticks --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_limit_of_100_holds_over_two_objects_and_many_ticks(shared_plant: Build) -> None:
     """R20: 250 due records take three days, and each day's files hold exactly what the day was charged."""
     built = shared_plant(integration("Lead"), integration("Account"), daily_record_limit=100)
@@ -508,6 +515,7 @@ def test_limit_of_100_holds_over_two_objects_and_many_ticks(shared_plant: Build)
     assert built.waiting("Lead") == built.waiting("Account") == 0
 
 
+@pytest.mark.slow
 def test_first_daily_pull_leaves_the_other_objects_their_share(shared_plant: Build) -> None:
     """R20: the refresh lane is divided equally, also on the day when nothing of the others is listed yet."""
     built = shared_plant(integration("Lead"), integration("Account"), daily_record_limit=100)
@@ -522,6 +530,7 @@ def test_first_daily_pull_leaves_the_other_objects_their_share(shared_plant: Bui
     assert taken == {"Account": 35, "Lead": 35}
 
 
+@pytest.mark.slow
 def test_backfill_as_one_run_covers_every_key_of_the_range(shared_plant: Build) -> None:
     """R28b, D5: two days by two objects in a single run, figures object by object."""
     built = shared_plant(integration("Lead"), integration("Account"))

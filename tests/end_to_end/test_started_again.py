@@ -94,6 +94,7 @@ def test_edit_is_scored_where_the_restored_ledger_holds_the_claim_of_before_it(
     assert plant.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_segment_scored_again_without_a_row_to_push_leaves_no_earlier_scores_behind(
     shared_plant: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:

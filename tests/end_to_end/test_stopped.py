@@ -67,6 +67,7 @@ def test_what_waits_is_not_claimed_while_stopped(leads: Plant) -> None:
     assert leads.waiting("Lead") == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_holds_data_is_settled_while_stopped(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_outside_the_push_windows_records_wait_and_the_skip_reason_says_until_wh
     assert leads.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.slow
 def test_after_many_locked_rows_the_next_jobs_are_smaller(shared_plant: Build) -> None:
     """R22, R23: the lead's siblings are written by others at the same time."""
     leads = shared_plant(integration("Lead"), segment_records_max=1_000)
@@ -130,6 +132,7 @@ def test_after_many_locked_rows_the_next_jobs_are_smaller(shared_plant: Build) -
     assert leads.with_clients(status).objects[0]["job_rows_max"] == 410
 
 
+@pytest.mark.slow
 def test_a_segment_whose_job_failed_keeps_its_scores_while_stopped(leads: Plant) -> None:
     """R20, R29: no job is made meanwhile, and afterwards the same scores are pushed."""
     (lead,) = leads.create("Lead", ACME)

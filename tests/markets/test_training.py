@@ -75,6 +75,7 @@ def test_shares_of_scores_and_ranks_add_up_to_one(
     assert min(figures["rank_distribution"].values()) > 0.05
 
 
+@pytest.mark.slow
 def test_held_out_scores_of_meaningless_labels_are_worth_nothing() -> None:
     """A leak from the held-out rows into the training would show as an AUC above one half."""
     tools = load_module(MARKETS / "scorecard_training.py")

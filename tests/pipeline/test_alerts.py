@@ -175,6 +175,7 @@ def test_pulls_that_stopped_are_told_until_the_org_answers_again(
     assert watcher.tick() == "told of 1"
 
 
+@pytest.mark.slow
 def test_a_quiet_org_that_answers_is_not_silent(shared_plant: Build, chat: Receiver) -> None:
     """Nothing new for a day is no reason to be woken."""
     built = shared_plant(integration("Lead"))
@@ -188,6 +189,7 @@ def test_a_quiet_org_that_answers_is_not_silent(shared_plant: Build, chat: Recei
         assert watcher.tick() == "nothing to tell"
 
 
+@pytest.mark.slow
 def test_a_backlog_that_grows_for_three_days_is_told(shared_plant: Build, chat: Receiver) -> None:
     built = shared_plant(integration("Lead"), daily_record_limit=1)
     built.turn_on()
@@ -204,6 +206,7 @@ def test_a_backlog_that_grows_for_three_days_is_told(shared_plant: Build, chat: 
     assert "8 records wait, on the 3 days before it were 2, 4, 6" in told[3][0]
 
 
+@pytest.mark.slow
 def test_a_held_market_is_told(shared_plant: Build, chat: Receiver) -> None:
     built = shared_plant(integration("Lead"))
     built.turn_on()

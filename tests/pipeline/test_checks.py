@@ -100,6 +100,7 @@ def test_a_day_that_is_redone_is_open_at_once_until_its_last_record_is_scored_ag
     assert complete(leads)[monday] == (True, 0, None)
 
 
+@pytest.mark.slow
 def test_a_tick_tells_of_what_was_asked_for_without_a_run(leads: Plant) -> None:
     """R29: the limit is used up, so no run comes; the day shows all the same that records wait again."""
     ids = leads.create("Lead", *many(10))

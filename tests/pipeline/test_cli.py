@@ -205,6 +205,7 @@ def worked(shared_org: RunningOrg, tmp_path_factory: pytest.TempPathFactory) -> 
 # -- commands that do their work -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_check_names_what_is_ready(worked: Worked) -> None:
     """R9, R12: what is switched off is neither ready nor a problem."""
     assert (worked.check["ready"], worked.check["problems"]) == (["Lead.fit"], [])
@@ -270,6 +271,7 @@ def test_failures_have_salesforces_own_words(worked: Worked) -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_refresh_of_one_object_scores_what_was_never_scored(worked: Worked) -> None:
     """R17: said in words a person reads."""
     text = worked.site.insights("refresh", "--object", "Lead").stdout
@@ -289,13 +291,15 @@ BY_PYARROW = frozenset({"pandas"})
     ("arguments", "needed"),
     [
         (("status", "--json"), frozenset()),
-        (("failures", "--json"), frozenset()),
-        (("pause", "Lead.fit"), frozenset()),
-        (("resume", "Lead.fit"), frozenset()),
-        (("schema", "market"), frozenset()),
-        (("explain", "00Q000000000001AAA", "--json"), BY_PYARROW),
+        pytest.param(("failures", "--json"), frozenset(), marks=pytest.mark.slow),
+        pytest.param(("pause", "Lead.fit"), frozenset(), marks=pytest.mark.slow),
+        pytest.param(("resume", "Lead.fit"), frozenset(), marks=pytest.mark.slow),
+        pytest.param(("schema", "market"), frozenset(), marks=pytest.mark.slow),
+        pytest.param(
+            ("explain", "00Q000000000001AAA", "--json"), BY_PYARROW, marks=pytest.mark.slow
+        ),
         (("check", "--json"), ORG_CLIENT | BY_PYARROW),
-        (("plan", "--json"), ORG_CLIENT | BY_PYARROW),
+        pytest.param(("plan", "--json"), ORG_CLIENT | BY_PYARROW, marks=pytest.mark.slow),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -312,6 +316,7 @@ def test_commands_load_neither_dagster_nor_what_scores(
 # -- commands that cannot --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_missing_variables_are_named_and_nothing_else_is_said(site: Site) -> None:
     """R3: wrong configuration: 2; which variables, all of them, and nothing on stdout."""
     done = site.process("check", code=2, SALESFORCE_LOGIN_URL="", SALESFORCE_CLIENT_SECRET="")

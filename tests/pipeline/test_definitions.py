@@ -96,6 +96,7 @@ def test_loading_touches_neither_network_nor_database_nor_disk(tmp_path: Path) -
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_dagster_validates_the_workspace(tmp_path: Path) -> None:
     """D15: what `dagster dev -w workspace.yaml` loads, loaded by Dagster itself."""
     (tmp_path / "dagster").mkdir()

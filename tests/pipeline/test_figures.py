@@ -124,6 +124,7 @@ def test_every_asset_tells_of_its_run_and_of_the_whole_day(
         assert value not in repr(found)
 
 
+@pytest.mark.slow
 def test_what_the_limit_leaves_over_is_told_by_lane_and_day(leads: Plant) -> None:
     """R27: 25 new records at ten a day are done on the day after tomorrow."""
     leads.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(25)))
@@ -172,6 +173,7 @@ def test_a_model_version_is_told_once_when_it_first_scores(leads: Plant) -> None
     assert versions() == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_day_counts_once_what_a_repeated_segment_scores_twice(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_run_materializes_and_checks_below_the_prefix(mounted: Plant) -> None:
     assert {e.check_name for e in evaluations} >= {"lead_fit_ready", "score_range", "complete"}
 
 
+@pytest.mark.slow
 def test_a_model_version_is_told_once_below_the_prefix(mounted: Plant) -> None:
     """R29: the run finds what an earlier one said there."""
     for name in ("Ito", "Silva"):
@@ -73,6 +74,7 @@ def test_a_quiet_tick_reports_below_the_prefix(mounted: Plant) -> None:
     assert [event.asset_key for event in events] == [_key("salesforce_changed_records")]
 
 
+@pytest.mark.slow
 def test_an_alert_names_the_check_where_it_stands(mounted: Plant, chat: Receiver) -> None:
     """R29: a failing check of a mounted asset is told."""
     watcher = Watcher(mounted)
@@ -86,6 +88,7 @@ def test_an_alert_names_the_check_where_it_stands(mounted: Plant, chat: Receiver
     assert "Check crm/insights/scored_enriched: score_range of" in told
 
 
+@pytest.mark.slow
 def test_a_command_runs_the_mounted_assets_with_its_options(mounted: Plant) -> None:
     """R31: what `insights pull --first 1` does; options reach the ops, which are named after their keys."""
     mounted.create("Lead", ACME, ACME | {"LastName": "Silva"})

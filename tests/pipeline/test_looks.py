@@ -69,6 +69,7 @@ def test_what_was_not_ready_for_a_minute_is_scored_within_the_back_off(
     assert built.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.slow
 def test_a_daily_pull_that_was_missed_meanwhile_is_made_up(plant: Build) -> None:
     """R17: for the integration that was not ready when the object's daily pull ran, with the schedule off."""
     built = plant(integration("Lead"), integration("Lead", "other", "Other"))
@@ -86,6 +87,7 @@ def test_a_daily_pull_that_was_missed_meanwhile_is_made_up(plant: Build) -> None
     assert built.record("Lead", lead)["Fit_Score__c"] is not None
 
 
+@pytest.mark.slow
 def test_what_is_not_mapped_is_not_looked_at(plant: Build) -> None:
     """R12: a person has to map it first."""
     built = plant(integration("Lead"), integration("Lead", "other", "Other") | {"inputs": {}})

@@ -105,6 +105,7 @@ def insights(variables: dict[str, str], *arguments: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 def test_ledger_and_runs_share_one_postgresql_database(
     variables: dict[str, str],
     shared_org: RunningOrg,

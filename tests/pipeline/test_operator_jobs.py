@@ -45,6 +45,7 @@ def launch(built: Plant, job: str, **config: Any) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_a_paused_integration_rests_and_catches_up(leads: Plant) -> None:
     (lead,) = leads.create("Lead", ACME)
     leads.pull("Lead")
@@ -96,6 +97,7 @@ def test_an_object_is_rescored(leads: Plant) -> None:
     assert leads.scored_at("Lead", lead) != before
 
 
+@pytest.mark.slow
 def test_a_rescore_of_nothing_ends_with_a_message(leads: Plant) -> None:
     told = launch(leads, "rescore", objects=[], markets=[])
     assert not told["success"]
@@ -130,6 +132,7 @@ def test_a_dry_run_writes_nothing(leads: Plant) -> None:
     assert leads.waiting("Lead") == 0
 
 
+@pytest.mark.slow
 def test_the_first_records_are_pushed_and_the_others_wait(leads: Plant) -> None:
     leads.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(5)))
     figures = leads.run(

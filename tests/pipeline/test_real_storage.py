@@ -225,6 +225,7 @@ def test_the_sensor_has_the_daemon_launch_a_run_and_then_says_why_it_skips(
     assert all(skips)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticked")
 def test_a_backfill_is_run_by_the_daemon_and_its_day_is_complete_when_all_is_done(
     plant: Running,
@@ -264,6 +265,7 @@ def test_a_backfill_is_run_by_the_daemon_and_its_day_is_complete_when_all_is_don
     assert plant.history(COMPLETE, partition)[0].status is PASSED
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticked")
 def test_checks_are_told_by_partition(plant: Running) -> None:
     """R29: how each stood last, of the daemon's run and of one that sets a record aside."""
@@ -280,6 +282,7 @@ def test_checks_are_told_by_partition(plant: Running) -> None:
     assert "1 records were set aside" in str(newest.evaluation.description)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticked")
 def test_alerts_come_out_once_each(plant: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """R29: a failed run, a failing check, a held market and silence; a chat that refuses loses none of them."""

@@ -61,6 +61,7 @@ def test_a_tick_with_nothing_new_on_three_objects_costs_one_call(shared_plant: B
     assert {k for k in after if after[k] != counted.get(k)} <= {"query", "sign-in"}
 
 
+@pytest.mark.slow
 def test_ticks_share_one_sign_in(leads: Plant) -> None:
     """R21: a tick a minute must not be a sign-in a minute: every HTTP call counts."""
     leads.ask()
@@ -123,6 +124,7 @@ def test_the_same_situation_is_asked_again_only_after_a_pause_that_doubles(leads
     assert len({first.run_key, second.run_key, third.run_key}) == 3
 
 
+@pytest.mark.slow
 def test_another_change_is_asked_for_at_once(leads: Plant) -> None:
     """D7: the pause is for one situation, not for the object."""
     leads.create("Lead", ACME)
@@ -191,6 +193,7 @@ def test_a_missed_daily_pull_is_made_up_after_the_grace(shared_plant: Build) -> 
     assert {r.job_name for r in built.ask()[0]} == {"daily_pull"}
 
 
+@pytest.mark.slow
 def test_waiting_rows_that_may_be_claimed_ask_for_scoring_alone(shared_plant: Build) -> None:
     """D7: what yesterday's limit left waiting is scored after midnight, without a pull."""
     built = shared_plant(integration("Lead"), daily_record_limit=10)
@@ -216,6 +219,7 @@ def test_waiting_rows_that_may_be_claimed_ask_for_scoring_alone(shared_plant: Bu
     ]
 
 
+@pytest.mark.slow
 def test_rows_that_wait_for_their_next_try_ask_for_nothing_until_then(leads: Plant) -> None:
     """R23: and the skip says that they wait."""
     (lead,) = leads.create("Lead", ACME)
@@ -251,6 +255,7 @@ def test_an_unfinished_segment_asks_for_its_push(leads: Plant) -> None:
     assert request.tags["insights/why"] == "a segment is unfinished"
 
 
+@pytest.mark.slow
 def test_a_used_up_budget_is_a_reason_to_skip_and_costs_no_call(leads: Plant) -> None:
     """R21: the org is not asked."""
     leads.create("Lead", ACME)
@@ -421,6 +426,7 @@ def test_a_quiet_org_is_reported_now_and_then_so_that_the_asset_stays_fresh(lead
     assert event.metadata["read"].value == 0
 
 
+@pytest.mark.slow
 def test_an_org_that_does_not_answer_is_not_reported_as_quiet(leads: Plant) -> None:
     leads.wait(hours=2)
     leads.org.arm("http_503", path="/composite", count=None)

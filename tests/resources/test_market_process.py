@@ -68,8 +68,12 @@ def neighbour_scores(models: Models) -> bool:
     ("score", "says"),
     [
         ("raise ValueError(names)", f"raised ValueError{WHERE}"),
-        ("raise KeyboardInterrupt(names)", f"raised KeyboardInterrupt{WHERE}"),
-        ("sys.exit(names)", f"raised SystemExit{WHERE}"),
+        pytest.param(
+            "raise KeyboardInterrupt(names)",
+            f"raised KeyboardInterrupt{WHERE}",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("sys.exit(names)", f"raised SystemExit{WHERE}", marks=pytest.mark.slow),
         ("bytearray(2**31)", f"raised MemoryError{WHERE} (market_memory_mb: 1024)"),
         ("return good.slice(1)", "gave 2 rows for 3 records"),
         ("return [1, 2, 3]", "gave a list, not a pyarrow table"),
@@ -80,9 +84,19 @@ def neighbour_scores(models: Models) -> bool:
             "pyarrow.Table.from_pandas(frame, preserve_index=False) makes one",
         ),
         ("os._exit(3)", "ended its process with exit code 3"),
-        ("os.kill(os.getpid(), 9)", "ended its process by signal SIGKILL: most likely the machine"),
-        ("ctypes.string_at(0)", "ended its process by signal SIGSEGV, at model.py:13"),
-        ("os.closerange(3, 64); return good", "ended its process"),
+        pytest.param(
+            "os.kill(os.getpid(), 9)",
+            "ended its process by signal SIGKILL: most likely the machine",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "ctypes.string_at(0)",
+            "ended its process by signal SIGSEGV, at model.py:13",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "os.closerange(3, 64); return good", "ended its process", marks=pytest.mark.slow
+        ),
         (
             'return pa.table({"rank": pa.Array.from_buffers(pa.string(), 1, [None, '
             'pa.py_buffer(b"\\0\\0\\0\\0\\1\\0\\0\\0"), pa.py_buffer(b"\\xff")])})',
@@ -163,6 +177,7 @@ def test_call_of_a_search_has_its_share_of_the_time_and_loading_is_no_part_of_it
     assert model.score(INPUTS.slice(0, 1), seconds=2, in_search=True).num_rows == 1
 
 
+@pytest.mark.slow
 def test_file_that_cannot_be_loaded_any_more_is_no_rows_fault(write: Write, tmp_path: Path) -> None:
     """D21: no row is searched for."""
     model = write("return good").get(market())
@@ -322,6 +337,7 @@ def test_process_ends_at_once_with_the_command_that_started_it(
     run.stdout.close()
 
 
+@pytest.mark.slow
 def test_process_ends_when_the_run_is_killed_in_the_middle_of_a_call(
     write: Write, tmp_path: Path
 ) -> None:

@@ -20,10 +20,13 @@ SEARCHED: Final = sorted(set(MUTANTS) - set(STORED))
 
 SEEDS_SEARCHED: Final = 120
 
-PARTS: Final = 10
-SCHEDULES: Final = 10
+PARTS: Final = 25
+SCHEDULES: Final = 4
 AT_EVERY_COMMIT: Final = 1
 """How many of the parts `make test` plays; the others are slow."""
+
+SAFEGUARDS_AT_EVERY_COMMIT: Final = frozenset({"claim", "waiting", "bisect"})
+"""Whose scripts `make test` plays."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,13 @@ def test_somebody_was_killed_at_every_effect_and_every_fault_fired(shown: Report
     assert shown.unknown == []
 
 
-@pytest.mark.parametrize("mutant", STORED)
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param(name, marks=[] if name in SAFEGUARDS_AT_EVERY_COMMIT else [pytest.mark.slow])
+        for name in STORED
+    ],
+)
 def test_without_a_safeguard_its_script_fails_and_with_it_does_not(mutant: str) -> None:
     """`python -m tests.simulation --mutant NAME --shrink FILE` finds another one, should it fail no more."""
     script = read_script(SCRIPTS / f"{mutant}.json")

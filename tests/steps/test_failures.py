@@ -248,6 +248,7 @@ def test_times_are_so_long_ago_or_dates_in_the_settings_zone() -> None:
 # -- tests that change what is waiting --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_passing_failure_that_stays_is_shown_as_lasting(failed: Failed) -> None:
     """R23: as the claims treat it."""
     built, ids = failed
@@ -273,6 +274,7 @@ def test_retry_lets_the_next_run_try_them(failed: Failed) -> None:
     assert len(built.failures()) == 2
 
 
+@pytest.mark.slow
 def test_retry_never_goes_beyond_the_days_limit(shared_plant: Callable[..., Plant]) -> None:
     """R20: what does not fit is tried on the next day, and the answer says so."""
     built = shared_plant(integration("Lead"), daily_record_limit=10)

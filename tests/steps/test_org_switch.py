@@ -85,6 +85,7 @@ def test_another_org_stops_everything_and_says_how_to_go_on(
     assert [c["path"] for c in other_org.calls()["log"] if "oauth2" not in c["path"]] == []
 
 
+@pytest.mark.slow
 def test_show_tells_the_remembered_org_beside_the_one_that_answers(
     working_desk: Desk, other_org: RunningOrg
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_switch_forgets_the_old_org_and_keeps_what_the_day_has_used(
         assert clients.ledger.days.use(clients.today, 100).used == 1
 
 
+@pytest.mark.slow
 def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
     working_desk: Desk, other_org: RunningOrg
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_switch_asks_first(working_desk: Desk, other_org: RunningOrg) -> None:
     assert rows(working_desk, t.waiting) == 2
 
 
+@pytest.mark.slow
 def test_a_switch_to_the_same_org_does_nothing(working_desk: Desk) -> None:
     said = working_desk.run("org", "switch", "--yes", "--json")
 
@@ -200,6 +203,7 @@ def test_a_run_of_before_cannot_write_after_a_switch(
             )
 
 
+@pytest.mark.slow
 def test_a_pause_survives_a_switch(working_desk: Desk, other_org: RunningOrg) -> None:
     with opened_clients() as clients, clients.ledger.database.begin() as connection:
         connection.execute(t.integrations.update().values(paused_at=clients.now()))
@@ -210,6 +214,7 @@ def test_a_pause_survives_a_switch(working_desk: Desk, other_org: RunningOrg) ->
         assert clients.ledger.integrations.all()["Lead", "enterprise_fit"].paused_at
 
 
+@pytest.mark.slow
 def test_an_org_of_another_kind_than_the_settings_say_is_refused(
     working_desk: Desk, other_org: RunningOrg
 ) -> None:

@@ -73,6 +73,7 @@ def test_what_is_created_can_be_used_at_once(desk: Desk) -> None:
     assert desk.run("provision", "--dry-run").text == "Nothing to create or grant.\n"
 
 
+@pytest.mark.slow
 def test_a_candidate_field_is_granted_for_reading_only(desk: Desk) -> None:
     desk.configure(INTEGRATION)
     desk.as_admin()
@@ -128,6 +129,7 @@ def test_a_field_of_the_wrong_type_is_reported_and_left_as_it_is(desk: Desk) -> 
     assert "error    Lead.enterprise_fit: outputs: score" in said.text, "preflight says it as well"
 
 
+@pytest.mark.slow
 def test_a_field_written_with_another_case_is_reported(desk: Desk) -> None:
     """R9: case counts, and Salesforce takes both for one name."""
     desk.org.add_fields(Mintigo_Hash__c={"type": "TextArea"})
@@ -162,6 +164,7 @@ def test_a_field_that_is_there_but_hidden_is_granted(desk: Desk) -> None:
     assert done["problems"] == []
 
 
+@pytest.mark.slow
 def test_a_field_that_may_be_read_only_is_granted_for_writing(desk: Desk) -> None:
     desk.configure(INTEGRATION)
     desk.as_admin()
@@ -192,6 +195,7 @@ def test_a_field_that_salesforce_refuses_does_not_stop_the_others(desk: Desk) ->
     assert len(done.json()["done"]["created"]) == len(CREATED)
 
 
+@pytest.mark.slow
 def test_further_users_see_the_fields_too(desk: Desk) -> None:
     desk.configure(INTEGRATION)
     desk.as_admin()

@@ -53,6 +53,7 @@ def custom(name: str, **more: object) -> Field:
     )  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_mappings_that_people_made_are_proposed(desk: Desk) -> None:
     """On the sample org every input and every output that is mapped by hand is found again."""
     make_fields(desk.org)
