@@ -143,7 +143,8 @@ def test_values_stay_nowhere_where_persist_is_off(
         assert kept["MARKET_FAILED"] == "fit: the model raised RuntimeError at model.py:20"
 
 
-@pytest.mark.parametrize("persist", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("persist", [False, True])
 def test_command_leaves_no_value_in_output_logs_or_files(talkative: Build, persist: bool) -> None:
     """R24: a real process with Dagster's own storage; with persist on the model's output is in its log."""
     built = talkative(integration("Lead", persist=persist), daily_pull_time="23:59")

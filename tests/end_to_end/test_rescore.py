@@ -26,6 +26,7 @@ def ticks(built: Plant, most: int = 8) -> None:
     raise AssertionError("still busy")
 
 
+@pytest.mark.slow
 def test_an_object_is_rescored_over_the_days_it_takes_without_anybody_coming_back(
     shared_plant: Build,
 ) -> None:

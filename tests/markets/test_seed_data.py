@@ -92,6 +92,7 @@ def test_people_fit_the_standard_fields_and_have_valid_addresses() -> None:
         assert address is None or re.fullmatch(r"[a-z0-9.]+@[a-z0-9.-]+\.[a-z]{2,}", address)
 
 
+@pytest.mark.slow
 def test_contacts_point_at_companies_and_a_few_at_none() -> None:
     people = contacts(5, 1000)
     positions = [person.get(ACCOUNT_KEY) for person in people]

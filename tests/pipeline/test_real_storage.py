@@ -207,6 +207,7 @@ def ticked(plant: Running) -> list[InstigatorTick]:
     return plant.ticks(SENSOR)
 
 
+@pytest.mark.slow
 def test_the_sensor_has_the_daemon_launch_a_run_and_then_says_why_it_skips(
     plant: Running, ticked: list[InstigatorTick]
 ) -> None:
