@@ -185,6 +185,13 @@ class Lake:
         begin = self._job_note(object_name, "")
         return sorted(p.name.removeprefix(begin.name) for p in begin.parent.glob(f"{begin.name}*"))
 
+    def count_job_try(self, object_name: str, job_id: str) -> int:
+        """Count one more try to learn of a noted job; return how many there were."""
+        note = self._job_note(object_name, job_id)
+        with self.explain_write_errors(), note.open("a") as file:
+            file.write(".")
+        return note.stat().st_size
+
     def forget_job(self, object_name: str, job_id: str) -> None:
         """Take a note away; one that is gone already is no error."""
         with self.explain_write_errors():

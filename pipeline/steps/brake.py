@@ -45,6 +45,12 @@ def braked_for(clients: Clients, segment: Segment, counted: Mapping[str, int]) -
     return ", ".join(words) or None
 
 
+def without_scores(counted: Mapping[str, int]) -> Counter[str]:
+    """Return what was counted but for scores and ranks."""
+    begins = (f"{SCORE}:", f"{RANK}:")
+    return Counter({name: n for name, n in counted.items() if not name.startswith(begins)})
+
+
 def _shifts(
     kind: str, before: Mapping[str, int], counted: Mapping[str, int], day: Mapping[str, int]
 ) -> list[Drift]:

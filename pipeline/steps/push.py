@@ -143,7 +143,7 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
     Raises the first error that was one segment's alone, once all segments have had their turn.
     """
     summary = PushSummary(object=lease.object)
-    first_error: InsightsError | None = None
+    first_error: Exception | None = None
     _abort_unrecorded_jobs(clients, lease.object)
 
     for segment in clients.ledger.segments.unfinished(lease.object):
@@ -163,9 +163,10 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
             _SegmentPush(clients, lease, segment, summary).run()
         except OF_NO_SEGMENT:
             raise
-        except InsightsError as error:
+        except Exception as error:  # noqa: BLE001  raised below
             # What one segment meets must not hold up those behind it.
-            clients.ledger.segments.note_unpushed(lease, segment, str(error))
+            why = str(error) if isinstance(error, InsightsError) else _unforeseen(error)
+            clients.ledger.segments.note_unpushed(lease, segment, why)
             clients.renew(lease)
             first_error = first_error or error
 
@@ -174,11 +175,19 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
     return summary
 
 
+def _unforeseen(error: Exception) -> str:
+    """Name an error that is none of ours; its own words may quote a value."""
+    return f"unforeseen {type(error).__name__}; the run's log in Dagster has the place"
+
+
 def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
     """Abort the jobs that we once made and that the ledger does not know (D3).
 
     Such a ledger was restored from a backup. A job in progress is aborted too: it would overwrite
     what is pushed anew. The records themselves show what it wrote.
+
+    Raises what the org answers of such a job, in so many runs: then it is left to itself, since a
+    job that cannot be asked about must not stop the object for good.
     """
     noted = clients.lake.noted_jobs(object_name)
     known = clients.ledger.push_jobs.states(noted)
@@ -190,6 +199,11 @@ def _abort_unrecorded_jobs(clients: Clients, object_name: str) -> None:
                     clients.org.abort_job(job_id)
             except JobRefused:
                 pass  # the org has deleted it meanwhile
+            except OF_NO_SEGMENT:
+                raise
+            except SalesforceError:
+                if clients.lake.count_job_try(object_name, job_id) < RESULT_TRIES_MAX:
+                    raise
 
         # A job that is open or closed still belongs to a segment, whose push settles it.
         if known.get(job_id) not in AT_WORK:

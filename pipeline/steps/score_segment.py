@@ -24,7 +24,7 @@ from pipeline.core.scoring.results import (
 )
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
-from pipeline.steps.brake import braked_for
+from pipeline.steps.brake import braked_for, without_scores
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_market import Claimed, score_market
@@ -202,6 +202,9 @@ class SegmentScoring:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
         why_held = braked_for(self.clients, self.segment, counted)
+        if why_held:
+            # Later segments are not compared with what nobody has said yes to.
+            counted = without_scores(counted)
         self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted, why_held)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:

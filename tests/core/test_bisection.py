@@ -52,6 +52,17 @@ def test_one_bad_row_of_a_segment_is_found_and_all_others_are_scored(bad: int) -
     assert len(model.calls) <= bisection.CALLS_MAX
 
 
+def test_batches_that_go_well_take_nothing_from_the_search() -> None:
+    """R23: a market that gets few rows a call has more than 40 calls before its bad row."""
+    model = Model([999])
+
+    found = run(model, 1_000, batch_rows=10)
+
+    assert found.failed == {999: "raised ValueError at model.py:3"}
+    assert not found.undecided
+    assert len(model.calls) > 100 > bisection.CALLS_MAX
+
+
 def test_a_batch_that_is_good_is_one_call() -> None:
     """R23: bisecting costs nothing where nothing fails."""
     model = Model([])

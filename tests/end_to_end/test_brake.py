@@ -59,6 +59,9 @@ def test_a_segment_that_differs_from_the_last_days_waits_for_a_yes(leads: Plant)
     assert runs == []
     assert "insights release" in why
 
+    known = leads.with_clients(lambda c: c.ledger.counts.of_days("Lead", c.today, c.today))
+    assert known["scored"] == MANY
+    assert not [name for name in known if name.startswith(("score:", "rank:"))]
     leads.with_clients(lambda clients: release(clients, by="Mori"))
 
     leads.tick(resumed=None)

@@ -10,6 +10,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline.steps import push
+from pipeline.steps.asking.status import status
 from pipeline.steps.pause import pause, resume
 from resources.salesforce.calls import RetryPolicy
 from resources.salesforce.client import Salesforce
@@ -81,6 +83,31 @@ def test_results_that_cannot_be_had_stop_no_other_segment_and_the_records_decide
     assert [(row.record_id, row.error_code) for row in leads.failures()] == [
         (refused, "RESULTS_UNREADABLE")
     ]
+
+
+def test_error_that_nobody_foresaw_is_one_segments_alone(
+    shared_plant: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3, R22: the segments behind it are pushed, the run fails, and the next one makes up for it."""
+    leads = shared_plant(integration("Lead"), segment_records_max=1)
+    leads.turn_on()
+    leads.refresh("Lead")
+    ids = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    cut, calls = push.cut, []
+
+    def cut_with_a_mistake(*given: Any, **more: Any) -> Any:
+        calls.append(given)
+        return 1 // 0 if len(calls) == 1 else cut(*given, **more)
+
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(push, "cut", cut_with_a_mistake)
+        assert not leads.pull("Lead")["success"]
+    assert sorted(leads.scored_at("Lead", i) is not None for i in ids) == [False, True]
+    assert "unforeseen ZeroDivisionError" in str(leads.with_clients(status).unpushed)
+
+    leads.wait(minutes=2)
+    assert leads.run("score_and_push", "Lead", resumed=1)["pushed"] == 1
+    assert leads.waiting("Lead") == 0
 
 
 def test_segment_without_a_job_that_could_not_be_pushed_keeps_its_day_and_its_charge(

@@ -16,13 +16,16 @@ from assets.partitions import partition_key
 from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG
+from pipeline.steps.push import RESULT_TRIES_MAX
 from resources.lake import Lake
+from resources.salesforce.calls import RetryPolicy
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
 TODAY = date(2026, 3, 10)
 TOMORROW = date(2026, 3, 11)
+NO_JOB = "7505e00000FORGTAAA"
 CHANGED, SCORED, PUSHED = "salesforce_changed_records", "scored_enriched", "pushed_results"
 
 
@@ -225,6 +228,23 @@ def test_open_job_that_a_restored_ledger_has_forgotten_is_aborted(
     assert [job["state"] for job in jobs] == ["Aborted", "JobComplete"]
     assert leads.scored_at("Lead", lead) is not None
     assert leads.pull("Lead")["success"]
+    assert Lake(leads.folder / "home" / "lake").noted_jobs("Lead") == []
+
+
+def test_job_that_a_restored_ledger_has_forgotten_and_that_cannot_be_asked_about_is_left_to_itself(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D3: after so many runs the object goes on; the records show what the job wrote."""
+    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (1, 0.0, 0.0, 0.0))
+    leads.with_clients(lambda clients: clients.lake.note_job("Lead", NO_JOB))
+    leads.create("Lead", ACME)
+    fault = leads.org.arm("http_500", path=NO_JOB, count=None)
+
+    runs = [leads.run("pull", "Lead", resumed=None) for _ in range(RESULT_TRIES_MAX)]
+
+    assert [run["success"] for run in runs] == [False] * (RESULT_TRIES_MAX - 1) + [True]
+    assert leads.org.fired(fault) == RESULT_TRIES_MAX
+    assert leads.waiting("Lead") == 0
     assert Lake(leads.folder / "home" / "lake").noted_jobs("Lead") == []
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, Generic, TypeVar
 
 CALLS_MAX: Final = 40
-"""How many calls one segment of one market may cost. One bad row of 10,000 takes at most 29."""
+"""How many calls the search in a segment of one market may cost. One bad row of 10,000 takes 29."""
 
 SECONDS_MAX: Final = 600.0
 """How long these calls may take together."""
@@ -115,23 +116,25 @@ def bisect(
     `clock` gives seconds that only grow. Any other error of `call` ends it all: it is not a row's.
     """
     found: Bisected[_Result] = Bisected()
-    ends_at = clock() + SECONDS_MAX
     full = min(rows, batch_rows)
-    calls = 0
+    search_began, calls_before = clock(), 0
 
     waiting = list(_batches(rows, batch_rows))[::-1]
-    while waiting:
-        tried_before = bool(found.first_failure)
-        if tried_before and (calls >= CALLS_MAX or clock() >= ends_at or _all_fail(found)):
-            found.undecided += waiting
+    for calls in count():
+        if not found.first_failure:
+            # Small batches of a slow market that all go well are no search.
+            search_began, calls_before = clock(), calls
+        is_out = calls - calls_before >= CALLS_MAX or clock() - search_began >= SECONDS_MAX
+        if not waiting or is_out or _all_fail(found):
             break
 
         batch = _next(found, waiting)
-        calls += 1
         try:
             found.scored[batch] = call(batch, _share(batch.rows / full, seconds))
         except BatchFailed as failed:
             _note_failure(found, batch, failed, waiting)
+
+    found.undecided += waiting
 
     found.scored = dict(sorted(found.scored.items(), key=lambda item: item[0].start))
     found.undecided.sort(key=lambda batch: batch.start)
