@@ -21,7 +21,7 @@ from pipeline.steps.clients import SCORED as SCORED_ASSET
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import PullSummary, counts
 from pipeline.steps.push import PushSummary
-from pipeline.steps.score_summary import ScoreSummary, distribution
+from pipeline.steps.score_summary import ScoreSummary
 from resources.ledger.counts import (
     CLAIMED,
     DUE,
@@ -103,7 +103,7 @@ def score_figures(done: Done[ScoreSummary], summary: ScoreSummary) -> dict[str, 
     if summary.markets_failed:
         figures["markets_failed"] = summary.markets_failed
 
-    figures |= plots(distribution(summary))
+    figures |= plots(summary.distribution())
     segments = [(done.clients.today, segment) for segment in summary.segments]
     return figures | sample_figures(done.clients, done.object, segments)
 

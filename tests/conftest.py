@@ -91,6 +91,9 @@ def _variants(metafunc: pytest.Metafunc) -> list[tuple[str, bool, bool]]:
     variants = [(kind, by_dagster, False) for kind in (LEDGERS[:1] if of_a_file else kinds)]
     of_a_file |= "ledger_kind" not in metafunc.fixturenames
     thorough = LEDGERS[0] if of_a_file else LEDGERS[1]
+    if end_to_end and any(test.iter_markers("slow")):
+        # It runs once, in the form that shows most.
+        return [(thorough, True, True)]
     if end_to_end and (thorough, True, False) not in variants:
         variants.append((thorough, True, True))
     return variants

@@ -40,6 +40,7 @@ from pipeline.core.scoring.outputs import EXAMPLES_MAX
 from pipeline.core.scoring.scope import ACCOUNT_CHANGED_AT, ScoringScope
 from pipeline.core.soql import AllOf, AnyOf, Compare, Condition, Contains, select
 from pipeline.steps.clients import CHANGED_RECORDS, STALE_RECORDS, Clients
+from pipeline.steps.inputs import pulled_working_file
 from pipeline.steps.preflight import check, check_once, scope_of
 from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
@@ -80,15 +81,6 @@ class PullSummary:
     def due_total(self) -> int:
         """Return how many of the records read are due."""
         return sum(self.due.values())
-
-
-def pulled_working_file(clients: Clients, object_name: str) -> str:
-    """Return the name of the working file with the rows that this process pulled.
-
-    A run that is started again reads its records afresh: what its dead process read may be hours
-    old (R25, R28).
-    """
-    return f"pulled-{object_name.lower()}-{clients.run_id}-{clients.opened_as}"
 
 
 def pull(clients: Clients, lease: Lease) -> PullSummary:

@@ -15,8 +15,8 @@ from pipeline.core.scoring.due import LANES, Reason
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.budget import PULL_RESERVE_CALLS
 from pipeline.steps.clients import CHANGED_RECORDS, SCORED, STALE_RECORDS, Clients
+from pipeline.steps.inputs import pulled_working_file
 from pipeline.steps.preflight import check_once, scope_of
-from pipeline.steps.pull import pulled_working_file
 from pipeline.steps.score_segment import SegmentScoring
 from pipeline.steps.score_summary import ScoreSummary
 from pipeline.steps.stop import why_no_push

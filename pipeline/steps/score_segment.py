@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,22 +13,19 @@ import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD
 from pipeline.core.limit.row_faults import SEGMENT_GAVE_UP
-from pipeline.core.scoring.due import RowStatus, any_of, due_after_pull, row_statuses
+from pipeline.core.scoring.due import RowStatus, due_after_pull, row_statuses
 from pipeline.core.scoring.results import (
     MarketResult,
     SegmentResult,
-    held_problems,
-    resting_problems,
     segment_result,
     without_broken_rows,
 )
 from pipeline.core.scoring.scope import ScoringScope
-from pipeline.core.soql import AllOf, In, select
 from pipeline.steps.brake import braked_for, without_scores
 from pipeline.steps.clients import SCORED, Clients
-from pipeline.steps.pull import pulled_working_file
+from pipeline.steps.inputs import read_inputs
 from pipeline.steps.score_market import Claimed, score_market
-from pipeline.steps.score_summary import THE_ROW, ScoreSummary, distribution
+from pipeline.steps.score_summary import THE_ROW, ScoreSummary
 from resources.ledger.leases import Lease
 from resources.ledger.segments import Segment
 from resources.ledger.settling import Outcome, RowFailure
@@ -65,17 +62,18 @@ class SegmentScoring:
             self._give_up()
             return
 
-        table, status = candidates(self.clients, self.scope, list(self.rows))
-        table, status = self._without_done(table, status)
+        table = read_inputs(self.clients, self.scope, list(self.rows))
+        status = row_statuses(self.scope, table)
+        table, status = self._rows_to_score(table, status)
 
-        before = distribution(self.summary)
+        counted_before = self.summary.distribution()
         results = self._score_markets(table, status)
-        result = self._checked(
-            segment_result(self.scope, self.segment.stamp, table, status, results, self.rows)
-        )
-        self._settle_what_is_not_pushed(result, table)
-        self._keep(result, is_repeated=attempts > 1)
-        self._mark_scored(result, distribution(self.summary) - before)
+        result = segment_result(self.scope, self.segment.stamp, table, status, results, self.rows)
+        result = without_broken_rows(result)
+
+        self._settle_what_is_not_pushed(result)
+        self._write(result, is_repeated=attempts > 1)
+        self._mark_scored(result, self.summary.distribution() - counted_before)
         self._hold_or_release(results)
         self.clients.renew(self.lease)
 
@@ -99,20 +97,26 @@ class SegmentScoring:
         self.clients.ledger.segments.mark_scored(self.lease, self.segment)
         self.summary.count_set_aside([SEGMENT_GAVE_UP] * len(self.rows))
 
-    def _without_done(self, table: pa.Table, status: RowStatus) -> tuple[pa.Table, RowStatus]:
-        """Take rows out of the segment that were scored since they were asked for."""
-        done = self._done_already(table, status)
-        if not done:
+    def _rows_to_score(self, table: pa.Table, status: RowStatus) -> tuple[pa.Table, RowStatus]:
+        """Return the rows that a market has to do with and that were not scored meanwhile.
+
+        Those that were scored since they were asked for are taken out of the segment.
+        """
+        wanted = status.is_eligible
+        done = self._done_since_requested(table, status)
+        if done:
+            self.clients.ledger.segments.withdraw(self.lease, self.segment, done)
+            self.summary.claimed -= len(done)
+            self.summary.by_reason.subtract(self.rows.pop(record_id) for record_id in done)
+            is_done = pc.is_in(table.column("Id"), pa.array(done))
+            wanted = pc.and_(wanted, pc.invert(is_done))
+
+        # Hardly ever is a row left out: nothing is copied then.
+        if pc.all(wanted).as_py():
             return table, status
+        return table.filter(wanted), status.only(wanted)
 
-        self.clients.ledger.segments.withdraw(self.lease, self.segment, done)
-        self.summary.claimed -= len(done)
-        self.summary.by_reason.subtract(self.rows.pop(record_id) for record_id in done)
-
-        table = table.filter(pc.invert(pc.is_in(table.column("Id"), pa.array(done))))
-        return table, row_statuses(self.scope, table)
-
-    def _done_already(self, table: pa.Table, status: RowStatus) -> list[str]:
+    def _done_since_requested(self, table: pa.Table, status: RowStatus) -> list[str]:
         """Return the new and changed rows whose scoring the ledger had forgotten.
 
         It comes from a backup, or the scores were uploaded. Then the digests are those of the
@@ -120,8 +124,10 @@ class SegmentScoring:
         renewal (R17). A row of an earlier run of this segment, whose stamp it carries, is settled
         by the push (D3).
         """
-        same = pc.is_null(due_after_pull(self.scope, table, status))
-        if not pc.any(same).as_py():
+        unchanged = pc.is_null(due_after_pull(self.scope, table, status))
+        same = pc.and_(status.is_eligible, unchanged)
+        # Where all markets rest, digests agree since none is compared.
+        if not self.scope.integrations or not pc.any(same).as_py():
             return []
 
         rows = table.filter(same)
@@ -150,20 +156,9 @@ class SegmentScoring:
             self.clients.renew(self.lease)
         return results
 
-    def _checked(self, result: SegmentResult) -> SegmentResult:
-        """Set rows aside whose id or hash is of the wrong form; past a share of them, all (D8)."""
-        checked, broken = without_broken_rows(result)
-        ids = result.kept.column("id").to_pylist()
-        for one in broken:
-            self.summary.count_broken(THE_ROW, one.output, one.rule, [ids[row] for row in one.rows])
-
-        if broken and not checked.update.num_rows:
-            self.summary.segments_refused += 1
-        return checked
-
-    def _settle_what_is_not_pushed(self, result: SegmentResult, table: pa.Table) -> None:
+    def _settle_what_is_not_pushed(self, result: SegmentResult) -> None:
         """End the rows that no push will end: the failed ones and the gone ones (R23, R25)."""
-        gone = sorted(self.rows.keys() - set(table.column("Id").to_pylist()))
+        gone = sorted(self.rows.keys() - result.inputs.keys())
         failed = [
             RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
         ]
@@ -176,6 +171,10 @@ class SegmentScoring:
             (failure.code for failure in failed),
             for_markets=sum(failure.held_for is not None for failure in failed),
         )
+        for (output, rule), ids in result.broken.items():
+            self.summary.count_broken(THE_ROW, output, rule, ids)
+        if result.broken and not result.update.num_rows:
+            self.summary.segments_refused += 1
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.failed or outcome.gone:
@@ -184,7 +183,7 @@ class SegmentScoring:
                 self.lease, self.segment, outcome, now=now, org_now=now
             )
 
-    def _keep(self, result: SegmentResult, *, is_repeated: bool) -> None:
+    def _write(self, result: SegmentResult, *, is_repeated: bool) -> None:
         """Write the working file for the push, and the history of what was scored (R24).
 
         A repeated scoring writes the history though it is empty: the first attempt's rows go.
@@ -223,62 +222,3 @@ class SegmentScoring:
                 integrations = self.clients.configuration.integrations
                 objects = [i.object for i in integrations if i.market == market]
                 holds.release(market, objects, self.clients.now())
-
-
-def candidates(
-    clients: Clients, scope: ScoringScope, ids: Sequence[str]
-) -> tuple[pa.Table, RowStatus]:
-    """Return the records that a market scores now, or would were it not held or at rest.
-
-    The others are left alone (R7, R25).
-    """
-    table = _inputs(clients, scope, ids)
-    status = row_statuses(scope, table)
-    masks = [*status.candidates.values(), *status.cleared.values()]
-
-    waits = {**resting_problems(scope, table), **held_problems(scope, table)}
-    if waits:
-        positions = pa.array(range(table.num_rows), pa.int64())
-        among = pc.is_in(positions, value_set=pa.array(list(waits), pa.int64()))
-        masks.append(pa.chunked_array([among]))
-
-    wanted = any_of(masks, table.num_rows)
-    if pc.all(wanted).as_py():
-        return table, status
-
-    table = table.filter(wanted)
-    return table, row_statuses(scope, table)
-
-
-def _inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
-    """Return the records' current inputs, from this run's pull or else read by id."""
-    wanted = pa.array(ids, pa.string())
-    file = pulled_working_file(clients, scope.object)
-    own = _last_of_each(clients.lake.working_file_rows(file, scope.schema, "Id", wanted))
-    parts = [own]
-
-    if own.num_rows < len(wanted):
-        known = pc.is_in(wanted, value_set=own.column("Id").combine_chunks())
-        others = wanted.filter(pc.invert(known)).to_pylist()
-        batches = clients.org.read_by_ids(by_ids(scope), others, scope.schema)
-        parts += [pa.Table.from_batches([batch]) for batch in batches]
-
-    return pa.concat_tables([scope.schema.empty_table(), *parts]).combine_chunks()
-
-
-def _last_of_each(table: pa.Table) -> pa.Table:
-    """Return the last row of each record: paging may read one twice while it moves."""
-    if pc.count_distinct(table.column("Id")).as_py() == table.num_rows:
-        return table
-
-    last = dict(zip(table.column("Id").to_pylist(), range(table.num_rows), strict=True))
-    return table.take(pa.array(sorted(last.values()), pa.int64()))
-
-
-def by_ids(scope: ScoringScope) -> Callable[[Sequence[str]], str]:
-    """Return a function from ids to the query for their records, without those left alone (R25)."""
-
-    def build(ids: Sequence[str]) -> str:
-        return select(scope.columns, scope.object, AllOf([In("Id", list(ids)), *scope.scorable]))
-
-    return build

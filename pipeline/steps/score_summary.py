@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -91,25 +91,20 @@ class ScoreSummary:
                 {str(e["values"] or "none"): e["counts"] for e in column.value_counts().to_pylist()}
             )
 
+    def distribution(self) -> Counter[str]:
+        """Return the scores and ranks that came out, by the names under which a day counts them."""
+        return Counter(
+            {
+                name_of(kind, market, value): records
+                for kind, markets in ((SCORE, self.scores), (RANK, self.ranks))
+                for market, counts in markets.items()
+                for value, records in counts.items()
+            }
+        )
+
 
 def _bands(scores: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the lowest score of each score's band; 100 belongs to the last one."""
     return pc.multiply(
         pc.min_element_wise(pc.divide(scores, SCORE_BAND), SCORE_BAND - 1), SCORE_BAND
-    )
-
-
-def distribution(summary: ScoreSummary) -> Counter[str]:
-    """Return the scores and ranks that came out, by the names under which a day counts them."""
-    kinds: tuple[tuple[str, Mapping[str, Counter[str]]], ...] = (
-        (SCORE, summary.scores),
-        (RANK, summary.ranks),
-    )
-    return Counter(
-        {
-            name_of(kind, market, value): records
-            for kind, markets in kinds
-            for market, counts in markets.items()
-            for value, records in counts.items()
-        }
     )

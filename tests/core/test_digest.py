@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.core.org_fit.fields import DATETIME, arrow_type
+from pipeline.core.org_fit.fields import DATETIME
 from pipeline.core.scoring.digest import digests, hash_field, normalised, stored_digests
 from tests.core.support import field, integration
 
@@ -257,7 +257,7 @@ def test_rest_and_bulk_spellings_of_one_record_have_one_digest(
     kinds = {"Amount": "double", "At": "datetime", "Flag": "boolean", "Note": "string"}
     table = pa.table(
         {
-            name: pa.array([rest[name], bulk[name]], arrow_type(field(name, kind)))
+            name: pa.array([rest[name], bulk[name]], field(name, kind).arrow_type)
             for name, kind in kinds.items()
         }
     )

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
-from pipeline.core.org_fit.fields import DATETIME, TEXT_TYPES, arrow_type
+from pipeline.core.org_fit.fields import DATETIME, TEXT_TYPES
 from pipeline.core.soql import Compare
 from tests.core.support import describe, field, integration, scope
 
@@ -88,4 +88,4 @@ def test_a_field_that_two_markets_write_is_named_once() -> None:
 )
 def test_each_salesforce_type_has_one_arrow_type(kind: str, expected: pa.DataType) -> None:
     """D1: typed values agree however they were written."""
-    assert arrow_type(field("f", kind)) == expected
+    assert field("f", kind).arrow_type == expected

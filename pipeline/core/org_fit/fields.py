@@ -54,6 +54,25 @@ class Field:
         """Return how many digits fit before the decimal point."""
         return self.digits if self.type == "int" else self.precision - self.scale
 
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Return the Arrow type that holds the field's values.
+
+        REST and Bulk write one value differently (`87` and `87.0`, `+0000` and `Z`). Typed, they
+        agree.
+        """
+        if self.type in NUMBER_TYPES:
+            return pa.float64()
+        if self.type == "int":
+            return pa.int64()
+        if self.type == "boolean":
+            return pa.bool_()
+        if self.type == "date":
+            return pa.date32()
+        if self.type == "datetime":
+            return DATETIME
+        return pa.string()
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectDescribe:
@@ -64,24 +83,6 @@ class ObjectDescribe:
     updateable: bool
     queryable: bool
     fields: Mapping[str, Field] = field(default_factory=dict)
-
-
-def arrow_type(salesforce_field: Field) -> pa.DataType:
-    """Return the Arrow type that holds values of `salesforce_field`.
-
-    REST and Bulk write one value differently (`87` and `87.0`, `+0000` and `Z`); typed, they agree.
-    """
-    if salesforce_field.type in NUMBER_TYPES:
-        return pa.float64()
-    if salesforce_field.type == "int":
-        return pa.int64()
-    if salesforce_field.type == "boolean":
-        return pa.bool_()
-    if salesforce_field.type == "date":
-        return pa.date32()
-    if salesforce_field.type == "datetime":
-        return DATETIME
-    return pa.string()
 
 
 def in_other_case(name: str, names: Iterable[str]) -> str | None:

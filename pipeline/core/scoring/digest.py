@@ -3,7 +3,7 @@
 `Mintigo_hash__c` begins with a version character. Each market that the record was scored with adds
 a dot, its four-character tag and twenty hexadecimal digits: 251 characters for ten markets.
 
-A digest only detects change. It is taken over typed values (`core.org_fit.fields.arrow_type`), so
+A digest only detects change. It is taken over typed values (`Field.arrow_type`), so
 that REST and Bulk agree on it. It covers neither the market's version nor its outputs.
 """
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.configuration.integration import HASH_FIELD, Integration
+from pipeline.core.configuration.integration import HASH_FIELD, Integration, conflicts
 from pipeline.core.scoring.digest import OUTDATED, VERSION, digests, hash_field, stored_digests
 from pipeline.core.scoring.scope import ScoringScope
 
@@ -63,6 +63,31 @@ class RowStatus:
     cleared: Mapping[str, pa.ChunkedArray]
     resting_candidates: Mapping[str, pa.ChunkedArray]
 
+    @property
+    def is_eligible(self) -> pa.ChunkedArray:
+        """Return the rows that a market scores or clears now, or would score if it did not rest.
+
+        All others are left alone (R7, R25).
+        """
+        markets = (self.candidates, self.cleared, self.resting_candidates)
+        return any_of([mask for by in markets for mask in by.values()], len(self.conflicts))
+
+    def only(self, mask: pa.ChunkedArray) -> RowStatus:
+        """Return the status of those rows alone that are in `mask`."""
+        rows = mask.combine_chunks()
+
+        def of(columns: Mapping[str, Any]) -> dict[str, Any]:
+            return {market: column.filter(rows) for market, column in columns.items()}
+
+        return RowStatus(
+            candidates=of(self.candidates),
+            digests=of(self.digests),
+            stored=of(self.stored),
+            conflicts=self.conflicts.filter(rows),
+            cleared=of(self.cleared),
+            resting_candidates=of(self.resting_candidates),
+        )
+
 
 def _all(value: bool, rows: int) -> pa.ChunkedArray:
     return pa.chunked_array([pa.repeat(pa.scalar(value), rows)])
@@ -76,44 +101,43 @@ def any_of(masks: Sequence[pa.ChunkedArray], rows: int) -> pa.ChunkedArray:
     return result
 
 
-def candidate_mask(integration: Integration, table: pa.Table) -> pa.ChunkedArray:
-    """Return which rows of `table` are candidates of the integration (R7).
-
-    Rows whose candidate field was not read (it may be what cannot be read) are none.
-    """
-    field = integration.candidate_field
-    if field is None:
-        return _all(True, table.num_rows)
-
-    if field not in table.column_names:
-        return _all(False, table.num_rows)
-
-    return pc.fill_null(table.column(field), False)
-
-
 def row_statuses(scope: ScoringScope, table: pa.Table) -> RowStatus:
     """Return the row status of `table`, which has the columns of `scope.schema`."""
-    claims = {i.market: candidate_mask(i, table) for i in scope.integrations}
-    candidates, conflicts = _without_conflicts(scope, claims, table.num_rows)
+    resting_candidates = _claims(scope.resting, table)
+    claims = _claims(scope.integrations, table)
+    candidates, claimed_twice = _without_conflicts(scope, claims, table.num_rows)
+
     hashes = table.column(HASH_FIELD)
     known = (*scope.integrations, *scope.resting, *scope.retired)
     stored = {i.market: stored_digests(hashes, i.tag) for i in known}
+
+    # Scored once, and scored no more: a retired integration has no candidates at all.
+    cleared = {i.market: pc.is_valid(stored[i.market]) for i in scope.clearing}
+    for market in cleared.keys() & candidates.keys():
+        cleared[market] = pc.and_(cleared[market], pc.invert(candidates[market]))
 
     return RowStatus(
         candidates=candidates,
         digests={i.market: digests(table, i.important_fields) for i in scope.integrations},
         stored=stored,
-        conflicts=conflicts,
-        cleared={
-            i.market: _no_longer_scored(stored[i.market], candidates.get(i.market))
-            for i in scope.clearing
-        },
-        resting_candidates={
-            i.market: candidate_mask(i, table)
-            for i in scope.resting
-            if i.candidate_field in table.column_names
-        },
+        conflicts=claimed_twice,
+        cleared=cleared,
+        resting_candidates=resting_candidates,
     )
+
+
+def _claims(integrations: Sequence[Integration], table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """Return by market which rows its candidate field asks for: all of them without one (R7).
+
+    A market whose candidate field was not read is left out: the field may be what cannot be read.
+    """
+    return {
+        i.market: pc.fill_null(table.column(i.candidate_field), False)
+        if i.candidate_field
+        else _all(True, table.num_rows)
+        for i in integrations
+        if not i.candidate_field or i.candidate_field in table.column_names
+    }
 
 
 def _without_conflicts(
@@ -121,25 +145,15 @@ def _without_conflicts(
 ) -> tuple[dict[str, pa.ChunkedArray], pa.ChunkedArray]:
     """Return the candidates by market, and the rows that two claim and neither scores (R6)."""
     candidates = dict(claims)
-    conflicts = _all(False, rows)
+    claimed_twice = _all(False, rows)
 
-    for integration in scope.integrations:
-        for other in scope.conflicting(integration):
-            both = pc.and_(claims[integration.market], claims[other.market])
-            conflicts = pc.or_(conflicts, both)
-            candidates[integration.market] = pc.and_(
-                candidates[integration.market], pc.invert(both)
-            )
+    for first, second in conflicts(scope.integrations):
+        both = pc.and_(claims[first.market], claims[second.market])
+        claimed_twice = pc.or_(claimed_twice, both)
+        for market in (first.market, second.market):
+            candidates[market] = pc.and_(candidates[market], pc.invert(both))
 
-    return candidates, conflicts
-
-
-def _no_longer_scored(
-    stored: pa.ChunkedArray, candidate: pa.ChunkedArray | None
-) -> pa.ChunkedArray:
-    """Return the rows that a market scored and does not score any more."""
-    known = pc.is_valid(stored)
-    return known if candidate is None else pc.and_(known, pc.invert(candidate))
+    return candidates, claimed_twice
 
 
 def new_hashes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,13 +12,12 @@ import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
 from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS, MODEL_FAILED
-from pipeline.core.org_fit.fields import DATETIME, arrow_type
+from pipeline.core.org_fit.fields import DATETIME
 from pipeline.core.scoring.digest import VERSION as EMPTY_HASH
-from pipeline.core.scoring.due import RowStatus, any_of, candidate_mask, new_hashes
+from pipeline.core.scoring.due import RowStatus, any_of, new_hashes
 from pipeline.core.scoring.outputs import (
     BAD_ROWS_MIN,
     BAD_SHARE_MAX,
-    Invalid,
     Validated,
 )
 from pipeline.core.scoring.scope import ScoringScope
@@ -31,6 +30,9 @@ PARTIAL_CODE: Final = "partial.code"
 PARTIAL_MESSAGE: Final = "partial.message"
 PARTIAL_HELD_FOR: Final = "partial.held_for"
 """Why a row that is pushed still waits for one of its markets; null where it does not."""
+
+IS_HELD: Final = "the market is held since it failed as a whole"
+RESTS: Final = "the integration is paused or not ready"
 
 PARENT_ID: Final = "AccountId"
 
@@ -62,13 +64,14 @@ class SegmentResult:
     """The results of a segment's rows: the update to push, what the lake keeps, which rows failed.
 
     `inputs` holds for every row the hash of the inputs that it was scored from, whichever markets
-    scored it.
+    scored it. `broken` holds the ids of failed rows by output (id or hash) and the rule it broke.
     """
 
     update: pa.Table
     kept: pa.Table
     failed: Mapping[str, RowProblem]
     inputs: Mapping[str, str]
+    broken: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
 
 
 def market_result(name: str, mask: pa.Array, result: Validated) -> MarketResult:
@@ -116,35 +119,6 @@ def _none(rows: int) -> pa.Array:
     return pa.array([False] * rows, pa.bool_())
 
 
-def held_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
-    """Return the rows that a held market would score, by position: they wait for it."""
-    return _waiting_for(
-        scope.held, table, MARKET_FAILED, "the market is held since it failed as a whole"
-    )
-
-
-def resting_problems(scope: ScoringScope, table: pa.Table) -> dict[int, RowProblem]:
-    """Return the rows that a resting market would score.
-
-    They wait for it if no other market scores them.
-    """
-    return _waiting_for(
-        scope.resting, table, MARKET_RESTS, "the integration is paused or not ready"
-    )
-
-
-def _waiting_for(
-    integrations: Sequence[Integration], table: pa.Table, code: str, why: str
-) -> dict[int, RowProblem]:
-    problems: dict[int, RowProblem] = {}
-    for integration in integrations:
-        message = f"{integration.market}: {why}"
-        problem = RowProblem(code, message, held_for=integration.market)
-        rows = pc.indices_nonzero(candidate_mask(integration, table)).to_pylist()
-        problems |= dict.fromkeys(rows, problem)
-    return problems
-
-
 def segment_result(
     scope: ScoringScope,
     stamp: datetime,
@@ -163,41 +137,54 @@ def segment_result(
     scored = {market: result.scored for market, result in results.items()}
     masks = [pa.chunked_array([mask]) for mask in scored.values()]
     is_pushed = any_of([*masks, *status.cleared.values()], table.num_rows)
+    inputs = dict(zip(ids, new_hashes(scope, status).to_pylist(), strict=True))
 
     # A row that is pushed waits for its held and failed markets alone (R23). One that no market
     # scored waits for the resting ones as well.
-    problems = held_problems(scope, table)
+    problems = _waiting_for(scope.held, status, MARKET_FAILED, IS_HELD)
     for result in results.values():
         problems |= result.problems
-    waits = {**resting_problems(scope, table), **problems}
+    waits = _waiting_for(scope.resting, status, MARKET_RESTS, RESTS) | problems
     set_aside = pc.indices_nonzero(pc.invert(is_pushed)).to_pylist() if waits else ()
     failed = {ids[at]: waits[at] for at in set_aside if at in waits}
 
     hashes = new_hashes(scope, status, scored, table.column(DATETIME_FIELD))
-    cleared = cleared_fields(scope, table, status)
+    cleared = _cleared_fields(scope, table, status)
     update = _update(scope, stamp, table, results, cleared, hashes)
     for name, values in _partial(problems, table.num_rows).items():
         update = update.append_column(name, values)
-    kept = _kept(scope, stamp, table, results, hashes, reasons)
-    inputs = dict(zip(ids, new_hashes(scope, status).to_pylist(), strict=True))
+    kept = _history(scope, stamp, table, results, hashes, reasons)
 
     if pc.all(is_pushed).as_py():
         return SegmentResult(update, kept, failed, inputs)
     return SegmentResult(update.filter(is_pushed), kept.filter(is_pushed), failed, inputs)
 
 
-def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Invalid, ...]]:
-    """Return the result without rows whose id or hash has a wrong form, and the rules they broke.
+def _waiting_for(
+    integrations: Sequence[Integration], status: RowStatus, code: str, why: str
+) -> dict[int, RowProblem]:
+    """Return by position the rows that resting integrations would score: they wait for them."""
+    problems: dict[int, RowProblem] = {}
+    for integration in integrations:
+        # Where it cannot be read whom it would score, nobody waits for it.
+        rows = status.resting_candidates.get(integration.market)
+        if rows is not None:
+            problem = RowProblem(code, f"{integration.market}: {why}", held_for=integration.market)
+            problems |= dict.fromkeys(pc.indices_nonzero(rows).to_pylist(), problem)
+    return problems
 
-    Past a share of them something is wrong with all: none is pushed (D8). Positions are those in
-    `result.kept`.
+
+def without_broken_rows(result: SegmentResult) -> SegmentResult:
+    """Return the result without rows whose id or hash has a wrong form; they failed (D8).
+
+    Past a share of them something is wrong with all: none is pushed.
     """
     from pipeline.core.scoring.schemas import broken_rows
 
     ids = result.kept.column("id")
     broken = broken_rows(ids, result.update.column(UPDATE + HASH_FIELD))
     if not broken:
-        return result, ()
+        return result
 
     problems = {
         row: RowProblem(INVALID_OUTPUT, f"{one.output} is not {one.rule}")
@@ -214,10 +201,13 @@ def without_broken_rows(result: SegmentResult) -> tuple[SegmentResult, tuple[Inv
 
     good = pa.array([row not in problems for row in range(result.kept.num_rows)], pa.bool_())
     failed = {**result.failed, **{ids[row].as_py(): p for row, p in problems.items()}}
-    checked = SegmentResult(
-        result.update.filter(good), result.kept.filter(good), failed, result.inputs
+    return SegmentResult(
+        result.update.filter(good),
+        result.kept.filter(good),
+        failed,
+        result.inputs,
+        broken={(one.output, one.rule): [ids[row].as_py() for row in one.rows] for one in broken},
     )
-    return checked, broken
 
 
 def _partial(problems: Mapping[int, RowProblem], rows: int) -> dict[str, pa.Array]:
@@ -255,20 +245,14 @@ def _update(
     columns[UPDATE + DATETIME_FIELD] = pa.repeat(pa.scalar(stamp, DATETIME), table.num_rows)
 
     for name in scope.output_fields:
-        value, is_set = _field_update(scope, name, results)
-        clears = cleared.get(name)
-        if value is None:
-            value, is_set = _nothing(scope, name, table.num_rows), clears
-        elif clears is not None:
-            nothing = _nothing(scope, name, table.num_rows)
-            value = pc.if_else(is_set, value, pc.cast(nothing, value.type))
-            is_set = pc.or_(is_set, clears)
-        columns[UPDATE + name], columns[IS_SET + name] = value, is_set
+        columns[UPDATE + name], columns[IS_SET + name] = _field_update(
+            scope, name, results, cleared.get(name)
+        )
 
     return pa.table(columns)
 
 
-def cleared_fields(scope: ScoringScope, table: pa.Table, status: RowStatus) -> dict[str, pa.Array]:
+def _cleared_fields(scope: ScoringScope, table: pa.Table, status: RowStatus) -> dict[str, pa.Array]:
     """Return by field the rows whose value no market renews any more (R7, R19).
 
     A field that was taken out of a mapping is cleared once, on rows last scored before the change.
@@ -289,18 +273,25 @@ def cleared_fields(scope: ScoringScope, table: pa.Table, status: RowStatus) -> d
     return cleared
 
 
-def _nothing(scope: ScoringScope, name: str, rows: int) -> pa.Array:
-    """Return what an emptied field holds: null, and false in a checkbox."""
-    kind = arrow_type(scope.describes[scope.object].fields[name])
-    return pa.array([False] * rows) if pa.types.is_boolean(kind) else pa.nulls(rows, kind)
-
-
 def _field_update(
-    scope: ScoringScope, name: str, results: Mapping[str, MarketResult]
+    scope: ScoringScope,
+    name: str,
+    results: Mapping[str, MarketResult],
+    clears: pa.Array | None,
 ) -> tuple[Any, pa.Array]:
-    """Return a field's new values and the rows it is set on, each by the market that scored it."""
+    """Return a field's new values and the rows it is set on, each by the market that scored it.
+
+    It is emptied on the rows in `clears`, where no market scores it.
+    """
     value: Any = None
     is_set: Any = None
+
+    if clears is not None:
+        # An empty checkbox is false, not null.
+        kind = scope.describes[scope.object].fields[name].arrow_type
+        is_checkbox = pa.types.is_boolean(kind)
+        value = pa.repeat(pa.scalar(False if is_checkbox else None, kind), len(clears))
+        is_set = clears
 
     for integration, output in _writers(scope.integrations, name):
         result = results[integration.market]
@@ -329,7 +320,7 @@ def _writers(integrations: Sequence[Integration], name: str) -> list[tuple[Integ
     ]
 
 
-def _kept(
+def _history(
     scope: ScoringScope,
     stamp: datetime,
     table: pa.Table,

@@ -17,7 +17,7 @@ from pipeline.core.configuration.integration import (
     conflicts,
 )
 from pipeline.core.configuration.market import Market
-from pipeline.core.org_fit.fields import ObjectDescribe, arrow_type
+from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.soql import Compare
 
 ACCOUNT_CHANGED_AT: Final = PARENT_PREFIX + "SystemModstamp"
@@ -107,7 +107,7 @@ class ScoringScope:
     def _arrow_type(self, path: str) -> pa.DataType:
         parent = path.startswith(PARENT_PREFIX)
         describe = self.describes["Account" if parent else self.object]
-        return arrow_type(describe.fields[path.removeprefix(PARENT_PREFIX)])
+        return describe.fields[path.removeprefix(PARENT_PREFIX)].arrow_type
 
 
 def scorable(describe: ObjectDescribe) -> tuple[Compare, ...]:

@@ -15,10 +15,10 @@ from pipeline.core.scoring.results import IS_SET, UPDATE, SegmentResult, segment
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
 from pipeline.steps.clients import Clients
+from pipeline.steps.inputs import read_inputs
 from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import read_changed, stale_rows
 from pipeline.steps.score_market import score_market
-from pipeline.steps.score_segment import candidates
 from pipeline.steps.score_summary import ScoreSummary
 
 RECORDS_MAX: Final = 100
@@ -56,7 +56,8 @@ def dry_run(clients: Clients, object_name: str, kind: Kind, first: int = RECORDS
     chosen = dict(list(reasons.items())[:first])
 
     summary = ScoreSummary(object=object_name)
-    table, status = candidates(clients, scope, list(chosen))
+    table = read_inputs(clients, scope, list(chosen))
+    status = row_statuses(scope, table)
     results = {
         i.market: score_market(clients, scope, i, table, status, summary)
         for i in scope.integrations

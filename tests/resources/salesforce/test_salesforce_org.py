@@ -13,7 +13,6 @@ import pytest
 
 from local_org.launch import CLIENT_SECRET, RunningOrg
 from pipeline.core.errors import BudgetExhausted
-from pipeline.core.org_fit.fields import arrow_type
 from resources.salesforce.calls import ApiCall, ApiUsage, Timeouts
 from resources.salesforce.client import Salesforce
 from resources.salesforce.errors import (
@@ -285,7 +284,7 @@ def test_types_from_describe_fit_both_ways_of_reading(
         for field in client.describe("Lead").fields.values()
         if field.type not in {"address", "location"}
     ]
-    schema = pa.schema([(field.name, arrow_type(field)) for field in usable])
+    schema = pa.schema([(field.name, field.arrow_type) for field in usable])
     query = soql(company, ", ".join(schema.names))
     by_rest = table(client.query(query, schema)).sort_by("Id")
     by_bulk = table(client.bulk_query(query, schema, deadline_seconds=30)).sort_by("Id")
