@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Final
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.scoring.drift import Drift, shift
+from pipeline.core.scoring.drift import shifts
 from pipeline.steps.clients import Clients
 from pipeline.steps.stop import this_user
-from resources.ledger.counts import RANK, SCORE, parts_of
+from resources.ledger.counts import RANK, SCORE
 from resources.ledger.segments import Segment
 
 HISTORY_DAYS: Final = 7
@@ -40,39 +40,9 @@ def braked_for(clients: Clients, segment: Segment, counted: Mapping[str, int]) -
         segment.object, segment.day - timedelta(days=HISTORY_DAYS), segment.day - timedelta(days=1)
     )
     day = counts.of_day(segment.day, segment.object) + Counter(counted)
-    shifts = [shift for kind in (SCORE, RANK) for shift in _shifts(kind, before, counted, day)]
-    words = [f"{s.market} {s.output} PSI {s.psi:.2f}" for s in shifts if s.psi > psi_max]
+    moved = [one for kind in (SCORE, RANK) for one in shifts(kind, before, counted, day)]
+    words = [f"{s.market} {s.output} PSI {s.psi:.2f}" for s in moved if s.psi > psi_max]
     return ", ".join(words) or None
-
-
-def without_scores(counted: Mapping[str, int]) -> Counter[str]:
-    """Return what was counted but for scores and ranks."""
-    begins = (f"{SCORE}:", f"{RANK}:")
-    return Counter({name: n for name, n in counted.items() if not name.startswith(begins)})
-
-
-def _shifts(
-    kind: str, before: Mapping[str, int], counted: Mapping[str, int], day: Mapping[str, int]
-) -> list[Drift]:
-    """Return how each market's scores or ranks differ from those before, where enough are known."""
-    history, now, today = (_by_market(kind, counts) for counts in (before, counted, day))
-
-    found = []
-    for market, counts in now.items():
-        for candidate in (counts, today[market]):
-            compared = shift(market, kind, history.get(market, {}), candidate)
-            if compared is not None:
-                found.append(compared)
-                break
-    return found
-
-
-def _by_market(kind: str, counts: Mapping[str, int]) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for name, records in parts_of(counts, kind).items():
-        market, _, value = name.partition(":")
-        found.setdefault(market, Counter())[value] += records
-    return found
 
 
 def held(clients: Clients) -> list[Segment]:

@@ -38,14 +38,37 @@ class Claimed:
     lease: Lease
 
 
-def score_market(
+def score_markets(
+    clients: Clients,
+    scope: ScoringScope,
+    table: pa.Table,
+    status: RowStatus,
+    summary: ScoreSummary,
+    claimed: Claimed | None = None,
+) -> dict[str, MarketResult]:
+    """Score each market's candidate rows; return the results by market (R23).
+
+    `claimed` is the segment that the rows are of, None in a dry run.
+    """
+    results: dict[str, MarketResult] = {}
+    for integration in scope.integrations:
+        results[integration.market] = _score_market(
+            clients, scope, integration, table, status, summary, claimed
+        )
+        # Each call ends within a lease; several slow ones together may not.
+        if claimed is not None:
+            clients.renew(claimed.lease)
+    return results
+
+
+def _score_market(
     clients: Clients,
     scope: ScoringScope,
     integration: Integration,
     table: pa.Table,
     status: RowStatus,
     summary: ScoreSummary,
-    claimed: Claimed | None = None,
+    claimed: Claimed | None,
 ) -> MarketResult:
     """Score the candidate rows with one market; one that fails as a whole fails alone (R23)."""
     market = scope.markets[integration.market]

@@ -21,10 +21,10 @@ from pipeline.core.scoring.results import (
     without_broken_rows,
 )
 from pipeline.core.scoring.scope import ScoringScope
-from pipeline.steps.brake import braked_for, without_scores
+from pipeline.steps.brake import braked_for
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.inputs import read_inputs
-from pipeline.steps.score_market import Claimed, score_market
+from pipeline.steps.score_market import Claimed, score_markets
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary
 from resources.ledger.leases import Lease
 from resources.ledger.segments import Segment
@@ -67,7 +67,8 @@ class SegmentScoring:
         table, status = self._rows_to_score(table, status)
 
         counted_before = self.summary.distribution()
-        results = self._score_markets(table, status)
+        claimed = Claimed(self.segment.segment_id, self.lease)
+        results = score_markets(self.clients, self.scope, table, status, self.summary, claimed)
         result = segment_result(self.scope, self.segment.stamp, table, status, results, self.rows)
         result = without_broken_rows(result)
 
@@ -145,17 +146,6 @@ class SegmentScoring:
             and stamp != self.segment.stamp
         ]
 
-    def _score_markets(self, table: pa.Table, status: RowStatus) -> dict[str, MarketResult]:
-        claimed = Claimed(self.segment.segment_id, self.lease)
-        results: dict[str, MarketResult] = {}
-        for integration in self.scope.integrations:
-            results[integration.market] = score_market(
-                self.clients, self.scope, integration, table, status, self.summary, claimed
-            )
-            # Each call ends within a lease; several slow ones together may not.
-            self.clients.renew(self.lease)
-        return results
-
     def _settle_what_is_not_pushed(self, result: SegmentResult) -> None:
         """End the rows that no push will end: the failed ones and the gone ones (R23, R25)."""
         gone = sorted(self.rows.keys() - result.inputs.keys())
@@ -201,9 +191,6 @@ class SegmentScoring:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
         why_held = braked_for(self.clients, self.segment, counted)
-        if why_held:
-            # Later segments are not compared with what nobody has said yes to.
-            counted = without_scores(counted)
         self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted, why_held)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:

@@ -17,7 +17,7 @@ from pipeline.core.scoring.due import Lane, Reason
 from resources.ledger import counts as c
 from resources.ledger import tables as t
 from resources.ledger.claimable import is_claimable
-from resources.ledger.counts import Counts
+from resources.ledger.counts import RANK, SCORE, Counts
 from resources.ledger.database import Database
 from resources.ledger.days import Days
 from resources.ledger.fencing import Lease
@@ -235,8 +235,13 @@ class Segments:
         """Note that the segment is scored: what is to be pushed stands in its working file.
 
         What came out is counted for its day (`counts`), once however often the segment is scored.
-        With `braked_for` it is held before its push, until a person has answered.
+        With `braked_for` it is held before its push, until a person has answered. Its scores and
+        ranks are not counted then: no later segment is compared with what nobody has said yes to.
         """
+        if braked_for and counts:
+            outputs = (f"{SCORE}:", f"{RANK}:")
+            counts = {name: n for name, n in counts.items() if not name.startswith(outputs)}
+
         row = t.segments.c
         with self._db.begin(lease) as connection:
             # A segment scored again after a crash must not count twice.

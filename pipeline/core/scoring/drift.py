@@ -8,6 +8,7 @@ usually the inputs have changed, not the world.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -84,7 +85,37 @@ def drifts(
     return found
 
 
-def shift(
+def shifts(
+    output: str, before: Mapping[str, int], now: Mapping[str, int], day: Mapping[str, int]
+) -> list[Drift]:
+    """Return how each market's counts of `output` differ from those before.
+
+    The counts are named `output:market:value`. Where `now` has too few of a market, those of the
+    whole `day` are compared; a market of which too few are known is left out.
+    """
+    history, current, so_far = (_by_market(output, counts) for counts in (before, now, day))
+
+    found = []
+    for market, counts in current.items():
+        for candidate in (counts, so_far.get(market, Counter())):
+            compared = _shift(market, output, history.get(market, {}), candidate)
+            if compared is not None:
+                found.append(compared)
+                break
+    return found
+
+
+def _by_market(output: str, counts: Mapping[str, int]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for name, records in counts.items():
+        kind, _, rest = name.partition(":")
+        market, _, value = rest.partition(":")
+        if kind == output:
+            found.setdefault(market, Counter())[value] += records
+    return found
+
+
+def _shift(
     market: str, output: str, before: Mapping[str, int], now: Mapping[str, int]
 ) -> Drift | None:
     """Return how counts of now differ from those before; None where either are too few to tell."""

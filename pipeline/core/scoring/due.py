@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.configuration.integration import HASH_FIELD, Integration, conflicts
+from pipeline.core.configuration.integration import HASH_FIELD, Integration
 from pipeline.core.scoring.digest import OUTDATED, VERSION, digests, hash_field, stored_digests
 from pipeline.core.scoring.scope import ScoringScope
 
@@ -147,7 +147,7 @@ def _without_conflicts(
     candidates = dict(claims)
     claimed_twice = _all(False, rows)
 
-    for first, second in conflicts(scope.integrations):
+    for first, second in scope.rivals:
         both = pc.and_(claims[first.market], claims[second.market])
         claimed_twice = pc.or_(claimed_twice, both)
         for market in (first.market, second.market):

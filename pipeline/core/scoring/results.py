@@ -138,6 +138,7 @@ def segment_result(
     masks = [pa.chunked_array([mask]) for mask in scored.values()]
     is_pushed = any_of([*masks, *status.cleared.values()], table.num_rows)
     inputs = dict(zip(ids, new_hashes(scope, status).to_pylist(), strict=True))
+    hashes = new_hashes(scope, status, scored, table.column(DATETIME_FIELD))
 
     # A row that is pushed waits for its held and failed markets alone (R23). One that no market
     # scored waits for the resting ones as well.
@@ -148,7 +149,6 @@ def segment_result(
     set_aside = pc.indices_nonzero(pc.invert(is_pushed)).to_pylist() if waits else ()
     failed = {ids[at]: waits[at] for at in set_aside if at in waits}
 
-    hashes = new_hashes(scope, status, scored, table.column(DATETIME_FIELD))
     cleared = _cleared_fields(scope, table, status)
     update = _update(scope, stamp, table, results, cleared, hashes)
     for name, values in _partial(problems, table.num_rows).items():

@@ -96,6 +96,11 @@ class ScoringScope:
         """Return the conditions that a record must meet to be scored at all (R25)."""
         return scorable(self.describes[self.object])
 
+    @property
+    def rivals(self) -> tuple[tuple[Integration, Integration], ...]:
+        """Return the pairs that write one field: a record that both claim is not scored (R6)."""
+        return tuple(conflicts(self.integrations))
+
     def conflicting(self, integration: Integration) -> tuple[Integration, ...]:
         """Return the other integrations that write a field of `integration` (R6)."""
         return tuple(

@@ -18,7 +18,7 @@ from pipeline.steps.clients import Clients
 from pipeline.steps.inputs import read_inputs
 from pipeline.steps.preflight import check, scope_of
 from pipeline.steps.pull import read_changed, stale_rows
-from pipeline.steps.score_market import score_market
+from pipeline.steps.score_market import score_markets
 from pipeline.steps.score_summary import ScoreSummary
 
 RECORDS_MAX: Final = 100
@@ -58,10 +58,7 @@ def dry_run(clients: Clients, object_name: str, kind: Kind, first: int = RECORDS
     summary = ScoreSummary(object=object_name)
     table = read_inputs(clients, scope, list(chosen))
     status = row_statuses(scope, table)
-    results = {
-        i.market: score_market(clients, scope, i, table, status, summary)
-        for i in scope.integrations
-    }
+    results = score_markets(clients, scope, table, status, summary)
     # Whole seconds, as a claim's stamp: Salesforce keeps no more of a datetime.
     stamp = clients.now().replace(microsecond=0)
     result = segment_result(scope, stamp, table, status, results, chosen)
