@@ -21,7 +21,7 @@ from pipeline.core.scoring.bisection import (
     next_batch_rows,
 )
 from pipeline.core.scoring.due import RowStatus
-from pipeline.core.scoring.outputs import Validated, unusable
+from pipeline.core.scoring.outputs import OutputsUnusable, Validated, unusable
 from pipeline.core.scoring.results import MarketResult, market_result
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.steps.clients import Clients
@@ -50,15 +50,10 @@ def score_markets(
 
     `claimed` is the segment that the rows are of, None in a dry run.
     """
-    results: dict[str, MarketResult] = {}
-    for integration in scope.integrations:
-        results[integration.market] = _score_market(
-            clients, scope, integration, table, status, summary, claimed
-        )
-        # Each call ends within a lease; several slow ones together may not.
-        if claimed is not None:
-            clients.renew(claimed.lease)
-    return results
+    return {
+        i.market: _score_market(clients, scope, i, table, status, summary, claimed)
+        for i in scope.integrations
+    }
 
 
 def _score_market(
@@ -83,13 +78,7 @@ def _score_market(
     run = _ModelRun(clients, market, inputs, ids, claimed, silent=not _all_persist(clients, scope))
     result = run.result(fields)
 
-    if result.whole:
-        summary.count_market_failed(market.name, result)
-    for broken in result.broken:
-        broken_ids = [ids[row] for row in broken.rows]
-        summary.count_broken(market.name, broken.output, broken.rule, broken_ids)
-    summary.count_distribution(market, result)
-
+    summary.count_market(market, ids, result)
     return market_result(market.name, mask, result)
 
 
@@ -122,7 +111,7 @@ class _ModelRun:
     """One market's calls for the rows of one segment.
 
     `ids` are the records of `inputs`, in their order. With `silent` what the model prints is
-    dropped (R24). `calls` counts, `has_failed` says whether one of them failed.
+    dropped (R24). `has_failed` says whether one of its calls failed.
     """
 
     clients: Clients
@@ -131,26 +120,26 @@ class _ModelRun:
     ids: Sequence[str]
     claimed: Claimed | None
     silent: bool
-    calls: int = 0
     has_failed: bool = False
 
     def result(self, fields: Mapping[str, Field]) -> Validated:
         """Let the model score in its own process, and find the rows that it fails on (D21)."""
-        # pandas and pandera take longer to load than a run that scores nothing takes.
-        from pipeline.core.scoring.schemas import validated_parts
-
-        rows = self.inputs.num_rows
-        if rows == 0:
-            return unusable(self.market, fields, 0, None)
-
+        rows, why = self.inputs.num_rows, None
         try:
-            found = self._search()
-        except (MarketUnavailable, ConfigurationError) as failed:
-            return unusable(self.market, fields, rows, str(failed))
+            if rows:
+                return self._scored(fields)
+        except (MarketUnavailable, ConfigurationError, OutputsUnusable) as failed:
+            why = str(failed)
+        return unusable(self.market, fields, rows, why)
 
+    def _scored(self, fields: Mapping[str, Field]) -> Validated:
+        # pandas and pandera take longer to load than a run that scores nothing takes.
+        from pipeline.core.scoring.schemas import validate_outputs
+
+        found = self._search()
         parts = {batch.start: table for batch, table in found.scored.items()}
-        result = validated_parts(self.market, fields, parts, rows)
-        if result.whole or not found.first_failure:
+        result = validate_outputs(self.market, fields, parts, self.inputs.num_rows)
+        if not found.first_failure:
             return result
 
         if found.is_model_at_fault(self._known_to_fail()):
@@ -188,9 +177,8 @@ class _ModelRun:
 
     def _call(self, model: RemoteModel, part: pa.Table, seconds: float) -> pa.Table:
         # A call ends within a lease; several may not.
-        if self.claimed is not None and self.calls:
+        if self.claimed is not None:
             self.clients.renew(self.claimed.lease)
-        self.calls += 1
 
         try:
             return model.score(part, silent=self.silent, seconds=seconds, in_search=self.has_failed)

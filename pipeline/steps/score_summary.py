@@ -63,11 +63,17 @@ class ScoreSummary:
         examples = self.examples.setdefault(key, [])
         examples += ids[: EXAMPLES_MAX - len(examples)]
 
-    def count_market_failed(self, market: str, result: Validated) -> None:
-        """Note why the market failed as a whole, and whether a handful of rows alone tell it."""
-        self.markets_failed[market] = result.whole or ""
+    def count_market(self, market: Market, ids: Sequence[str], result: Validated) -> None:
+        """Count what came of the records `ids` at the market, or note why it failed as a whole."""
+        if result.whole:
+            self.markets_failed[market.name] = result.whole
         if result.is_on_few_rows:
-            self.markets_failed_on_few_rows.add(market)
+            self.markets_failed_on_few_rows.add(market.name)
+
+        for broken in result.broken:
+            broken_ids = [ids[row] for row in broken.rows]
+            self.count_broken(market.name, broken.output, broken.rule, broken_ids)
+        self._count_distribution(market, result)
 
     def count_set_aside(self, codes: Iterable[str], *, for_markets: int = 0) -> None:
         """Count rows that were claimed and not scored, by the code that says why."""
@@ -76,7 +82,7 @@ class ScoreSummary:
         self.set_aside_by_code.update(listed)
         self.waits_for_markets += for_markets
 
-    def count_distribution(self, market: Market, result: Validated) -> None:
+    def _count_distribution(self, market: Market, result: Validated) -> None:
         """Count the market's valid scores, in bands of ten, and its ranks."""
         for name in result.outputs.column_names:
             kind = market.outputs[name].kind

@@ -15,7 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.core.errors import InsightsError
-from pipeline.core.scoring.schemas import validated
+from pipeline.core.scoring.outputs import OutputsUnusable
+from pipeline.core.scoring.schemas import validate_outputs
 from resources.lake import Lake
 from resources.salesforce.errors import SalesforceError
 from resources.salesforce.ingest_results import failed_rows, ids_of
@@ -155,7 +156,10 @@ def _outputs(data: bytes) -> None:
         kind = KINDS[lead[n] % len(KINDS)]
         given = (cells[n * rows : (n + 1) * rows] + [None] * rows)[:rows]
         columns[name] = _array(given, kind)
-    result = validated(market(), FIELDS, pa.table(columns), rows)
+    try:
+        result = validate_outputs(market(), FIELDS, {0: pa.table(columns)}, rows)
+    except OutputsUnusable:
+        return
     assert len(result.valid) == rows
     assert result.outputs.num_rows == rows
     for name in FIELDS:

@@ -23,6 +23,10 @@ BAD_SHARE_MAX: Final = 0.5
 """Past this share of invalid rows, of at least so many, nothing of the market's is pushed (D8)."""
 
 
+class OutputsUnusable(ValueError):
+    """Nothing of what a market gave out can be pushed; the message says why (D8)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invalid:
     """One rule that rows broke: the output, the rule in words, and the rows' positions."""
@@ -57,6 +61,6 @@ class Validated:
 def unusable(
     market: Market, fields: Mapping[str, Field], rows: int, whole: str | None
 ) -> Validated:
-    """Return the result of a market that gave nothing for `rows` rows, for the reason `whole`."""
+    """Return the result of a market that gave nothing to push for `rows` rows, and why: `whole`."""
     nothing = {name: pa.nulls(rows, market.outputs[name].arrow_type) for name in fields}
     return Validated(pa.table(nothing), pa.array([False] * rows, pa.bool_()), whole=whole)

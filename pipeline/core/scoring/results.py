@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, 
 from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS, MODEL_FAILED
 from pipeline.core.org_fit.fields import DATETIME
 from pipeline.core.scoring.digest import VERSION as EMPTY_HASH
-from pipeline.core.scoring.due import RowStatus, any_of, new_hashes
+from pipeline.core.scoring.due import RowStatus, new_hashes
 from pipeline.core.scoring.outputs import (
     BAD_ROWS_MIN,
     BAD_SHARE_MAX,
@@ -135,8 +136,8 @@ def segment_result(
     """
     ids = table.column("Id").to_pylist()
     scored = {market: result.scored for market, result in results.items()}
-    masks = [pa.chunked_array([mask]) for mask in scored.values()]
-    is_pushed = any_of([*masks, *status.cleared.values()], table.num_rows)
+    pushes = [*scored.values(), *(mask.combine_chunks() for mask in status.cleared.values())]
+    is_pushed = reduce(pc.or_, pushes, _none(table.num_rows))
     inputs = dict(zip(ids, new_hashes(scope, status).to_pylist(), strict=True))
     hashes = new_hashes(scope, status, scored, table.column(DATETIME_FIELD))
 

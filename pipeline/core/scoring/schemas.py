@@ -27,8 +27,8 @@ from pipeline.core.scoring.outputs import (
     ROW_ID,
     TEXT_LENGTH_RULE,
     Invalid,
+    OutputsUnusable,
     Validated,
-    unusable,
 )
 
 
@@ -135,38 +135,18 @@ def _invalid(cases: pd.DataFrame) -> list[Invalid]:
     return found
 
 
-def validated(market: Market, fields: Mapping[str, Field], scored: object, rows: int) -> Validated:
-    """Check what the model gave against its schema: every broken rule and row, not only the first.
-
-    A table of the wrong length or a column of the wrong type makes the whole market unusable for
-    this segment. A bad value makes only its row invalid.
-    """
-    if not isinstance(scored, pa.Table):
-        whole = f"the model gave a {type(scored).__name__}, not a pyarrow table"
-        return unusable(market, fields, rows, whole)
-
-    if scored.num_rows != rows:
-        whole = f"the model gave {scored.num_rows} rows for {rows} records"
-        return unusable(market, fields, rows, whole)
-
-    return validated_parts(market, fields, {0: scored}, rows)
-
-
-def validated_parts(
+def validate_outputs(
     market: Market, fields: Mapping[str, Field], parts: Mapping[int, pa.Table], rows: int
 ) -> Validated:
-    """Check the tables that the model gave, by the position of the first row of each, in order.
+    """Check what the model gave against its schema: every broken rule and row, not only the first.
 
-    Rows that are in none of them were not scored: they are not valid, and break no rule.
+    `parts` are its tables by the position of the first row of each, in order. Rows that are in none
+    of them were not scored: they are not valid, and break no rule. A bad value makes only its row
+    invalid. A column of the wrong type, or too many bad rows, raise OutputsUnusable.
     """
     columns: dict[str, pa.ChunkedArray] = {}
     for name in fields:
-        chunks = []
-        for part in parts.values():
-            column, problem = _typed(part, name, market.outputs[name])
-            if column is None:
-                return unusable(market, fields, rows, problem)
-            chunks.append(column)
+        chunks = [_typed(part, name, market.outputs[name]) for part in parts.values()]
         columns[name] = _placed(parts, chunks, market.outputs[name].arrow_type, rows)
 
     outputs = pa.table(columns)
@@ -176,9 +156,7 @@ def validated_parts(
     scored = {row for start, part in parts.items() for row in range(start, start + part.num_rows)}
     if len(bad) >= BAD_ROWS_MIN and len(bad) > len(scored) * BAD_SHARE_MAX:
         first = f"{broken[0].output} is not {broken[0].rule}"
-        return unusable(
-            market, fields, rows, f"{len(bad)} of {len(scored)} records break a rule ({first})"
-        )
+        raise OutputsUnusable(f"{len(bad)} of {len(scored)} records break a rule ({first})")
 
     valid = pa.array([row in scored and row not in bad for row in range(rows)], pa.bool_())
     return Validated(outputs, valid, tuple(broken))
@@ -200,44 +178,42 @@ def _placed(
     return pa.chunked_array([*chunks, pa.nulls(rows - done, kind)], kind)
 
 
-def _typed(
-    scored: pa.Table, name: str, output: MarketOutput
-) -> tuple[pa.ChunkedArray | None, str | None]:
-    """Return the column in its type, or why that cannot be done.
+def _typed(scored: pa.Table, name: str, output: MarketOutput) -> pa.ChunkedArray:
+    """Return the column in its type; raise OutputsUnusable where that cannot be done.
 
     Only lossless casts are made, and text is never taken for yes or no.
     """
     times = scored.column_names.count(name)
     if times != 1:
         given = f"{times} such columns" if times else "no such column"
-        return None, f"{name}: the model gave {given}"
+        raise OutputsUnusable(f"{name}: the model gave {given}")
 
     try:
         return _cast(scored.column(name), name, output)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         given = scored.column(name).type
-        return None, f"{name}: {given} values from the model do not fit {output.arrow_type}"
+        raise OutputsUnusable(
+            f"{name}: {given} values from the model do not fit {output.arrow_type}"
+        ) from error
 
 
-def _cast(
-    column: pa.ChunkedArray, name: str, output: MarketOutput
-) -> tuple[pa.ChunkedArray | None, str | None]:
+def _cast(column: pa.ChunkedArray, name: str, output: MarketOutput) -> pa.ChunkedArray:
     wanted = output.arrow_type
     if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
         column = pc.cast(column, pa.string())
 
     if pa.types.is_null(column.type) or column.type == wanted:
-        return pc.cast(column, wanted), None
+        return pc.cast(column, wanted)
 
     are_floats = pa.types.is_floating(column.type)
     if output.kind == "score" and are_floats:
-        return _whole_numbers(column), None
+        return _whole_numbers(column)
 
     are_numbers = are_floats or pa.types.is_integer(column.type)
     if output.kind in ("score", "number") and are_numbers:
-        return pc.cast(column, wanted), None
+        return pc.cast(column, wanted)
 
-    return None, f"{name}: expected {output.kind}, the model gave {column.type}"
+    raise OutputsUnusable(f"{name}: expected {output.kind}, the model gave {column.type}")
 
 
 def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
