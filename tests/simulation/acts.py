@@ -30,6 +30,11 @@ REQUEST_FAULTS: Final = (
 )
 READ_FAULTS: Final = ("slow", "expire_session", "expire_locator", "query_error")
 SAVE_FAULTS: Final = ("lock_rows", "row_error", "job_fail", "job_stuck", "unprocessed_rows")
+FAULT_LEADS_TO: Final = {
+    "ledger PushJobs.count_result_try": "/successfulResults",
+    "ledger Segments.note_unpushed": "/failedResults",
+}
+"""The effects that only an org that goes wrong at one place leads to, and that place."""
 FAULT_KINDS: Final = (*REQUEST_FAULTS, *READ_FAULTS, *SAVE_FAULTS)
 """Every kind of fault that the org knows, save slow queries: nothing here waits for the clock."""
 
@@ -146,6 +151,10 @@ def _midnight(schedule: Schedule) -> str:
 def _arm(schedule: Schedule) -> str:
     """Let the org go wrong in one way."""
     chance = schedule.chance
+    if path := _path_hunted(schedule):
+        schedule.stage.org.arm("http_500", path=path, count=9)
+        return f"http_500 {path}"
+
     hunted = [kind for kind in FAULT_KINDS if kind in schedule.hunt]
     kind = chance.choice(
         hunted or chance.choice((REQUEST_FAULTS, READ_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
@@ -179,6 +188,12 @@ def _arm(schedule: Schedule) -> str:
     schedule.jobs_stuck |= kind == "job_stuck"
     schedule.stage.org.arm(kind, **spec)
     return f"{kind} {spec}"
+
+
+def _path_hunted(schedule: Schedule) -> str | None:
+    """Return where the org must go wrong for a point that is hunted; None for any fault at all."""
+    paths = [path for effect, path in FAULT_LEADS_TO.items() if effect in " ".join(schedule.hunt)]
+    return schedule.chance.choice([*paths, None]) if paths else None
 
 
 def _market_down(schedule: Schedule) -> str:

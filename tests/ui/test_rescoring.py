@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline.steps.watch import NEWEST_ROWS
 from tests.ui.story import Story
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -88,7 +89,7 @@ def test_ticks_say_why_they_ask_and_why_they_skip(story: Story) -> None:
 
     assert first.whys == [
         "today's daily pull is not in yet",
-        f"{story.leads} records changed lately",
+        f"{NEWEST_ROWS} or more records changed lately",
     ]
     assert story.skips_after_a_day in first.skipped
     assert [len(day.whys) for day in later] == [1, 1]
