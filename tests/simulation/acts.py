@@ -150,11 +150,14 @@ def _midnight(schedule: Schedule) -> str:
 
 def _arm(schedule: Schedule) -> str:
     """Let the org go wrong in one way."""
-    chance = schedule.chance
     if path := _path_hunted(schedule):
         schedule.stage.org.arm("http_500", path=path, count=9)
         return f"http_500 {path}"
+    return _arm_any(schedule)
 
+
+def _arm_any(schedule: Schedule) -> str:
+    chance = schedule.chance
     hunted = [kind for kind in FAULT_KINDS if kind in schedule.hunt]
     kind = chance.choice(
         hunted or chance.choice((REQUEST_FAULTS, READ_FAULTS, SAVE_FAULTS, SAVE_FAULTS))
