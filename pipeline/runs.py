@@ -14,7 +14,7 @@ from assets.options import run_config
 from assets.partitions import partition_key
 from assets.plots import is_plot
 from assets.step_runs import EXIT_CODE
-from pipeline.core.errors import CannotProceedNow, ConfigurationError
+from pipeline.core.errors import CannotProceedNow, ConfigurationError, InsightsError
 from pipeline.definitions import defs
 from pipeline.jobs import OBJECT_TAG
 
@@ -97,15 +97,34 @@ def _run_result(object_name: str, result: dg.ExecuteInProcessResult) -> dict[str
         metadata = event.asset_observation_data.asset_observation.metadata
         figures |= {key: _plain(value) for key, value in metadata.items()}
 
-    error, exit_code = (None, 0) if result.success else _failure(result)
+    error, exit_code = _failure(result) if not result.success else _market_failure(figures)
     return {
         "object": object_name,
         "run_id": result.run_id,
         "figures": figures,
-        "note": "another run works on it" if result.success else "failed",
+        "note": _note(figures, success=result.success),
         "error": error,
         "exit_code": exit_code,
     }
+
+
+def _note(figures: Mapping[str, Any], *, success: bool) -> str | None:
+    """Say what a run came to that figures do not tell; None where they tell all."""
+    if not success:
+        return "failed"
+    # A run that works says at least how many it read; one that found the object taken says nothing.
+    return None if figures else "another run works on it"
+
+
+def _market_failure(figures: Mapping[str, Any]) -> tuple[str | None, int]:
+    """Return which markets failed as a whole in a run that ended well, and the exit code (R23)."""
+    failed: Mapping[str, str] = figures.get("markets_failed", {})
+    told = [
+        f"Market {market} failed as a whole: {why}. Nothing of it was pushed. Its records wait and are tried again "
+        "by themselves; `insights status` says when."
+        for market, why in sorted(failed.items())
+    ]
+    return ("\n".join(told), InsightsError.exit_code) if told else (None, 0)
 
 
 def _plain(value: dg.MetadataValue) -> Any:
