@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -16,7 +18,9 @@ from assets.plots import is_plot
 from assets.step_runs import EXIT_CODE
 from pipeline.core.errors import CannotProceedNow, ConfigurationError, InsightsError
 from pipeline.definitions import defs
+from pipeline.instance import not_writable
 from pipeline.jobs import OBJECT_TAG
+from resources.lake import NOT_WRITABLE
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The run's events stand in the instance; the terminal gets its figures."""
@@ -78,12 +82,16 @@ def _shared_instance() -> Iterator[dg.DagsterInstance]:
     try:
         with dg.DagsterInstance.get() as shared:
             yield shared
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        raise not_writable(error, Path(os.environ["DAGSTER_HOME"])) from None
     except (DagsterPostgresException, sa.exc.OperationalError, sa.exc.InterfaceError) as error:
         cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
         said = str(getattr(cause, "orig", cause)).strip().splitlines() or [type(error).__name__]
         raise CannotProceedNow(
             f"Dagster's storage cannot be used now ({said[0]}). Check DAGSTER_POSTGRES_URL or DAGSTER_HOME, and that "
-            "the database runs."
+            "the database runs and its disk has room."
         ) from None
 
 

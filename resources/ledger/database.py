@@ -50,6 +50,9 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 NEWEST: Final = "0003"
 """The newest migration: where the tables have it, alembic is not imported. A test checks it."""
 
+SQLITE: Final = "sqlite"
+POSTGRES: Final = "postgresql"
+
 VERSION_TABLE: Final = "ledger_version"
 """Not alembic's own name: Dagster's storage uses that one, and may be in the same database."""
 
@@ -80,6 +83,14 @@ def normalised_url(url: str) -> str:
         if url.startswith(scheme):
             return "postgresql+psycopg2://" + url.removeprefix(scheme)
     return url
+
+
+def backend_of(url: str) -> str | None:
+    """Return which kind of database an address names; None where it cannot be read."""
+    try:
+        return sa.make_url(normalised_url(url)).get_backend_name()
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
+        return None
 
 
 def make_safe(url: str) -> str:
@@ -132,6 +143,13 @@ class Database:
         self.url = normalised_url(url)
         self.where = make_safe(self.url)
         self.is_sqlite = self.url.startswith("sqlite")
+        if backend_of(self.url) not in (SQLITE, POSTGRES):
+            raise ConfigurationError(
+                [
+                    f"INSIGHTS_LEDGER_URL: the ledger cannot be at {self.where}. "
+                    "Write postgresql://user:password@host/name, or leave it out for SQLite."
+                ]
+            )
         try:
             self.engine = self._engine()
         except (sa.exc.ArgumentError, ImportError, ValueError, OSError) as error:

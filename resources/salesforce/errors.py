@@ -16,7 +16,11 @@
     ├── DailyRequestLimit           the org's own limit of API requests (also CannotProceedNow)
     └── OrgUnavailable              passing (also CannotProceedNow)
         ├── ConnectionBroken        no answer, or not the whole of it
-        │   └── AnswerTooLate       not within the time for it
+        │   ├── AnswerTooLate       not within the time for it
+        │   ├── HostUnknown         no host has that name
+        │   ├── NobodyListens       the port was refused
+        │   ├── CertificateUntrusted    not tried again by itself
+        │   └── ProxyAway           the proxy of the environment was not reached
         ├── TooManyConcurrentRequests
         └── JobNotFinished          not within its deadline; the job goes on in the org
 
@@ -26,6 +30,8 @@ message ever holds a token, a secret or a record's values.
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -218,6 +224,36 @@ class AnswerTooLate(ConnectionBroken):
     """No answer within the time for it: the org may be at work on the call still."""
 
 
+class HostUnknown(ConnectionBroken):
+    """No host has the name in the org's address, or this machine cannot look names up."""
+
+    hint = (
+        "Check SALESFORCE_LOGIN_URL. If it is right, this machine cannot look up names (DNS) now."
+    )
+
+
+class NobodyListens(ConnectionBroken):
+    """The host is there and refused the port."""
+
+    hint = "Check host and port in SALESFORCE_LOGIN_URL, and any firewall between."
+
+
+class CertificateUntrusted(ConnectionBroken):
+    """The host showed a certificate that this machine does not trust. Another try sees the same."""
+
+    exit_code = 2
+    hint = (
+        "Check SALESFORCE_LOGIN_URL. Where a proxy of your network shows its own certificate, name its "
+        "authority's file in REQUESTS_CA_BUNDLE."
+    )
+
+
+class ProxyAway(ConnectionBroken):
+    """The proxy that the environment names was not reached, or did not let us through."""
+
+    hint = "Check HTTPS_PROXY and NO_PROXY."
+
+
 class TooManyConcurrentRequests(OrgUnavailable):
     """Too many requests of 20 s and more at once in the org (API notes 2.4)."""
 
@@ -235,7 +271,9 @@ class JobNotFinished(OrgUnavailable):
 
 def is_passing(error: BaseException) -> bool:
     """Tell whether the same call may succeed later, without anybody changing anything."""
-    return isinstance(error, OrgUnavailable) and not isinstance(error, JobNotFinished)
+    return isinstance(error, OrgUnavailable) and not isinstance(
+        error, JobNotFinished | CertificateUntrusted
+    )
 
 
 def error_from_answer(
@@ -356,16 +394,55 @@ def error_from_broken_connection(error: Exception, what: str) -> ConnectionBroke
     from requests.exceptions import ConnectTimeout, ReadTimeout, SSLError
     from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-    cause = error.args[0] if error.args else None
-    is_late = isinstance(error, ReadTimeout) or isinstance(cause, ReadTimeoutError)
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(
-        reason, NewConnectionError
-    )
     request = getattr(error, "request", None)
     address = f" at {_host_of(request.url)}" if request is not None and request.url else ""
+    never_made = _never_made(error, f"The connection to the org{address}", what)
+    if never_made is not None:
+        return never_made
+
+    cause = error.args[0] if error.args else None
+    is_late = isinstance(error, ReadTimeout) or isinstance(cause, ReadTimeoutError)
+    never_sent = isinstance(error, ConnectTimeout | SSLError) or isinstance(
+        getattr(cause, "reason", None), NewConnectionError
+    )
     kind = AnswerTooLate if is_late else ConnectionBroken
     return kind(
         f"The connection to the org{address} broke ({what}: {type(error).__name__}).",
         may_have_happened=not never_sent,
     )
+
+
+def _never_made(error: Exception, connection: str, what: str) -> ConnectionBroken | None:
+    """Return the error for a connection that could not be made, where it is known why."""
+    from requests.exceptions import ProxyError
+    from urllib3.exceptions import NameResolutionError
+
+    causes = list(_causes(error))
+    untrusted = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
+    found: tuple[type[ConnectionBroken], str] | None = None
+    if isinstance(error, ProxyError):
+        found = ProxyAway, "the proxy between did not let it through"
+    elif untrusted is not None:
+        found = CertificateUntrusted, f"its certificate is not trusted: {untrusted.verify_message}"
+    elif any(isinstance(c, NameResolutionError | socket.gaierror) for c in causes):
+        found = HostUnknown, "no host of that name was found"
+    elif any(isinstance(c, ConnectionRefusedError) for c in causes):
+        found = NobodyListens, "nobody listens there"
+
+    if found is None:
+        return None
+    kind, why = found
+    return kind(f"{connection} could not be made ({what}): {why}.", may_have_happened=False)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was made from: urllib3 and requests wrap one in the other."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]

@@ -95,7 +95,7 @@ class OrgAdapter(HTTPAdapter):
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
-        """Send one request, counted before it leaves.
+        """Send one request, counted before it leaves. One that carries rows follows no redirect.
 
         Raises: whatever `on_call` raises, in which case nothing was sent.
         """
@@ -111,6 +111,10 @@ class OrgAdapter(HTTPAdapter):
         response = super().send(request, **{**kwargs, "stream": True})
         if read_now:
             self._read(response)
+
+        if request.body is not None and response.is_redirect:
+            # What is sent goes to the org alone: without the address, nobody can follow it.
+            del response.headers["Location"]
 
         self._clock.read(response.headers)
         usage = usage_from_header(response.headers.get("Sforce-Limit-Info", ""))

@@ -74,7 +74,8 @@ def test_half_written_file_of_a_run_that_was_killed_is_swept_by_the_objects_next
     assert len(lake.files("scored_enriched", DAY, "Lead")) == 1
 
 
-def _may_mount() -> bool:
+def may_mount() -> bool:
+    """Say whether a process may mount a disk of its own here."""
     probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     try:
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
@@ -82,7 +83,7 @@ def _may_mount() -> bool:
         return False
 
 
-@pytest.mark.skipif(not _may_mount(), reason="no user namespaces here; the test above needs none")
+@pytest.mark.skipif(not may_mount(), reason="no user namespaces here; the test above needs none")
 def test_lake_on_a_disk_that_is_full_says_so_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
     """A disk of one megabyte of its own, filled to its last block (ENOSPC)."""
     disk = tmp_path / "disk"

@@ -22,6 +22,8 @@ from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from local_org.launch import RunningOrg
 from pipeline.core.errors import ConfigurationError
 from pipeline.instance import ON_POSTGRES, ON_SQLITE, prepare_dagster_home
+from resources.ledger.ledger import Ledger
+from tests.crash.test_full_disk import may_mount
 from tests.plant import CLIENT_ID, CLIENT_SECRET, Plant, clean, integration
 from tests.postgres import Postgres
 
@@ -70,6 +72,63 @@ def test_a_home_that_is_a_file_is_said_to_be_one(
 
     with pytest.raises(ConfigurationError, match=r"INSIGHTS_HOME: .*home is a file"):
         prepare_dagster_home()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "mysql://me:secret@host/d", "postgresql://me:secret@host:port/d", "sqlite:///x"],
+)
+def test_an_address_that_is_none_of_postgresql_is_wrong_configuration(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D12: 2, with the variable and without the password, before Dagster stumbles over it."""
+    monkeypatch.setenv("INSIGHTS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
+
+    with pytest.raises(ConfigurationError, match="DAGSTER_POSTGRES_URL: ") as raised:
+        prepare_dagster_home()
+
+    assert "no address of a PostgreSQL database" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://me:secret@host/d", "postgresql://h:port/d"])
+def test_a_ledger_can_be_in_sqlite_or_postgresql_alone(url: str) -> None:
+    """D12: 2, with the variable and without the password, whatever drivers are installed."""
+    with pytest.raises(ConfigurationError, match="INSIGHTS_LEDGER_URL: ") as raised:
+        Ledger(url)
+
+    assert raised.value.exit_code == 2
+    assert "secret" not in str(raised.value)
+
+
+FILL = """
+import os, pathlib, sys
+from pipeline.core.errors import FolderNotWritable
+from pipeline.instance import write_dagster_yaml
+disk = pathlib.Path(sys.argv[1])
+(disk / "ballast").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
+try:
+    write_dagster_yaml(disk / "dagster")
+except FolderNotWritable as error:
+    print(error.exit_code, error)
+"""
+
+
+@pytest.mark.skipif(not may_mount(), reason="no user namespaces here")
+def test_a_full_disk_below_dagsters_home_is_nothing_could_be_done_now(tmp_path: Path) -> None:
+    """3, and the folder: a disk of one megabyte of its own, filled to its last block (ENOSPC)."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=1m tmpfs {disk} && exec {sys.executable} -c '{FILL}' {disk}"
+
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+    assert done.stdout.startswith(f"3 Dagster's home {disk / 'dagster'} cannot be written"), done
+    assert "its disk is full" in done.stdout
 
 
 @pytest.fixture
