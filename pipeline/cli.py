@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+from pipeline.commands.terminal import say
 from pipeline.core.errors import InsightsError
 
 COMMANDS: Final = {
@@ -70,7 +71,7 @@ def main() -> None:
     try:
         cli()
     except InsightsError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
 
 

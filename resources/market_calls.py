@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.core.printable import printable
 from resources.market_process import FRAME, MAGIC, WHERE_SIGNAL
 
 OUTPUT_BYTES_MAX: Final = 1024 * 1024
@@ -42,8 +43,24 @@ _STACK_SECONDS: Final = 0.5
 _END_SECONDS: Final = 5.0
 _HEADER_BYTES_MAX: Final = 1024 * 1024
 
-NOT_HANDED_ON: Final = ("SALESFORCE_", "INSIGHTS_LEDGER_URL", "DAGSTER_POSTGRES")
-"""Variables that begin so are kept from the process: a model needs no org and no database."""
+HANDED_ON: Final = frozenset(
+    {
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "PATH",
+        "TMPDIR",
+        "TZ",
+        "VIRTUAL_ENV",
+    }
+)
+HANDED_ON_PREFIXES: Final = ("LC_", "MARKET_", "PYTHON")
+"""The only variables that the process is given: what programs need to start, and `MARKET_…`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +89,11 @@ class _Process:
     def __init__(self) -> None:
         """Start it; it gets ready while the caller goes on."""
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(NOT_HANDED_ON)}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in HANDED_ON or name.startswith(HANDED_ON_PREFIXES)
+        }
 
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "resources.market_process"],
@@ -224,7 +245,7 @@ class _PrintedOutput:
         self._tail = (self._tail + data)[-_TAIL_BYTES:]
         kept, self._remaining = data[: self._remaining], max(0, self._remaining - len(data))
         if kept and sys.stderr is not None:
-            sys.stderr.write(self._decoder.decode(kept))
+            sys.stderr.write(printable(self._decoder.decode(kept)))
             if not self._remaining:
                 sys.stderr.write("\n(the model prints more, which is dropped)\n")
             sys.stderr.flush()

@@ -9,7 +9,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
-from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json
+from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json, say
 from pipeline.core.configuration.running import Running, RunState, held_in_words
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check(as_json: bool) -> None:
     else:
         print_table(_rows(found), COLUMNS)
         for notice in notices:
-            click.echo(f"notice: {notice}")
+            say(f"notice: {notice}")
 
     if found.errors:
         sys.exit(FAILED)

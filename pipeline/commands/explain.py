@@ -9,7 +9,8 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
-from pipeline.commands.terminal import print_json
+from pipeline.commands.terminal import print_json, say
+from pipeline.core.printable import printable_line
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.explain import Explained, MarketScoring, Scoring
@@ -32,7 +33,7 @@ def explain(record_id: str, as_json: bool) -> None:
         return
 
     if not found:
-        click.echo(
+        say(
             f"Nothing is kept of {record_id}: it was not scored from here, or the lake that told of it is gone."
         )
     for one in found:
@@ -43,37 +44,45 @@ def _print(found: Explained) -> None:
     """Print every scoring of one record, and why it waits where it does."""
     from pipeline.steps.asking.explain import WORDS
 
-    click.echo(f"{found.object} {found.record_id}: {len(found.scorings)} scorings")
+    say(f"{found.object} {found.record_id}: {len(found.scorings)} scorings")
     for scoring in found.scorings:
-        click.echo(
+        say(
             f"{scoring.scored_at:%Y-%m-%d %H:%M:%S} UTC, day {scoring.day}: {WORDS[scoring.reason]}"
         )
         for market in scoring.markets:
             _print_market(market)
-        click.echo(f"  {_result_text(scoring)}")
+        say(f"  {_result_text(scoring)}")
 
     if found.waiting:
         row = found.waiting
-        why = f"; last failure {row.error_code}: {row.error_message}" if row.error_code else ""
-        click.echo(
+        why = (
+            f"; last failure {row.error_code}: {printable_line(row.error_message or '')}"
+            if row.error_code
+            else ""
+        )
+        say(
             f"waits since {row.requested_at:%Y-%m-%d %H:%M} UTC ({WORDS[row.reason]}), "
             f"not before {row.not_before:%Y-%m-%d %H:%M} UTC{why}"
         )
 
 
 def _print_market(market: MarketScoring) -> None:
-    click.echo(f"  market {market.market}, version {market.version}")
+    say(f"  market {market.market}, version {market.version}")
     if market.changed:
-        click.echo(f"    changed: {', '.join(market.changed)}")
+        say(f"    changed: {', '.join(market.changed)}")
     for label, values in (("inputs", market.inputs), ("outputs", market.outputs)):
         words = (
-            ", ".join(f"{name} = {value}" for name, value in values.items())
+            ", ".join(f"{name} = {printable_line(str(value))}" for name, value in values.items())
             if values
             else "not kept (persist was off)"
         )
-        click.echo(f"    {label}: {words}")
+        say(f"    {label}: {words}")
 
 
 def _result_text(scoring: Scoring) -> str:
     words = f"{scoring.result}, bulk job {scoring.job_id}" if scoring.job_id else scoring.result
-    return f"{words}: {scoring.code} {scoring.message}" if scoring.code else words
+    return (
+        f"{words}: {scoring.code} {printable_line(scoring.message or '')}"
+        if scoring.code
+        else words
+    )

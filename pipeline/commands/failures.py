@@ -13,7 +13,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION, OBJECTS_OPTION
-from pipeline.commands.terminal import print_json, print_table
+from pipeline.commands.terminal import print_json, print_table, say
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.failures import Retry
@@ -117,7 +117,7 @@ def retry(
         print_json(asdict(asked))
         return
     for line in _retry_lines(asked, minutes):
-        click.echo(line)
+        say(line)
 
 
 def parse_time(text: str, now: datetime) -> datetime:
@@ -169,7 +169,7 @@ def _export(clients: Clients, chosen: Chosen, file: Path, as_json: bool) -> None
     if as_json:
         print_json({"records": count, "file": str(file)})
     else:
-        click.echo(f"{count} failing records are in {file}.")
+        say(f"{count} failing records are in {file}.")
 
 
 def _print(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json: bool) -> None:
@@ -184,7 +184,7 @@ def _print(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json
         print_json({"total": total, "by": by or "code", "groups": grouped, "records": listed})
         return
     if not total:
-        click.echo(NOTHING)
+        say(NOTHING)
         return
 
     print_table(
@@ -192,15 +192,15 @@ def _print(clients: Clients, chosen: Chosen, by: str | None, limit: int, as_json
         (by or "code", *GROUP_COLUMNS),
     )
     if not by:
-        click.echo()
-        print_table([row | {"message": _printable(row["message"])} for row in listed], COLUMNS)
+        say()
+        print_table([row | {"message": _shortened(row["message"])} for row in listed], COLUMNS)
         if total > len(listed):
-            click.echo(f"{total - len(listed)} more: --limit {total}, or --export FILE.csv")
+            say(f"{total - len(listed)} more: --limit {total}, or --export FILE.csv")
 
 
-def _printable(message: str) -> str:
-    """Return a message as one line: it is foreign text, and may have control characters."""
-    line = "".join(c if c.isprintable() else " " for c in message)
+def _shortened(message: str) -> str:
+    """Return what a line has room for of a message, which may have several."""
+    line = " ".join(message.split())
     return line if len(line) <= MESSAGE_SHOWN else f"{line[: MESSAGE_SHOWN - 1]}…"
 
 

@@ -15,7 +15,7 @@ from pipeline.commands.clients import (
     opened_org,
 )
 from pipeline.commands.options import JSON_OPTION
-from pipeline.commands.terminal import can_ask, print_json
+from pipeline.commands.terminal import can_ask, print_json, say
 from pipeline.core.configuration.integration import OBJECTS
 
 if TYPE_CHECKING:
@@ -99,17 +99,17 @@ def _write_starting_set(
 
 def _print_starting_set(where: Path, files: list[Path], what: StartingSet) -> None:
     for path in files:
-        click.echo(f"wrote    {path}")
+        say(f"wrote    {path}")
     for name in what.passed_over:
-        click.echo(f"left out {name}")
+        say(f"left out {name}")
 
     for suggestion in what.suggestions:
         for proposal in suggestion.inputs:
             if proposal.path is None and (proposal.used_by_model or proposal.required):
                 name = f"{suggestion.object}.{suggestion.market}"
-                click.echo(f"to map   {name}: no field fits {proposal.label}")
+                say(f"to map   {name}: no field fits {proposal.label}")
 
-    click.echo(
+    say(
         f"Next: read the mappings, then\n  export INSIGHTS_CONFIG={where}\n"
         "  insights provision --dry-run   # the fields that are missing\n"
         "  insights check                 # turns on what is ready"

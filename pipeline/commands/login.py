@@ -12,6 +12,7 @@ from pipeline.commands.clients import (
     counting_zone,
     opened_ledger,
 )
+from pipeline.commands.terminal import say
 
 
 @click.command()
@@ -32,7 +33,7 @@ def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
     file = login_file()
     if forget:
         kept = forget_login(file)
-        click.echo(f"Deleted {file}." if kept else "No login is kept.")
+        say(f"Deleted {file}." if kept else "No login is kept.")
         return
 
     app = login_app(os.environ, file)
@@ -49,9 +50,9 @@ def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
         )
         remembered = ledger.org.id()
 
-    click.echo(f"Logged in to org {org_id or '(not told)'}. Kept in {file}, for your eyes only.")
+    say(f"Logged in to org {org_id or '(not told)'}. Kept in {file}, for your eyes only.")
     if remembered and org_id and remembered != org_id:
-        click.echo(
+        say(
             f"Everything so far belongs to org {remembered}: nothing runs until `insights org switch`."
         )
     _warn_of_other_sign_ins()
@@ -60,14 +61,14 @@ def login(port: int, seconds: float, *, no_browser: bool, forget: bool) -> None:
 def _open_address(url: str, *, opened: bool) -> None:
     """Open the address; print it as well, for a browser that did not come up."""
     if opened and webbrowser.open(url):
-        click.echo("Log in in the browser. If it did not open, go to:")
+        say("Log in in the browser. If it did not open, go to:")
     else:
-        click.echo("Open this address in a browser on this machine:")
-    click.echo(url)
+        say("Open this address in a browser on this machine:")
+    say(url)
 
 
 def _warn_of_other_sign_ins() -> None:
     names = ("REFRESH_TOKEN", "PRIVATE_KEY", "PASSWORD")
     for name in (f"SALESFORCE_{n}{suffix}" for n in names for suffix in ("", "_FILE")):
         if os.environ.get(name, "").strip():
-            click.echo(f"warning: {name} is set and comes first; unset it to use this login.")
+            say(f"warning: {name} is set and comes first; unset it to use this login.")

@@ -10,7 +10,7 @@ from pipeline.commands.clients import (
     opened_clients,
 )
 from pipeline.commands.options import JSON_OPTION
-from pipeline.commands.terminal import print_json
+from pipeline.commands.terminal import print_json, say
 
 
 @click.group()
@@ -40,6 +40,6 @@ def suggest(object_name: str, market: str, *, write: bool, as_json: bool) -> Non
     if as_json:
         print_json({**asdict(found), "file": str(path) if path else None})
     elif path:
-        click.echo(f"wrote {path}, switched off: read it, then set enabled: true.")
+        say(f"wrote {path}, switched off: read it, then set enabled: true.")
     else:
-        click.echo(as_yaml(found, enabled=False), nl=False)
+        say(as_yaml(found, enabled=False), nl=False)

@@ -10,7 +10,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION, YES_OPTION
-from pipeline.commands.terminal import FAILED, confirmed, print_json
+from pipeline.commands.terminal import FAILED, confirmed, print_json, say
 
 if TYPE_CHECKING:
     from pipeline.steps.setting_up.org import OrgView
@@ -58,7 +58,7 @@ def switch(*, yes: bool, as_json: bool) -> None:
             if as_json:
                 print_json({"switched": False, "org_id": seen.connected.org_id})
             else:
-                click.echo(f"Org {seen.connected.org_id} is connected already: nothing to switch.")
+                say(f"Org {seen.connected.org_id} is connected already: nothing to switch.")
             return
 
         if not as_json:
@@ -74,32 +74,30 @@ def switch(*, yes: bool, as_json: bool) -> None:
         print_json({"switched": True, "org_id": new, "left": asdict(would_be_forgotten)})
         return
     _print_left_behind("Forgotten", would_be_forgotten)
-    click.echo(f"Everything belongs to org {new} now. Next: insights check")
+    say(f"Everything belongs to org {new} now. Next: insights check")
 
 
 def _print_orgs(seen: OrgView) -> None:
     """Print the org that everything belongs to and the one that answers, one below the other."""
     now = seen.connected
     if seen.remembered_id is None:
-        click.echo("Nothing belongs to an org yet: the first `insights check` remembers it.")
+        say("Nothing belongs to an org yet: the first `insights check` remembers it.")
     else:
-        click.echo(
+        say(
             f"remembered  {seen.remembered_id}  {seen.remembered_environment}"
             f"  since {seen.remembered_since:%Y-%m-%d %H:%M} UTC"
         )
 
     kind = now.environment or "(kind not told)"
-    click.echo(f"answers     {now.org_id}  {kind}  {now.name or ''}  {now.instance_url}")
+    say(f"answers     {now.org_id}  {kind}  {now.name or ''}  {now.instance_url}")
     if not seen.is_same:
-        click.echo("They are not the same: nothing runs until `insights org switch`.")
+        say("They are not the same: nothing runs until `insights org switch`.")
 
 
 def _print_left_behind(word: str, would_be_forgotten: Forgotten) -> None:
-    click.echo(
+    say(
         f"{word}: {would_be_forgotten.waiting} waiting records, {would_be_forgotten.segments} unfinished segments, all watermarks and "
         "holds. Kept: the day's limits, and the history of the old org in a folder of its own."
     )
     if would_be_forgotten.job_ids:
-        click.echo(
-            f"Bulk jobs left to themselves in the old org: {', '.join(would_be_forgotten.job_ids)}"
-        )
+        say(f"Bulk jobs left to themselves in the old org: {', '.join(would_be_forgotten.job_ids)}")

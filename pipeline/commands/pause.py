@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline.commands.clients import opened_clients
+from pipeline.commands.terminal import say
 
 INTEGRATION = click.argument("integration", metavar="OBJECT.MARKET")
 
@@ -17,7 +18,7 @@ def pause(integration: str) -> None:
 
     with opened_clients() as clients:
         step(clients, integration)
-    click.echo(f"{integration} is paused. `insights resume {integration}` lets it go on.")
+    say(f"{integration} is paused. `insights resume {integration}` lets it go on.")
 
 
 @click.command()
@@ -28,6 +29,4 @@ def resume(integration: str) -> None:
 
     with opened_clients() as clients:
         since = step(clients, integration)
-    click.echo(
-        f"{integration} goes on; what changed since {since:%Y-%m-%d %H:%M} UTC is read again."
-    )
+    say(f"{integration} goes on; what changed since {since:%Y-%m-%d %H:%M} UTC is read again.")

@@ -10,7 +10,7 @@ import click
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.status import WAITING_COLUMNS
-from pipeline.commands.terminal import print_json, print_table
+from pipeline.commands.terminal import print_json, print_table, say
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.plan import Plan
@@ -33,15 +33,15 @@ def plan(as_json: bool) -> None:
 
 
 def _print(found: Plan) -> None:
-    click.echo(f"{found.day}: {found.left_today} of {found.limit} records left today")
+    say(f"{found.day}: {found.left_today} of {found.limit} records left today")
     if found.waiting:
         print_table(found.waiting, WAITING_COLUMNS)
-        click.echo(f"{found.waiting_total} waiting, the last done on {found.waiting_done_on}")
+        say(f"{found.waiting_total} waiting, the last done on {found.waiting_done_on}")
 
     if found.integrations:
         print_table([asdict(row) for row in found.integrations], COLUMNS)
     if found.all_done_on:
-        click.echo(f"{found.to_do} to be scored in all, the last done on {found.all_done_on}")
+        say(f"{found.to_do} to be scored in all, the last done on {found.all_done_on}")
 
     for warning in found.warnings:
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")

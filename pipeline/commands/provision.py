@@ -13,7 +13,7 @@ from pipeline.commands.clients import (
     opened_clients,
 )
 from pipeline.commands.options import JSON_OPTION, OBJECTS_OPTION, YES_OPTION
-from pipeline.commands.terminal import FAILED, confirmed, print_json, print_table, problem_json
+from pipeline.commands.terminal import FAILED, confirmed, print_json, print_table, problem_json, say
 
 if TYPE_CHECKING:
     from pipeline.core.org_fit.provisioning import ProvisioningPlan, WantedField
@@ -72,29 +72,29 @@ def _print_plan(plan: ProvisioningPlan) -> None:
     if rows:
         print_table(rows, COLUMNS)
     for line in plan.wrong:
-        click.echo(f"wrong    {line}")
+        say(f"wrong    {line}")
 
     if plan.is_empty:
-        click.echo("Nothing to create or grant.")
+        say("Nothing to create or grant.")
     else:
         count = len(plan.create) + len(plan.grant)
-        click.echo(
+        say(
             f"{count} fields, granted by the permission set Predictive_Insights; "
             f"about {len(plan.create) + 8} API calls."
         )
 
 
 def _print_done(done: Provisioned) -> None:
-    click.echo(
+    say(
         f"{len(done.created)} created, {len(done.already_there)} there already but hidden, "
         f"{len(done.granted)} granted"
     )
     for name, why in done.refused.items():
-        click.echo(f"refused  {name}: {why}")
+        say(f"refused  {name}: {why}")
     for problem in done.problems:
-        click.echo(f"{problem.severity:8} {problem}")
+        say(f"{problem.severity:8} {problem}")
     if not done.problems:
-        click.echo("Preflight finds nothing wrong. Next: insights check")
+        say("Preflight finds nothing wrong. Next: insights check")
 
 
 def _plan_json(plan: ProvisioningPlan, done: Provisioned | None) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline.commands.clients import opened_clients
+from pipeline.commands.terminal import say
 
 
 @click.command()
@@ -22,6 +23,6 @@ def release(segments: tuple[str, ...], every: bool, discard: bool) -> None:
         answered = step(clients, segments, discard=discard)
     for segment in answered:
         what = "is discarded, its records wait again" if discard else "is pushed by the next run"
-        click.echo(f"{segment.segment_id} ({segment.rows} {segment.object} records) {what}.")
+        say(f"{segment.segment_id} ({segment.rows} {segment.object} records) {what}.")
     if not answered:
-        click.echo("Nothing is held.")
+        say("Nothing is held.")

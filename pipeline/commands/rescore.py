@@ -8,7 +8,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION, YES_OPTION
-from pipeline.commands.terminal import confirmed, print_json
+from pipeline.commands.terminal import confirmed, print_json, say
 from pipeline.core.configuration.integration import OBJECTS
 
 
@@ -35,8 +35,8 @@ def rescore(objects: tuple[str, ...], markets: tuple[str, ...], yes: bool, as_js
     if as_json:
         print_json({**asdict(asked), "total": asked.total})
         return
-    click.echo(f"{', '.join(asked.integrations)}: {asked.total} records will be scored again.")
+    say(f"{', '.join(asked.integrations)}: {asked.total} records will be scored again.")
     if asked.done_on:
-        click.echo(
+        say(
             f"The sensor begins at its next tick; were nothing else due, the last is done on {asked.done_on}."
         )

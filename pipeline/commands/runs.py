@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pipeline.commands.options import JSON_OPTION, OBJECTS_OPTION
-from pipeline.commands.terminal import print_json, print_table
+from pipeline.commands.terminal import print_json, print_table, say
 
 SHOWN: Final = (
     "read",
@@ -83,9 +83,9 @@ def _print_run(result: Mapping[str, Any]) -> None:
     """Print one run's figures on a line; of a dry run, its rows as well."""
     figures = result["figures"]
     words = ", ".join(f"{figures[key]} {key.replace('_', ' ')}" for key in SHOWN if key in figures)
-    click.echo(f"{result['object']}: {words or result['note']} (run {result['run_id'][:8]})")
+    say(f"{result['object']}: {words or result['note']} (run {result['run_id'][:8]})")
 
     if figures.get("rows"):
         print_table(figures["rows"], DRY_RUN_COLUMNS)
     if result["error"]:
-        click.echo(f"  {result['error']}", err=True)
+        say(f"  {result['error']}", err=True)

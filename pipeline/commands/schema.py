@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.commands.terminal import say
 from pipeline.core.configuration.editor_schemas import EDITOR_SCHEMA_NAMES, editor_schema
 
 
@@ -31,11 +32,11 @@ def schema(name: str | None, folder: Path | None) -> None:
             f"Name one of {', '.join(names)}, or write all three with --write FOLDER."
         )
     if folder is None:
-        click.echo("".join(texts.values()), nl=False)
+        say("".join(texts.values()), nl=False)
         return
 
     folder.mkdir(parents=True, exist_ok=True)
     for known, text in texts.items():
         path = folder / f"{known}.schema.json"
         path.write_text(text, encoding="utf-8")
-        click.echo(path)
+        say(path)

@@ -8,7 +8,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
-from pipeline.commands.terminal import print_json, print_table
+from pipeline.commands.terminal import print_json, print_table, say
 from resources.environment import refused_sign_in
 
 if TYPE_CHECKING:
@@ -42,18 +42,18 @@ def status(as_json: bool) -> None:
 
 def _print_day(found: Status) -> None:
     calls = sum(found.api_calls.values())
-    click.echo(f"{found.day}: {found.limit_used} of {found.limit} records scored or claimed")
-    click.echo(f"API calls: {calls} of {found.api_calls_limit}")
+    say(f"{found.day}: {found.limit_used} of {found.limit} records scored or claimed")
+    say(f"API calls: {calls} of {found.api_calls_limit}")
     if found.sign_in_refused:
-        click.echo(found.sign_in_refused)
+        say(found.sign_in_refused)
     if found.pulling_stopped:
-        click.echo(found.pulling_stopped)
+        say(found.pulling_stopped)
     if found.no_push:
-        click.echo(found.no_push)
+        say(found.no_push)
 
     for state in found.objects:
         if state["job_rows_max"]:
-            click.echo(
+            say(
                 f"{state['object']}: jobs of {state['job_rows_max']} records at the most for now, since others "
                 "had locked many rows of the last one"
             )
@@ -63,7 +63,7 @@ def _print_next_looks(found: Status) -> None:
     """Print since when and why an integration does not run, and when it is looked at again."""
     for row in found.integrations:
         if row["next_look"]:
-            click.echo(
+            say(
                 f"{row['integration']}: {row['state']} since {row['not_running_since']:%Y-%m-%d %H:%M} UTC, "
                 f"looked at again at {row['next_look']:%H:%M} UTC: {row['why']}"
             )
@@ -71,30 +71,30 @@ def _print_next_looks(found: Status) -> None:
 
 def _print_waiting(found: Status) -> None:
     if not found.waiting:
-        click.echo("Nothing waits.")
+        say("Nothing waits.")
         return
     print_table(found.waiting, WAITING_COLUMNS)
-    click.echo(f"{found.waiting_total} waiting, the last done on {found.last_done_on}")
+    say(f"{found.waiting_total} waiting, the last done on {found.last_done_on}")
 
 
 def _print_trouble(found: Status) -> None:
     """Print what is held, what fails, what was not pushed, what keeps becoming due (R15, R23)."""
     if found.markets_held:
-        click.echo("held, since it failed as a whole; its records wait for the next trial:")
+        say("held, since it failed as a whole; its records wait for the next trial:")
         print_table(found.markets_held, HELD_COLUMNS)
 
     for words in found.held:
-        click.echo(words)
+        say(words)
 
     for code, records in found.failing.items():
-        click.echo(f"failing: {records} with {code}; see `insights failures`")
+        say(f"failing: {records} with {code}; see `insights failures`")
 
     if found.unpushed:
-        click.echo("not pushed: scored, and pushed again by a later run as they are")
+        say("not pushed: scored, and pushed again by a later run as they are")
         print_table(found.unpushed, UNPUSHED_COLUMNS)
 
     if found.slowed_down_total:
-        click.echo(
+        say(
             f"slowed down: {found.slowed_down_total} keep becoming due; look for a flow or an integration that rewrites "
             "an input at each save or soon after it, or changes a record more than 24 times in 24 hours"
         )

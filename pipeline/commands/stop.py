@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline.commands.clients import opened_clients
+from pipeline.commands.terminal import say
 
 
 @click.command()
@@ -15,7 +16,7 @@ def stop(why: str) -> None:
 
     with opened_clients() as clients:
         stopped = step(clients, why)
-    click.echo(f"Everything is {stopped}.")
+    say(f"Everything is {stopped}.")
 
 
 @click.command()
@@ -25,7 +26,7 @@ def start() -> None:
 
     with opened_clients() as clients:
         stopped = step(clients)
-    click.echo(
+    say(
         "Nothing was stopped."
         if stopped is None
         else f"It goes on; it was stopped at {stopped.stopped_at:%Y-%m-%d %H:%M} UTC."

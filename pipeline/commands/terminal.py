@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pipeline.core.printable import printable, printable_line
+
 if TYPE_CHECKING:
     from pipeline.core.org_fit.preflight import Problem
 
@@ -24,6 +26,14 @@ UNBOUNDED: Final = 100_000
 
 GAP: Final = (0, 2, 0, 0)
 """Around a cell, in rich's order (top, right, bottom, left): columns stand two spaces apart."""
+
+
+def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print `text` for people: everything that commands say in words goes through here.
+
+    What records, models and the org wrote may stand in it: nothing in it steers the terminal.
+    """
+    click.echo(printable(str(text)), err=err, nl=nl)
 
 
 def print_json(value: Any) -> None:
@@ -63,7 +73,7 @@ def cell_text(value: Any) -> str:
     """Return what stands in a table's cell."""
     if isinstance(value, datetime):
         return value.astimezone().isoformat(timespec="minutes")
-    return "" if value is None else str(value)
+    return "" if value is None else printable_line(str(value))
 
 
 def problem_json(problem: Problem) -> dict[str, str]:

@@ -20,6 +20,35 @@ def test_location_based_intent_is_refused_by_name() -> None:
         output(type="insight", value="text", category="location_intent")
 
 
+@pytest.mark.parametrize(
+    ("category", "label"),
+    [
+        ("intent", "Intent at this location"),
+        ("intent", "LOCATIONS that search for us"),
+        ("fit", "Location-based intent"),
+    ],
+)
+def test_an_insight_labelled_as_intent_by_location_is_refused(category: str, label: str) -> None:
+    """R8: by name, whatever category it is given as."""
+    with pytest.raises(ValidationError, match="location-based intent insights are not supported"):
+        output(type="insight", value="text", category=category, label=label)
+
+
+def test_an_output_named_as_intent_by_location_is_refused() -> None:
+    """R8."""
+    insight = {"type": "insight", "value": "boolean", "category": "intent"}
+
+    with pytest.raises(ValidationError, match="location_intent: location-based intent"):
+        market(outputs={"location_intent": insight})
+
+
+def test_a_fit_may_tell_of_locations() -> None:
+    """R8: how many a company has is no intent."""
+    given = output(type="insight", value="number", category="fit", label="Number of locations")
+
+    assert given.category == "fit"
+
+
 @pytest.mark.parametrize("lacking", ["value", "category"])
 def test_an_insight_says_what_it_holds_and_of_which_category_it_is(lacking: str) -> None:
     """R8: fit or intent; boolean, text or number."""

@@ -14,7 +14,7 @@ from termios import TIOCSWINSZ
 
 import pytest
 
-from pipeline.commands.terminal import print_table
+from pipeline.commands.terminal import print_table, say
 
 ROOT = Path(__file__).parents[2]
 WORDS = "The value is too long for its field and has to be cut by a person. " * 3
@@ -28,6 +28,10 @@ START = f"""
 from pipeline.commands.terminal import print_table
 print_table({ROWS!r}, {COLUMNS!r})
 """
+
+
+STEERING = "a\x1b[2J\x1b]0;owned\x07\x9b1m\r\u202eb"
+SHOWN = "a\\x1b[2J\\x1b]0;owned\\x07\\x9b1m\\r\\u202eb"
 
 
 def _on_terminal(columns: int, **variables: str) -> str:
@@ -78,3 +82,35 @@ def test_on_a_terminal_a_table_keeps_to_its_width_and_loses_nothing(columns: int
 def test_no_color_is_honoured() -> None:
     """As no-color.org has it: no colours; bold is allowed."""
     assert "\x1b" not in BOLD.sub("", _on_terminal(100, NO_COLOR="1"))
+
+
+def test_nothing_that_a_record_holds_steers_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Escapes, C1 controls and the direction of writing are shown, not done; a cell is one line."""
+    print_table([{"message": f"{STEERING}\nforged line"}], ("message",))
+    say(f"failed: {STEERING}")
+
+    assert capsys.readouterr().out.splitlines() == [
+        "message",
+        f"{SHOWN}\\nforged line",
+        f"failed: {SHOWN}",
+    ]
+
+
+@pytest.mark.parametrize("text", ["Müller & Söhne", "株式会社\u3000東京", "👩\u200d🚀"])
+def test_other_characters_come_out_as_they_are(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(text)
+
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_commands_print_by_say_alone() -> None:
+    """What goes around it would not be looked at."""
+    others = [p for p in (ROOT / "pipeline" / "commands").glob("*.py") if p.name != "terminal.py"]
+
+    printing = [p.name for p in [*others, ROOT / "pipeline" / "cli.py"] if "echo(" in p.read_text()]
+
+    assert printing == []

@@ -269,22 +269,45 @@ def test_endless_printing_is_bounded(write: Write, capfd: pytest.CaptureFixture[
     assert "dropped" in said
 
 
-def test_secrets_of_the_org_are_not_in_a_models_environment(
+def test_a_model_is_given_no_variable_that_it_does_not_need(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R3: a model needs no org and no database; other variables are its own business."""
+    """R3: neither secrets, however they are called, nor anything else but what begins with MARKET_."""
     market_calls.end()
-    monkeypatch.setenv("SALESFORCE_CLIENT_SECRET", "hush")
-    monkeypatch.setenv("INSIGHTS_LEDGER_URL", "postgresql://me:hush@db.example/insights")
-    monkeypatch.setenv("MODEL_SETTING", "fine")
+    secrets = (
+        "SALESFORCE_CLIENT_SECRET",
+        "INSIGHTS_LEDGER_URL",
+        "INSIGHTS_ALERT_WEBHOOK",
+        "DAGSTER_POSTGRES_URL",
+        "PGPASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+    )
+    for name in secrets:
+        monkeypatch.setenv(name, "hush")
+    monkeypatch.setenv("MARKET_SETTING", "fine")
     score = """
-        shown = [k for k, v in os.environ.items() if "hush" in v or k == "MODEL_SETTING"]
-        return pa.table({"rank": [shown[0], None, None]}) if len(shown) == 1 else None"""
+        shown = [k for k, v in os.environ.items() if "hush" in v or k == "MARKET_SETTING"]
+        return pa.table({"rank": [",".join(shown), None, None]})"""
 
     given = write(score).get(market()).score(INPUTS)
 
-    assert given.column("rank").to_pylist()[0] == "MODEL_SETTING"
+    assert given.column("rank").to_pylist()[0] == "MARKET_SETTING"
     market_calls.end()
+
+
+def test_what_a_model_prints_does_not_steer_the_terminal(
+    write: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A model may print what records hold."""
+    score = """
+        print("\\x1b]0;owned\\x07 of a record", flush=True)
+        return pa.table({"rank": ["A", None, None]})"""
+
+    write(score).get(market()).score(INPUTS)
+
+    said = capfd.readouterr().err
+    assert "\x1b" not in said
+    assert "\\x1b]0;owned\\x07 of a record" in said
 
 
 RUN = """

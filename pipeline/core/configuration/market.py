@@ -27,6 +27,11 @@ INPUT_ARROW_TYPES: Final[dict[str, pa.DataType]] = {
 }
 
 
+BY_LOCATION: Final = (
+    "location-based intent insights are not supported; allowed are fit, intent (R8)"
+)
+
+
 class Strict(BaseModel):
     """A model of something written by hand: an unknown key is an error, never ignored."""
 
@@ -68,18 +73,27 @@ class MarketOutput(Strict):
     @classmethod
     def _is_not_by_location(cls, value: Any) -> Any:
         if isinstance(value, str) and "location" in value.lower():
-            raise ValueError(
-                "location-based intent insights are not supported; allowed are fit, intent (R8)"
-            )
+            raise ValueError(BY_LOCATION)
         return value
 
     @model_validator(mode="after")
     def _is_whole(self) -> MarketOutput:
         if self.type == "insight" and (self.value is None or self.category is None):
             raise ValueError("an insight needs value (boolean, text, number) and category")
+        if self.tells_intent_by_location(self.label):
+            raise ValueError(f"the label {self.label!r} says location: {BY_LOCATION}")
         if self.type == "rank" and not set(self.rank_values) <= set(RANKS):
             raise ValueError(f"a rank is one of {', '.join(RANKS)}")
         return self
+
+    def tells_intent_by_location(self, words: str) -> bool:
+        """Say whether a label or a name calls this output an intent by location (R8).
+
+        A fit by location, such as the number of a company's locations, is none.
+        """
+        said = words.lower()
+        is_intent = self.category == "intent" or "intent" in said
+        return self.type == "insight" and is_intent and "location" in said
 
     @property
     def rank_values(self) -> tuple[str, ...]:
@@ -165,6 +179,14 @@ class Market(Strict):
     """Tables that records are enriched from, shown as sources in the lineage."""
     training: Training | None = None
     """Where the model comes from and how good it is; not read when scoring."""
+
+    @field_validator("outputs")
+    @classmethod
+    def _are_not_by_location(cls, outputs: dict[str, MarketOutput]) -> dict[str, MarketOutput]:
+        named = [name for name, output in outputs.items() if output.tells_intent_by_location(name)]
+        if named:
+            raise ValueError(f"{', '.join(named)}: {BY_LOCATION}")
+        return outputs
 
     @property
     def enabled_outputs(self) -> dict[str, MarketOutput]:
