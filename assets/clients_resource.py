@@ -15,7 +15,7 @@ from resources.configurable import (
     SalesforceResource,
 )
 from resources.configuration import read_configuration
-from resources.environment import deployment_name
+from resources.environment import deployment_name, keep_private
 
 TICK: Final = "tick"
 """Begins the run id under which a sensor's tick opens its clients."""
@@ -39,6 +39,7 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._open[run_id]
 
     def _open_clients(self, run_id: str) -> Clients:
+        keep_private(Path(self.lake.folder).parent)
         configuration = read_configuration(Path(self.config_folder))
         settings = configuration.settings
         return open_clients(

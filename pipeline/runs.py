@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import dagster as dg
-import sqlalchemy as sa
 
 from assets.clients_resource import ClientsResource
 from assets.options import run_config
 from assets.partitions import partition_key
 from assets.plots import is_plot
 from assets.step_runs import EXIT_CODE
-from pipeline.core.errors import CannotProceedNow, ConfigurationError, InsightsError
+from pipeline.core.errors import ConfigurationError, InsightsError
 from pipeline.definitions import defs
-from pipeline.instance import not_writable
+from pipeline.instance import shared_instance
 from pipeline.jobs import OBJECT_TAG
-from resources.lake import NOT_WRITABLE
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The run's events stand in the instance; the terminal gets its figures."""
@@ -56,7 +52,7 @@ def run_now(
     resolved = definitions.resolve_job_def(job)
     selected = resolved.asset_layer.selected_asset_keys
 
-    with nullcontext(instance) if instance else _shared_instance() as shared:
+    with nullcontext(instance) if instance else shared_instance() as shared:
         results = []
         for name in chosen:
             result = resolved.execute_in_process(
@@ -68,31 +64,6 @@ def run_now(
             )
             results.append(_run_result(name, result))
         return results
-
-
-@contextmanager
-def _shared_instance() -> Iterator[dg.DagsterInstance]:
-    """Give the Dagster instance of DAGSTER_HOME.
-
-    Raises CannotProceedNow where its storage does not answer; what the ledger holds goes on with
-    the next run.
-    """
-    from dagster_postgres.utils import DagsterPostgresException
-
-    try:
-        with dg.DagsterInstance.get() as shared:
-            yield shared
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE:
-            raise
-        raise not_writable(error, Path(os.environ["DAGSTER_HOME"])) from None
-    except (DagsterPostgresException, sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-        cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
-        said = str(getattr(cause, "orig", cause)).strip().splitlines() or [type(error).__name__]
-        raise CannotProceedNow(
-            f"Dagster's storage cannot be used now ({said[0]}). Check DAGSTER_POSTGRES_URL or DAGSTER_HOME, and that "
-            "the database runs and its disk has room."
-        ) from None
 
 
 def _run_result(object_name: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:

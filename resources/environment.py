@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,11 +23,18 @@ if TYPE_CHECKING:
     from resources.salesforce.errors import SignInRefused
 
 API_VERSION: Final = "62.0"
+ONLY_THIS_USER: Final = 0o077
+"""The rights that nobody else has: folders are 0700, files 0600."""
+
+LEDGER_FILE: Final = "ledger.db"
 LAKE_FOLDER: Final = "lake"
 """Below the home folder: the lake's Parquet files."""
 
 MARKETS_FOLDER: Final = "markets"
 """Below the configuration's folder: one folder a market."""
+
+DAGSTER_FOLDER: Final = "dagster"
+"""Below the home folder: Dagster's own home, where DAGSTER_HOME names no other."""
 
 SESSION_FILE: Final = "salesforce-session"
 """Below the home folder: the session that all processes share, or that it was refused."""
@@ -61,6 +70,46 @@ def home_folder() -> Path:
     return folder
 
 
+def keep_private(home: Path) -> None:
+    """Let nobody but this user read what this process writes, nor look into the home folder.
+
+    It is made where it is not there yet. One that was open to others is closed, with the files in
+    it, where it is this user's and holds state of ours.
+    """
+    os.umask(ONLY_THIS_USER)
+    # Where nothing can be written, whoever first writes there says so, and what it is for.
+    with suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+        if _is_ours(home):
+            for path in (home, *(path for path in home.iterdir() if path.is_file())):
+                _close(path)
+
+
+def open_to_others(home: Path) -> str | None:
+    """Say that other users of this machine can look into the home folder; None where none can."""
+    mode = stat.S_IMODE(home.stat().st_mode) if home.is_dir() else 0
+    if not mode & ONLY_THIS_USER:
+        return None
+    return (
+        f"INSIGHTS_HOME: other users of this machine can look into {home} (mode {mode:04o}), which holds what records "
+        f"were scored from. Close it: chmod 700 {home}"
+    )
+
+
+def _is_ours(home: Path) -> bool:
+    """Say whether a folder may be closed: this user's, empty or with state, and no common place."""
+    found = home.stat()
+    names = {path.name for path in home.iterdir()}
+    holds_state = not names or names & {LEDGER_FILE, LAKE_FOLDER, DAGSTER_FOLDER, SESSION_FILE}
+    return found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX and bool(holds_state)
+
+
+def _close(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & ONLY_THIS_USER:
+        path.chmod(mode & ~ONLY_THIS_USER)
+
+
 def login_file(home: Path | None = None) -> Path:
     """Return where `insights login` keeps its refresh token: in the home folder."""
     return (home or home_folder()) / "salesforce-login"
@@ -72,7 +121,7 @@ def ledger_url(home: Path | None = None) -> str:
     Where `home` is given, it is the file in that folder, whatever the environment says.
     """
     given = os.environ.get("INSIGHTS_LEDGER_URL") if home is None else None
-    return given or f"sqlite:///{(home or home_folder()) / 'ledger.db'}"
+    return given or f"sqlite:///{(home or home_folder()) / LEDGER_FILE}"
 
 
 def key_prefix() -> list[str]:

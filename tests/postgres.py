@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import tempfile
 import warnings
@@ -68,7 +69,9 @@ def postgres_server() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs, of a variable that only desktops have
+        mask = os.umask(0o022)  # the other user has to read what is written for it
         server = get_server(folder, cleanup_mode="delete")
+        os.umask(mask)
     guard = _guard(server.get_pid(), folder)
     try:
         postgres = Postgres(server)

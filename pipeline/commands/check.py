@@ -11,6 +11,7 @@ from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import FAILED, print_json, print_table, problem_json, say
 from pipeline.core.configuration.running import Running, RunState, held_in_words
+from resources.environment import home_folder, open_to_others
 
 if TYPE_CHECKING:
     from pipeline.core.org_fit.preflight import Preflight
@@ -22,7 +23,13 @@ COLUMNS = ("integration", "result", "where", "what", "do")
 @click.command()
 @JSON_OPTION
 def check(as_json: bool) -> None:
-    """Hold every integration against the org, and turn on those that are ready."""
+    """Hold every integration against the org, and turn on those that are ready.
+
+    Where Dagster has no storage yet, it is made: processes of Dagster that begin at once on none
+    break it.
+    """
+    from pipeline.instance import make_storage
+
     with opened_clients() as clients:
         found, notices = _check_and_roll_out(clients)
 
@@ -39,6 +46,7 @@ def check(as_json: bool) -> None:
         for notice in notices:
             say(f"notice: {notice}")
 
+    make_storage()
     if found.errors:
         sys.exit(FAILED)
 
@@ -63,7 +71,8 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     not_now = [why for why in (why_no_push(clients),) if why]
     waits = [in_words(segment) for segment in held(clients)]
     notices = clients.configuration.settings.notices(clients.today)
-    return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits]
+    is_open = [why for why in (open_to_others(home_folder()),) if why]
+    return found, [*notices, *is_open, *too_slow, *_held_markets(clients), *not_now, *waits]
 
 
 def _held_markets(clients: Clients) -> list[str]:

@@ -15,6 +15,7 @@ from resources.environment import (
     config_folder,
     deployment_name,
     home_folder,
+    keep_private,
     ledger_url,
     open_salesforce,
 )
@@ -35,6 +36,7 @@ def opened_clients() -> Iterator[Clients]:
     from resources.models import Models
 
     folder, home = config_folder(), home_folder()
+    keep_private(home)
     configuration = read_configuration(folder)
     settings = configuration.settings
     clients = open_clients(
@@ -59,6 +61,7 @@ def opened_ledger() -> Iterator[Ledger]:
     """Give the ledger where there may be no configuration yet."""
     from resources.ledger.ledger import Ledger
 
+    keep_private(home_folder())
     ledger = Ledger(ledger_url())
     try:
         yield ledger

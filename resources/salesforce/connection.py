@@ -20,7 +20,8 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import ConfigurationError
-from resources.salesforce.file_lock import file_lock
+from resources.file_lock import file_lock
+from resources.salesforce.errors import another_signs_in
 from resources.salesforce.hosts import is_loopback
 
 GENERIC_HOSTS: Final = frozenset({"login.salesforce.com", "test.salesforce.com"})
@@ -83,7 +84,7 @@ class FileTokenStore:
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock file beside the token's."""
-        return file_lock(self.path.with_name(f"{self.path.name}.lock"))
+        return file_lock(self.path.with_name(f"{self.path.name}.lock"), another_signs_in())
 
     def given(self) -> str:
         """Return the newest refresh token."""

@@ -269,6 +269,13 @@ class JobNotFinished(OrgUnavailable):
         )
 
 
+def another_signs_in() -> OrgUnavailable:
+    """Return the error for a sign-in that waited in vain for another process's."""
+    return OrgUnavailable(
+        "Another process has been signing in for a minute.", may_have_happened=False
+    )
+
+
 def is_passing(error: BaseException) -> bool:
     """Tell whether the same call may succeed later, without anybody changing anything."""
     return isinstance(error, OrgUnavailable) and not isinstance(

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from resources.salesforce.errors import LoginRevoked, SignInRefused
-from resources.salesforce.file_lock import file_lock
+from resources.file_lock import file_lock
+from resources.salesforce.errors import LoginRevoked, SignInRefused, another_signs_in
 
 ENTRIES_MAX: Final = 20
 """How many credentials are remembered; the latest ones stay."""
@@ -163,7 +163,7 @@ class FileSignIns(SignIns):
 
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(self._path.with_name(f"{self._path.name}.lock")):
+        with file_lock(self._path.with_name(f"{self._path.name}.lock"), another_signs_in()):
             self._is_locked = True
             try:
                 yield

@@ -134,7 +134,7 @@ class Site:
 @contextmanager
 def _as_a_process_has_it(variables: dict[str, str], arguments: Sequence[str]) -> Iterator[None]:
     """Set environment and arguments, and put back all that `main` changes in its process."""
-    hooks = get_on_retry_hooks()
+    hooks, mask = get_on_retry_hooks(), os.umask(0o022)
     kept = {name: sys.modules.pop(name, None) for name in BUILT_FROM_THE_ENVIRONMENT}
     try:
         with (
@@ -145,6 +145,7 @@ def _as_a_process_has_it(variables: dict[str, str], arguments: Sequence[str]) ->
         ):
             yield
     finally:
+        os.umask(mask)
         set_on_retry_hooks(hooks)
         for name, module in kept.items():
             sys.modules.pop(name, None)
@@ -235,6 +236,16 @@ def test_run_of_a_command_stands_in_the_dagster_instance(worked: Worked) -> None
     assert worked.pull[0]["run_id"] in {run.run_id for run in runs}
     assert {run.job_name for run in runs} >= {"pull"}
     assert all(run.tags["dagster/partition/object"] == "Lead" for run in runs)
+
+
+def test_what_commands_keep_is_for_this_user_alone(worked: Worked) -> None:
+    """R24: ledger, lake, Dagster's runs, whatever the umask of the shell was."""
+    home = worked.site.folder / "home"
+
+    kept = [home, *home.rglob("*")]
+
+    assert len(kept) > 10
+    assert [str(path) for path in kept if path.stat().st_mode & 0o077] == []
 
 
 def test_status_says_what_is_used_waits_and_fails_without_a_call(worked: Worked) -> None:

@@ -10,23 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from resources.salesforce.errors import OrgUnavailable
-
 WAIT_SECONDS_MAX: Final = 60.0
-"""How long another process may take: a sign-in ends by its own time-outs long before."""
+"""How long another process may take: what is done under a lock ends by itself long before."""
 
 _POLL_SECONDS: Final = 0.02
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
+def file_lock(path: Path, busy: Exception) -> Iterator[None]:
     """Hold the lock file `path`; it ends with the process, whatever becomes of it.
 
-    Where no file can be made (a full or read-only disk), there is no lock: signing in twice is
-    better than not at all.
-
-    Raises:
-        OrgUnavailable: Another process holds it for longer than a sign-in takes; passing.
+    Where no file can be made (a full or read-only disk), there is no lock: done twice is better
+    than not at all. Raises `busy` where another process holds it for a minute.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,21 +30,20 @@ def file_lock(path: Path) -> Iterator[None]:
         return
 
     try:
-        _wait_for(handle)
+        _wait_for(handle, busy)
         yield
     finally:
         os.close(handle)
 
 
-def _wait_for(handle: int) -> None:
+def _wait_for(handle: int, busy: Exception) -> None:
     give_up_at = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > give_up_at:
-                message = f"Another process has been signing in for {WAIT_SECONDS_MAX:g} s."
-                raise OrgUnavailable(message, may_have_happened=False) from None
+                raise busy from None
             time.sleep(_POLL_SECONDS)
         except OSError:
             return  # a file system without locks
