@@ -32,6 +32,11 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     models: dg.ResourceDependency[ModelsResource]
     _open: dict[str, Clients] = PrivateAttr(default_factory=dict)
 
+    @property
+    def home(self) -> Path:
+        """The home folder: the lake stands in it."""
+        return Path(self.lake.folder).parent
+
     def get(self, run_id: str) -> Clients:
         """Return the clients of one run; the same ones while the process works on it."""
         if run_id not in self._open:
@@ -39,7 +44,7 @@ class ClientsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._open[run_id]
 
     def _open_clients(self, run_id: str) -> Clients:
-        keep_private(Path(self.lake.folder).parent)
+        keep_private(self.home)
         configuration = read_configuration(Path(self.config_folder))
         settings = configuration.settings
         return open_clients(

@@ -16,7 +16,7 @@ from assets.step_runs import stopping_for_people
 from pipeline.steps.asking.explain import WORDS, Explained
 from pipeline.steps.asking.plan import plan
 from pipeline.steps.asking.status import status
-from resources.environment import refused_sign_in
+from resources.environment import alerts_not_sent, refused_sign_in
 
 GROUP: Final = "reports"
 STATUS: Final = "status_report"
@@ -40,7 +40,9 @@ def _status_report() -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, clients: ClientsResource
     ) -> dg.MaterializeResult[Any]:
-        found = status(clients.get(context.run.run_id), refused_sign_in())
+        opened = clients.get(context.run.run_id)
+        not_sent = alerts_not_sent(opened.now(), clients.home)
+        found = status(opened, refused_sign_in(), not_sent)
         failing = [{"code": code, "records": n} for code, n in found.failing.items()]
 
         return dg.MaterializeResult(
@@ -73,6 +75,7 @@ def _status_report() -> dg.AssetsDefinition:
                     markdown(found.unpushed, ("segment", "records", "tries", "next_try", "why"))
                 ),
                 **({"sign_in_refused": found.sign_in_refused} if found.sign_in_refused else {}),
+                **({"alerts_not_sent": found.alerts_not_sent} if found.alerts_not_sent else {}),
             }
         )
 

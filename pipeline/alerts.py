@@ -17,6 +17,9 @@ from assets.clients_resource import TICK, ClientsResource
 from assets.completeness import COMPLETE
 from pipeline.core.errors import InsightsError
 from pipeline.steps.asking.alerts import Alert, remembered_backlog, situations, waiting_total
+from pipeline.steps.clients import Clients
+from resources.alerts_heard import note_heard
+from resources.environment import ALERT_WEBHOOK
 from resources.webhook import post
 
 _End: TypeAlias = Literal[
@@ -26,7 +29,7 @@ _End: TypeAlias = Literal[
 ]
 
 SENSOR: Final = "alerts"
-WEBHOOK: Final = "INSIGHTS_ALERT_WEBHOOK"
+WEBHOOK: Final = ALERT_WEBHOOK
 UI: Final = "INSIGHTS_UI_URL"
 FAILED: Final[tuple[_End, ...]] = (dg.DagsterEventType.RUN_FAILURE,)
 ENDED: Final[tuple[_End, ...]] = (
@@ -44,12 +47,14 @@ class _Memory:
     """What the sensor has reported and read: open alerts, two runs' ends, the backlog by day.
 
     `runs` is the event up to which failed runs were reported, `checks` that for runs' checks.
+    `over` has the words for the end of those alerts whose end is told, by key.
     """
 
     told: list[str] = field(default_factory=list)
     runs: int = -1
     checks: int = -1
     backlog: dict[str, int] = field(default_factory=dict)
+    over: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, cursor: str | None) -> _Memory | None:
@@ -65,7 +70,10 @@ class _Memory:
 
 
 def alerts_sensor() -> dg.SensorDefinition:
-    """Return the sensor. Each failed run, failing check and standing situation is told once."""
+    """Return the sensor. Each failed run, failing check and standing situation is told once.
+
+    So is the end of what somebody waits for: a stop, a stale asset, a held market, failing records.
+    """
 
     @dg.sensor(
         name=SENSOR,
@@ -76,8 +84,8 @@ def alerts_sensor() -> dg.SensorDefinition:
             else dg.DefaultSensorStatus.STOPPED
         ),
         description=(
-            "Tells a chat of failed runs, failing checks, a used-up limit or API budget, markets that are held, pulls "
-            f"that stopped and a growing backlog. {WEBHOOK} names the webhook; without it nothing is sent."
+            "Tells a chat of failed runs, failing checks, a used-up limit or API budget, markets that are held, records "
+            f"that fail, pulls that stopped and a growing backlog, and of the end of these. {WEBHOOK} names the webhook; without it nothing is sent."
         ),
     )
     def sensor(
@@ -95,33 +103,50 @@ def alerts_sensor() -> dg.SensorDefinition:
 
         try:
             opened = clients.get(f"{TICK}-{SENSOR}")
-            current = situations(opened, memory.backlog)
-            memory.backlog = remembered_backlog(memory.backlog, opened.today, waiting_total(opened))
-            found = [*_failed_runs(context.instance, memory), *current]
-            found += _failing_checks(context.instance, memory, opened.today.isoformat())
-            fresh = [alert for alert in found if alert.key not in memory.told]
-            if fresh:
-                post(url, _message(fresh))
+            told = _tell(context.instance, opened, memory, url)
         except InsightsError as error:
-            return dg.SkipReason(f"{error} What is to be told is told at a later tick.")
+            why = f"{error} What is to be told is told at a later tick."
+            note_heard(clients.home, clients.clock.now(), why)
+            return dg.SkipReason(why)
 
-        # What no longer stands is forgotten, so that it is told again should it come back.
-        kept = [key for key in memory.told if _is_event(key)] + [a.key for a in current]
-        memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
-        told = f"told of {len(fresh)}" if fresh else "nothing to tell"
-        return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=memory.to_cursor())
+        note_heard(clients.home, clients.clock.now(), None)
+        words = f"told of {told}" if told else "nothing to tell"
+        return dg.SensorResult(skip_reason=dg.SkipReason(words), cursor=memory.to_cursor())
 
     return sensor
+
+
+def _tell(instance: dg.DagsterInstance, clients: Clients, memory: _Memory, url: str) -> int:
+    """Post what is new and what is over; return how much that was, and remember it in `memory`.
+
+    Raises WebhookRefused, after which nothing counts as told.
+    """
+    current = situations(clients, memory.backlog)
+    memory.backlog = remembered_backlog(memory.backlog, clients.today, waiting_total(clients))
+    found = [*_failed_runs(instance, memory), *current]
+    found += _failing_checks(instance, memory, clients.today.isoformat())
+
+    standing = {alert.key for alert in current}
+    fresh = [alert for alert in found if alert.key not in memory.told]
+    over = [words for key, words in memory.over.items() if key not in standing]
+    if fresh or over:
+        post(url, _message([*(alert.text for alert in fresh), *over]))
+
+    # What no longer stands is forgotten, so that it is told again should it come back.
+    kept = [key for key in memory.told if _is_event(key)] + [a.key for a in current]
+    memory.told = [*kept, *(a.key for a in fresh if _is_event(a.key))][-TOLD_MAX:]
+    memory.over = {alert.key: alert.over for alert in current if alert.over}
+    return len(fresh) + len(over)
 
 
 def _is_event(key: str) -> bool:
     return key.startswith(("run ", "check "))
 
 
-def _message(alerts: list[Alert]) -> str:
+def _message(texts: Sequence[str]) -> str:
     ui = os.environ.get(UI)
     lines = [f"*{HEADLINE}*" + (f" ({ui})" if ui else "")]
-    return "\n".join([*lines, *(f"• {alert.text}" for alert in alerts)])
+    return "\n".join([*lines, *(f"• {text}" for text in texts)])
 
 
 def _newest(instance: dg.DagsterInstance, ends: Sequence[_End]) -> int:

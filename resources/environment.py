@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resources.salesforce.errors import SignInRefused
 
 API_VERSION: Final = "62.0"
+ALERT_WEBHOOK: Final = "INSIGHTS_ALERT_WEBHOOK"
 ONLY_THIS_USER: Final = 0o077
 """The rights that nobody else has: folders are 0700, files 0600."""
 
@@ -172,6 +173,14 @@ def open_salesforce(
         timeouts=TICK_TIMEOUTS if is_tick else None,
         retry=patience if is_tick else None,
     )
+
+
+def alerts_not_sent(now: datetime, home: Path | None = None) -> str | None:
+    """Return why alerts do not go out; None where they do, or where nobody asked for any (R29)."""
+    from resources.alerts_heard import why_alerts_are_not_sent
+
+    asked = bool(os.environ.get(ALERT_WEBHOOK))
+    return why_alerts_are_not_sent(home or home_folder(), now, is_asked_for=asked)
 
 
 def refused_sign_in() -> SignInRefused | None:

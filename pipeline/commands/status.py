@@ -9,7 +9,7 @@ import click
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION
 from pipeline.commands.terminal import print_json, print_table, say
-from resources.environment import refused_sign_in
+from resources.environment import alerts_not_sent, refused_sign_in
 
 if TYPE_CHECKING:
     from pipeline.steps.asking.status import Status
@@ -28,7 +28,7 @@ def status(as_json: bool) -> None:
     from pipeline.steps.asking.status import status as step
 
     with opened_clients() as clients:
-        found = step(clients, refused_sign_in())
+        found = step(clients, refused_sign_in(), alerts_not_sent(clients.now()))
     if as_json:
         print_json(found.as_json())
         return
@@ -46,6 +46,8 @@ def _print_day(found: Status) -> None:
     say(f"API calls: {calls} of {found.api_calls_limit}")
     if found.sign_in_refused:
         say(found.sign_in_refused)
+    if found.alerts_not_sent:
+        say(found.alerts_not_sent)
     if found.pulling_stopped:
         say(found.pulling_stopped)
     if found.no_push:

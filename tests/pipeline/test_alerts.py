@@ -6,16 +6,24 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from pipeline.alerts import WEBHOOK
+from resources.environment import alerts_not_sent
 from tests.plant import Plant, integration
 from tests.receiver import Receiver, listening
 
 Build = Callable[..., Plant]
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+NO_OKAFOR = {
+    "object": "Lead",
+    "name": "No_Okafor",
+    "condition": "LastName = 'Okafor'",
+    "message": "Okafor is on legal hold.",
+}
 
 
 @pytest.fixture
@@ -119,7 +127,7 @@ def test_a_cursor_of_release_0_1_0_is_read_on(shared_plant: Build, chat: Receive
 
     Watcher(built, json.dumps(cursor)).tick()
 
-    (text,) = chat.texts()
+    (text,) = [text for text in chat.texts() if "Check" in text]
     assert "rank_values" in text
 
 
@@ -170,7 +178,8 @@ def test_pulls_that_stopped_are_told_until_the_org_answers_again(
 
     assert "no successful pull" in chat.texts()[0]
     built.ask()
-    assert watcher.tick() == "nothing to tell"
+    assert watcher.tick() == "told of 1"
+    assert "Over: nothing was heard of Lead since" in chat.texts()[0]
     built.wait(minutes=35)
     assert watcher.tick() == "told of 1"
 
@@ -218,6 +227,102 @@ def test_a_held_market_is_told(shared_plant: Build, chat: Receiver) -> None:
     watcher.tick()
 
     assert any("Market fit failed as a whole" in text for text in chat.texts())
+
+
+def test_failing_records_a_held_market_and_a_stale_asset_are_told_once_and_once_more_at_their_end(
+    shared_plant: Build, chat: Receiver
+) -> None:
+    """R29: what came of each, however many ticks come in between."""
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    built.refresh("Lead")
+    watcher = Watcher(built)
+    watcher.tick()
+    built.create("Lead", ACME, ACME | {"LastName": "Okafor"})
+    built.org.control("POST", "validation-rules", NO_OKAFOR)
+    built.pull("Lead")
+    built.with_clients(lambda c: c.ledger.holds.hold("fit", "it raises", built.now))
+    built.wait(hours=40)
+
+    watcher.tick()
+    begun = chat.texts()
+    quiet = [watcher.tick(), watcher.tick()]
+    built.with_clients(lambda c: c.ledger.holds.release("fit", ["Lead"], built.now))
+    watcher.tick()
+    met_again = chat.texts()
+    built.org.control("DELETE", "validation-rules/Lead/No_Okafor")
+    built.refresh("Lead")
+    watcher.tick()
+    ended = chat.texts()
+
+    code = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+    assert [text for text in begun if f"1 records fail with {code}, the others are pushed" in text]
+    assert [text for text in begun if "Market fit failed as a whole" in text]
+    assert quiet == ["nothing to tell", "nothing to tell"]
+    assert [text for text in met_again if text.startswith("• Over: market fit was held since")]
+    assert [text for text in begun if "The asset stale_records is stale" in text]
+    assert [text for text in ended if f"Over: no record of Lead fails with {code}" in text]
+    assert [text for text in ended if "Over: the daily pull of Lead was late" in text]
+    assert [text for text in ended if "Over: nothing was heard of Lead since" in text]
+    assert watcher.tick() == "nothing to tell"
+    assert chat.texts() == []
+
+
+def test_an_end_that_a_webhook_refuses_is_told_at_a_later_tick(
+    shared_plant: Build, chat: Receiver
+) -> None:
+    """R29."""
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    watcher = Watcher(built)
+    built.with_clients(lambda c: c.ledger.holds.hold("fit", "it raises", built.now))
+    watcher.tick()
+    built.with_clients(lambda c: c.ledger.holds.release("fit", ["Lead"], built.now))
+    chat.texts()
+    chat.status = 404
+    watcher.tick()
+    chat.status = 200
+
+    watcher.tick()
+
+    assert ["Over: market fit" in text for text in chat.texts()] == [True]
+
+
+def test_status_says_when_alerts_cannot_be_sent(shared_plant: Build, chat: Receiver) -> None:
+    """R29: since when and why, without the address; and when the sensor has fallen silent."""
+    built = shared_plant(integration("Lead"))
+    built.turn_on()
+    home = built.folder / "home"
+    watcher = Watcher(built)
+    never = alerts_not_sent(built.now, home)
+    built.with_clients(lambda c: c.ledger.holds.hold("fit", "it raises", built.now))
+    began = built.now
+    chat.status = 404
+    watcher.tick()
+    built.wait(minutes=5)
+    watcher.tick()
+    refused = alerts_not_sent(built.now, home)
+    chat.status = 200
+    watcher.tick()
+    well = alerts_not_sent(built.now, home)
+    built.wait(minutes=11)
+    silent = alerts_not_sent(built.now, home)
+
+    assert "no tick of the sensor alerts has ended well from this home folder yet" in (never or "")
+    assert f"since {began:%Y-%m-%d %H:%M} UTC: The webhook at 127.0.0.1 answered 404" in (
+        refused or ""
+    )
+    assert "secret-part" not in (refused or "")
+    assert well is None
+    assert "no tick of the sensor alerts has ended well since" in (silent or "")
+
+
+def test_status_says_nothing_of_alerts_that_nobody_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(WEBHOOK, raising=False)
+
+    assert alerts_not_sent(datetime.now(UTC), tmp_path) is None
 
 
 @pytest.mark.parametrize("status", [404, 500])

@@ -36,6 +36,7 @@ from pipeline.alerts import WEBHOOK
 from pipeline.instance import POSTGRES_URL, write_dagster_yaml
 from pipeline.sensors import SENSOR
 from pipeline.steps.clients import PUSHED, SCORED
+from resources.environment import alerts_not_sent
 from resources.ledger.database import normalised_url
 from tests.plant import FIELDS, START, Plant, integration
 from tests.postgres import Postgres
@@ -52,6 +53,14 @@ SCORE_RANGE = dg.AssetCheckKey(dg.AssetKey(SCORED), "score_range")
 PASSED = AssetCheckExecutionRecordStatus.SUCCEEDED
 FAILED = AssetCheckExecutionRecordStatus.FAILED
 ACME = {"LastName": "Ito", "Company": "Acme", "Title": "CEO"}
+
+
+NO_OKAFOR = {
+    "object": "Lead",
+    "name": "No_Okafor",
+    "condition": "LastName = 'Okafor'",
+    "message": "Okafor is on legal hold.",
+}
 
 
 @dataclass
@@ -283,29 +292,50 @@ def test_checks_are_told_by_partition(plant: Running) -> None:
     assert "1 records were set aside" in str(newest.evaluation.description)
 
 
+def _alerts_not_sent(plant: Running) -> str | None:
+    """Return what `insights status` says of alerts."""
+    return alerts_not_sent(plant.now, plant.folder / "home")
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ticked")
 def test_alerts_come_out_once_each(plant: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R29: a failed run, a failing check, a held market and silence; a chat that refuses loses none of them."""
+    """R29: a failed run, a failing check, failing records, a held market and silence; a chat that refuses loses none.
+
+    What ends is told once more. Meanwhile `status` says that nobody can be told.
+    """
     plant.chat.status, plant.chat.refused = 500, 0
     with monkeypatch.context() as wrong:
         wrong.setenv("SALESFORCE_CLIENT_SECRET", "not-it")
         assert not plant.pull("Lead")["success"]
     plant.until(lambda: plant.chat.refused, "the chat to refuse an alert")
+    not_sent = plant.until(lambda: _alerts_not_sent(plant), "status to say that nobody is told")
     plant.chat.status = 200
     failed = plant.wait_for_alert(f"of pull {plant.today}|Lead failed")
     plant.create("Lead", ACME | {"Company": "BAD RANK"})
     plant.pull("Lead")
     aside = plant.wait_for_alert("rank_values")
+    plant.org.control("POST", "validation-rules", NO_OKAFOR)
+    plant.create("Lead", ACME | {"LastName": "Okafor"})
+    plant.pull("Lead")
+    failing = plant.wait_for_alert("fail with FIELD_CUSTOM_VALIDATION_EXCEPTION")
     plant.create("Lead", ACME | {"Company": "RAISE"})
     plant.pull("Lead")
     held = plant.wait_for_alert("Market fit failed as a whole")
     plant.set_clock(plant.now + timedelta(minutes=35))
     silent = plant.wait_for_alert("no successful pull")
+    plant.org.control("DELETE", "validation-rules/Lead/No_Okafor")
+    plant.with_clients(lambda clients: clients.ledger.holds.release("fit", ["Lead"], plant.now))
+    released = plant.wait_for_alert("Over: market fit was held")
+    plant.pull("Lead")
+    heard = plant.wait_for_alert("Over: nothing was heard of Lead")
+    mended = plant.wait_for_alert("Over: no record of Lead fails with FIELD_CUSTOM_VALIDATION")
     plant.wait_for_ticks()
 
     assert "Check the SALESFORCE_... variables" in failed
     assert "warns: 1 records were set aside" in aside
-    for alert in (failed, aside, held, silent):
+    assert "The webhook at 127.0.0.1 cannot be reached" in not_sent
+    assert _alerts_not_sent(plant) is None
+    for alert in (failed, aside, failing, held, silent, released, heard, mended):
         assert plant.alerts.count(alert) == 1
     assert len(set(plant.alerts)) == len(plant.alerts)

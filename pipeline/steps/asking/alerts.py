@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,9 +13,14 @@ from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.pace import last_day
 from pipeline.steps.brake import held, in_words
 from pipeline.steps.clients import Clients
+from pipeline.steps.watch import daily_pull_missed
 
 SILENT_INTERVALS: Final = 6
 """How many pull intervals may pass without an answer of the org before an alert."""
+
+HOUR: Final = timedelta(hours=1)
+LATE: Final = timedelta(hours=3)
+"""How late a daily pull may be before an alert: as long as its asset counts as fresh."""
 
 SILENT_LEAST: Final = timedelta(minutes=30)
 BACKLOG_DAYS: Final = 3
@@ -29,19 +35,21 @@ UNPUSHED_RUNS: Final = 3
 class Alert:
     """Something that a person should know.
 
-    It is reported once as long as `key` stays the same. No record's values are in it.
+    It is reported once as long as `key` stays the same, and once more, in the words `over`, when it
+    no longer stands; "" where nobody need be told of that. No record's values are in it.
     """
 
     key: str
     text: str
+    over: str = ""
 
 
 def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
     """Return the situations of now, in the order in which they are told.
 
-    Stop, held segments, limit, budget, silence, held markets, pushes that fail again and again, a
-    backlog that grows. `backlog` holds the records that waited at the end of each of the last days,
-    by ISO date. No API call.
+    Stop, held segments, limit, budget, stale assets, held markets, failing records, pushes that
+    fail again and again, a backlog that grows. `backlog` holds the records that waited at the end
+    of each of the last days, by ISO date. No API call.
     """
     return [
         *_stopped(clients),
@@ -49,7 +57,9 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
         *_limit(clients),
         *_budget(clients),
         *_silence(clients),
+        *_late_daily_pulls(clients),
         *_held_markets(clients),
+        *_failing(clients),
         *_unpushed(clients),
         *_growing(clients, backlog),
     ]
@@ -63,7 +73,11 @@ def waiting_total(clients: Clients) -> int:
 def _stopped(clients: Clients) -> Iterator[Alert]:
     stopped = clients.ledger.stops.current()
     if stopped is not None:
-        yield Alert(f"stopped {stopped.stopped_at.isoformat()}", f"Everything is {stopped}.")
+        yield Alert(
+            f"stopped {stopped.stopped_at.isoformat()}",
+            f"Everything is {stopped}.",
+            over=f"Over: everything was stopped since {stopped.stopped_at:%Y-%m-%d %H:%M} UTC.",
+        )
 
 
 def _held_segments(clients: Clients) -> Iterator[Alert]:
@@ -107,8 +121,28 @@ def _silence(clients: Clients) -> Iterator[Alert]:
             yield Alert(
                 f"silent {object_name} {answered_at:%Y-%m-%dT%H:%M}",
                 f"{object_name}: no successful pull and no answer of the org since {answered_at:%Y-%m-%d %H:%M} UTC. "
-                "Look at the sensor salesforce_changes (is it on, what does its last tick say?) and at the newest "
-                "failed run.",
+                "The asset salesforce_changed_records is stale. Look at the sensor salesforce_changes (is it on, what "
+                "does its last tick say?) and at the newest failed run.",
+                over=f"Over: nothing was heard of {object_name} since {answered_at:%Y-%m-%d %H:%M} UTC.",
+            )
+
+
+def _late_daily_pulls(clients: Clients) -> Iterator[Alert]:
+    """Yield the objects that run and whose daily pull should have been in hours ago (R17)."""
+    running = frozenset() if clients.ledger.stops.current() else clients.running_objects()
+    settings, then = clients.configuration.settings, clients.now() - LATE
+
+    for object_name, state in sorted(clients.ledger.objects.all().items()):
+        # One that was turned on since then is made up for by the next tick.
+        is_known = object_name in running and state.turned_on_at <= then
+        if is_known and daily_pull_missed(settings, state, then):
+            last = state.daily_pulled_on or "never"
+            yield Alert(
+                f"late {object_name} {last}",
+                f"{object_name}: the daily pull is more than {LATE // HOUR} hours late; the last one was: {last}. The "
+                "asset stale_records is stale. Look at the schedule daily_pull_schedule, at the sensor "
+                "salesforce_changes, and at the newest failed run.",
+                over=f"Over: the daily pull of {object_name} was late; the one before was: {last}.",
             )
 
 
@@ -118,6 +152,25 @@ def _held_markets(clients: Clients) -> Iterator[Alert]:
             f"market {market} {hold.held_at.isoformat()}",
             f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets run. "
             f"It is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
+            over=f"Over: market {market} was held since {hold.held_at:%Y-%m-%d %H:%M} UTC. What waited for it is scored.",
+        )
+
+
+def _failing(clients: Clients) -> Iterator[Alert]:
+    """Yield by object and code the records that fail by their own fault, while others are pushed.
+
+    What passes by itself, and what waits for a market, is told in other ways or not at all (R23).
+    """
+    records: Counter[tuple[str, str]] = Counter()
+    for count in clients.ledger.failures.counts():
+        if count.lasting and count.held_for is None:
+            records[count.object, count.error_code] += count.records
+
+    for (object_name, code), number in sorted(records.items()):
+        yield Alert(
+            f"failing {object_name} {code}",
+            f"{object_name}: {number} records fail with {code}, the others are pushed. See `insights failures`.",
+            over=f"Over: no record of {object_name} fails with {code} any more.",
         )
 
 
@@ -130,6 +183,7 @@ def _unpushed(clients: Clients) -> Iterator[Alert]:
                 f"unpushed {segment.segment_id}",
                 f"{segment.object}: {records} records scored at {segment.stamp:%Y-%m-%d %H:%M} UTC could not be "
                 f"pushed by {segment.push_tries} runs: {segment.push_error} They keep their scores and are tried again.",
+                over=f"Over: {segment.object} records scored at {segment.stamp:%Y-%m-%d %H:%M} UTC could not be pushed.",
             )
 
 

@@ -44,7 +44,7 @@ class Status:
     `markets_held` says since when each is held, why, when it is tried next, and how many records
     wait for it (R23).
     `stopped` is the stop that stands, and `no_push` says why nothing is pushed now. `held` are the
-    segments that wait for a yes.
+    segments that wait for a yes. `alerts_not_sent` says why nobody is told of anything (R29).
     """
 
     day: date
@@ -69,16 +69,22 @@ class Status:
     no_push: str | None
     held: list[str]
     sign_in_refused: str | None = None
+    alerts_not_sent: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
         return asdict(self)
 
 
-def status(clients: Clients, sign_in_refused: InsightsError | None = None) -> Status:
+def status(
+    clients: Clients,
+    sign_in_refused: InsightsError | None = None,
+    alerts_not_sent: str | None = None,
+) -> Status:
     """Read the whole status from the ledger; no API call.
 
-    `sign_in_refused` is why the org is not signed in to, where it refused that for good.
+    `sign_in_refused` is why the org is not signed in to, where it refused that for good,
+    `alerts_not_sent` why alerts do not go out.
     """
     ledger, configuration = clients.ledger, clients.configuration
     limit = configuration.settings.daily_record_limit
@@ -113,6 +119,7 @@ def status(clients: Clients, sign_in_refused: InsightsError | None = None) -> St
         no_push=why_no_push(clients),
         held=[in_words(segment) for segment in held(clients)],
         sign_in_refused=str(sign_in_refused) if sign_in_refused else None,
+        alerts_not_sent=alerts_not_sent,
     )
 
 
