@@ -252,6 +252,7 @@ def test_failing_records_a_held_market_and_a_stale_asset_are_told_once_and_once_
     met_again = chat.texts()
     built.org.control("DELETE", "validation-rules/Lead/No_Okafor")
     built.refresh("Lead")
+    built.ask()
     watcher.tick()
     ended = chat.texts()
 
