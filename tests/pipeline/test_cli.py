@@ -28,6 +28,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from local_org.launch import RunningOrg
 from pipeline.cli import main
+from pipeline.instance import MADE, SQLITE
 from resources.salesforce.calls import RetryPolicy
 from tests.plant import CLIENT_ID, CLIENT_SECRET, Plant, clean, integration
 
@@ -124,6 +125,11 @@ class Site:
             "SALESFORCE_CLIENT_ID": CLIENT_ID,
             "SALESFORCE_CLIENT_SECRET": CLIENT_SECRET,
         }
+
+    def has_dagsters_storage(self) -> None:
+        """Pretend that Dagster's storage is made: to make it, `check` would load Dagster."""
+        (self.folder / "home" / "dagster" / "history").mkdir(parents=True)
+        (self.folder / "home" / "dagster" / MADE).write_text(SQLITE)
 
     def settings(self, **values: Any) -> None:
         """Change settings.yaml."""
@@ -442,6 +448,7 @@ def test_org_that_cannot_be_reached_is_named(site: Site) -> None:
 
 def test_json_is_nothing_but_json_when_a_call_was_tried_again(site: Site) -> None:
     """A program that reads stdout must not stumble over a retry."""
+    site.has_dagsters_storage()
     fault = site.org.arm("http_503", path="/describe", count=1)
 
     done = site.process("check", "--json", start=START_WITHOUT_WAITING)
