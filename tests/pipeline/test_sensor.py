@@ -315,7 +315,9 @@ def test_an_org_that_cannot_be_reached_is_a_reason_to_skip(
     requests, why_not = leads.ask()
 
     assert requests == []
-    assert why_not.startswith("Lead: The connection to the org at http://127.0.0.1:9 broke")
+    assert why_not.startswith(
+        "Lead: The connection to the org at http://127.0.0.1:9 could not be made"
+    )
 
 
 def test_after_a_push_one_pull_reads_the_echo_and_then_ticks_are_quiet(leads: Plant) -> None:

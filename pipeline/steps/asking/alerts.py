@@ -108,16 +108,15 @@ def _budget(clients: Clients) -> Iterator[Alert]:
 
 
 def _silence(clients: Clients) -> Iterator[Alert]:
-    """Yield the objects that run and that the org has not answered about for several intervals."""
+    """Yield the objects that should run and that nothing was heard of for several intervals."""
     interval = timedelta(minutes=clients.configuration.settings.pull_interval_minutes)
     longest = max(SILENT_LEAST, SILENT_INTERVALS * interval)
-    # While everything is stopped, nobody asks the org.
-    running = frozenset() if clients.ledger.stops.current() else clients.running_objects()
+    awaited = _awaited(clients)
 
     for object_name, state in sorted(clients.ledger.objects.all().items()):
         # A sensor that asks and finds nothing new counts as an answer.
         answered_at = max(filter(None, (state.turned_on_at, state.pulled_at, state.asked_at)))
-        if object_name in running and clients.now() - answered_at > longest:
+        if object_name in awaited and clients.now() - answered_at > longest:
             yield Alert(
                 f"silent {object_name} {answered_at:%Y-%m-%dT%H:%M}",
                 f"{object_name}: no successful pull and no answer of the org since {answered_at:%Y-%m-%d %H:%M} UTC. "
@@ -128,13 +127,13 @@ def _silence(clients: Clients) -> Iterator[Alert]:
 
 
 def _late_daily_pulls(clients: Clients) -> Iterator[Alert]:
-    """Yield the objects that run and whose daily pull should have been in hours ago (R17)."""
-    running = frozenset() if clients.ledger.stops.current() else clients.running_objects()
+    """Yield the objects that should run and whose daily pull is hours late (R17)."""
+    awaited = _awaited(clients)
     settings, then = clients.configuration.settings, clients.now() - LATE
 
     for object_name, state in sorted(clients.ledger.objects.all().items()):
         # One that was turned on since then is made up for by the next tick.
-        is_known = object_name in running and state.turned_on_at <= then
+        is_known = object_name in awaited and state.turned_on_at <= then
         if is_known and daily_pull_missed(settings, state, then):
             last = state.daily_pulled_on or "never"
             yield Alert(
@@ -146,13 +145,27 @@ def _late_daily_pulls(clients: Clients) -> Iterator[Alert]:
             )
 
 
+def _awaited(clients: Clients) -> frozenset[str]:
+    """Return the objects that nobody has stopped, switched off or paused.
+
+    One that is held or not ready is among them: its assets get stale as well, and each trial or
+    look would else tell of an end that is none.
+    """
+    if clients.ledger.stops.current():
+        return frozenset()
+
+    known = clients.ledger.integrations.all().values()
+    rolled_out = {s.object for s in known if s.enabled_at and s.paused_at is None}
+    return frozenset(rolled_out) & frozenset(clients.configuration.objects)
+
+
 def _held_markets(clients: Clients) -> Iterator[Alert]:
     for market, hold in sorted(clients.ledger.holds.all().items()):
         yield Alert(
             f"market {market} {hold.held_at.isoformat()}",
             f"Market {market} failed as a whole and is held: {hold.reason}. Its records wait, the other markets run. "
             f"It is tried next at {hold.retry_at:%Y-%m-%d %H:%M} UTC.",
-            over=f"Over: market {market} was held since {hold.held_at:%Y-%m-%d %H:%M} UTC. What waited for it is scored.",
+            over=f"Over: market {market} was held since {hold.held_at:%Y-%m-%d %H:%M} UTC. What waited for it goes on.",
         )
 
 
