@@ -38,8 +38,8 @@ def add_routes(router: Router[Org]) -> None:
     router.add("GET", "/sobjects/{object}", basic_describe)
     router.add("POST", "/sobjects/{object}", create)
     router.add("GET", "/sobjects/{object}/describe", describe)
-    router.add("GET", "/sobjects/{object}/updated", updated, "start", "end")
-    router.add("GET", "/sobjects/{object}/deleted", deleted, "start", "end")
+    router.add("GET", "/sobjects/{object}/updated", get_updated, "start", "end")
+    router.add("GET", "/sobjects/{object}/deleted", get_deleted, "start", "end")
     router.add("GET", "/sobjects/{object}/{id}", read, "fields")
     router.add("PATCH", "/sobjects/{object}/{id}", update)
     router.add("DELETE", "/sobjects/{object}/{id}", delete)
@@ -321,7 +321,7 @@ def _date_covered(org: Org, end: datetime) -> str:
     return format_json(min(end, org.clock.now().replace(second=0, microsecond=0)))
 
 
-def updated(org: Org, request: Request) -> Reply:
+def get_updated(org: Org, request: Request) -> Reply:
     """Give the ids of records changed in a span of time."""
     start, end = _span(org, request)
     ids = org.store.updated_ids(request.args["object"], start, end, request.user_id)
@@ -330,7 +330,7 @@ def updated(org: Org, request: Request) -> Reply:
     return Reply(200, {"ids": ids, "latestDateCovered": _date_covered(org, end)})
 
 
-def deleted(org: Org, request: Request) -> Reply:
+def get_deleted(org: Org, request: Request) -> Reply:
     """Give the ids of records deleted in a span of time, and when."""
     start, end = _span(org, request)
     rows = org.store.deleted_ids(request.args["object"], start, end, request.user_id)

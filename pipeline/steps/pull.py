@@ -142,7 +142,7 @@ def read_changed(
     questions = newest_pages(scope.object, scope.account_changes, window.start, window.end)
     answers = clients.org.ask(questions)
     next_start = max(window.end - OVERLAP, scope.turned_on_at)
-    seen_now = seen(scope.object, answers, next_start)
+    seen_now = read_page(scope.object, answers, next_start)
     if not any(answers.values()):
         return iter(()), seen_now
 
@@ -184,7 +184,7 @@ def newest_pages(
     }
 
 
-def seen(
+def read_page(
     object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]], start: datetime
 ) -> Seen:
     """Read the answers to an object's `newest_pages`, as they would be if asked from `start` on."""

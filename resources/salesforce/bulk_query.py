@@ -32,7 +32,7 @@ class BulkQueries:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of `soql` to `schema`; raise as `Salesforce.bulk_query` says."""
         job_id = self._create(soql)
-        yield from self.results(self._finished(job_id, deadline_seconds), schema)
+        yield from self.results(self._wait_until_complete(job_id, deadline_seconds), schema)
 
     def _create(self, soql: str) -> str:
         body = {
@@ -47,7 +47,7 @@ class BulkQueries:
         )
         return JobInfo.from_answer(answer, "query").id
 
-    def _finished(self, job_id: str, deadline_seconds: float) -> JobInfo:
+    def _wait_until_complete(self, job_id: str, deadline_seconds: float) -> JobInfo:
         """Return the job once complete. After the deadline it is aborted: nobody would read it."""
         job = self._calls.wait("query", job_id, deadline_seconds)
         if not job.has_ended:

@@ -103,7 +103,7 @@ def test_run_in_which_each_kind_of_call_fails_once_finishes(
 
     assert figures["success"], leads.failure()
     assert (figures["read"], figures["pushed"], figures["failed"]) == (210, 209, 1)
-    assert [leads.org.fired(fault) for fault in armed] == [1] * len(armed)
+    assert [leads.org.fault_count(fault) for fault in armed] == [1] * len(armed)
     pushes = [j for j in jobs(leads) if j["id"] not in before and j["operation"] == "update"]
     assert len(pushes) == 1
     assert all(leads.scored_at("Lead", one) for one in (ids[1], ids[-1]))
@@ -117,7 +117,7 @@ def test_locator_that_expires_in_a_pull_is_no_fault_at_all(leads: Plant) -> None
 
     figures = leads.pull("Lead")
 
-    assert leads.org.fired(fault) == 1
+    assert leads.org.fault_count(fault) == 1
     assert (figures["read"], figures["due"], figures["pushed"]) == (450, 450, 450)
 
 

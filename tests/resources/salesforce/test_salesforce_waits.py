@@ -67,7 +67,7 @@ def test_query_whose_cursor_expires_is_begun_again_and_gives_each_record_once(
     org.arm("expire_locator", path="/query/01g", skip=skip)
 
     assert ids_of(client.query(of(company), LEADS)) == sorted(ids)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_query_whose_cursor_expires_every_time_is_refused_in_salesforces_words(
@@ -81,7 +81,7 @@ def test_query_whose_cursor_expires_every_time_is_refused_in_salesforces_words(
         list(client.query(of(company), LEADS))
 
     assert caught.value.code == "INVALID_QUERY_LOCATOR"
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 def test_records_read_by_id_are_asked_for_again_when_a_cursor_expires(
@@ -92,7 +92,7 @@ def test_records_read_by_id_are_asked_for_again_when_a_cursor_expires(
     org.arm("expire_locator", path="/query/01g", skip=1)
 
     assert ids_of(client.read_by_ids(by_ids, ids, LEADS)) == sorted(ids)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 @pytest.mark.parametrize("skip", [0, 1])
@@ -104,7 +104,7 @@ def test_results_of_a_bulk_query_are_read_from_the_start_when_a_locator_expires(
     org.arm("expire_locator", path="/results", skip=skip)
 
     assert ids_of(client.bulk_query(of(company), LEADS, deadline_seconds=30)) == sorted(ids)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_results_whose_locators_expire_every_time_are_refused(
@@ -180,7 +180,7 @@ def test_slow_answers_of_reading_calls_are_asked_for_again(
     assert len(client.ask({"all": of(company)})["all"]) == 300
     assert ids_of(client.query(of(company), LEADS)) == sorted(ids)
     assert ids_of(client.bulk_query(of(company), LEADS, deadline_seconds=30)) == sorted(ids)
-    assert org.fired() == 6
+    assert org.fault_count() == 6
 
 
 def test_slow_answers_of_a_push_lose_nothing(
@@ -200,7 +200,7 @@ def test_slow_answers_of_a_push_lose_nothing(
     results = client.results(client.wait_for_job(job_id, 30), sent=3)
 
     assert sorted(results.succeeded_ids.to_pylist()) == sorted(ids)
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 def test_waits_between_tries_grow_and_have_jitter(org: RunningOrg, client_for: MakeClient) -> None:
@@ -238,7 +238,7 @@ def test_daily_limit_says_when_the_org_is_asked_again(
         with pytest.raises(DailyRequestLimit, match="TotalRequests Limit exceeded") as caught:
             doing()
         assert "asked again at 2026-03-10 13:30 UTC" in str(caught.value)
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 def test_too_many_requests_at_once_are_waited_out_at_every_step_of_a_push(
@@ -261,5 +261,5 @@ def test_too_many_requests_at_once_are_waited_out_at_every_step_of_a_push(
     results = client.results(client.wait_for_job(job_id, 30), sent=2)
 
     assert sorted(results.succeeded_ids.to_pylist()) == sorted(ids)
-    assert org.fired() == 10
+    assert org.fault_count() == 10
     assert len(calls) == len(org.calls()["log"])
