@@ -47,8 +47,8 @@ RESULT_PATH = re.compile(
     r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/(?:\w*results|unprocessedrecords|resultpages)/?",
     re.IGNORECASE,
 )
-# The handlers of later pages play this one: its refusal is an answer, not a wire fault.
-WIRE_KINDS = REQUEST_KINDS - {"expire_locator"}
+# The handlers of pages play these: what comes of them is an answer, not a wire fault.
+WIRE_KINDS = REQUEST_KINDS - {"expire_locator", "short_result"}
 ORG: web.AppKey[Org] = web.AppKey("org", Org)
 POOL: web.AppKey[ThreadPoolExecutor] = web.AppKey("pool", ThreadPoolExecutor)
 TOKEN_PATHS: dict[str, Callable[[Org, Request], Reply]] = {

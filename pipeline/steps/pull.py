@@ -5,6 +5,7 @@ Both put records on the waiting list.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,10 @@ from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
 from resources.ledger.objects import Seen
 from resources.ledger.waiting import ScoringRequests
-from resources.salesforce.query_answers import parse_datetime
+from resources.salesforce.errors import AnswerShort
+from resources.salesforce.query_answers import parse_datetime, rows_beyond
+
+logger = logging.getLogger(__name__)
 
 NEWEST_ROWS: Final = 200
 """How many of the newest records tell whether something changed (D17)."""
@@ -204,14 +208,26 @@ def read_page(
 
 
 def _read(clients: Clients, soql: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Read by REST what is small, and by a bulk job what is large: the first page says which."""
-    rows, batches = clients.org.begin_query(soql, schema)
-    if rows > REST_ROWS_MAX:
-        batches = clients.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS)
+    """Read by REST what is small, and by a bulk job what is large: the first page says which.
 
-    for batch in batches:
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch])
+    A job reads as well what REST gives fewer rows of than it promises.
+    """
+    rows, batches = clients.org.begin_query(soql, schema)
+    given: list[pa.Array] = []
+    try:
+        for batch in batches if rows <= REST_ROWS_MAX else ():
+            given.append(batch["Id"])
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
+        if rows <= REST_ROWS_MAX:
+            return
+    except AnswerShort as short:
+        logger.warning("%s A bulk query job decides.", short.sentence)
+
+    for batch in clients.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS):
+        fresh = rows_beyond(batch, given)
+        if fresh.num_rows:
+            yield pa.Table.from_batches([fresh])
 
 
 def _decide(

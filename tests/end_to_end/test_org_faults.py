@@ -121,6 +121,23 @@ def test_locator_that_expires_in_a_pull_is_no_fault_at_all(leads: Plant) -> None
     assert (figures["read"], figures["due"], figures["pushed"]) == (450, 450, 450)
 
 
+@pytest.mark.parametrize("path", [r"v[\d.]+/query", r"v[\d.]+/query|/results"])
+def test_pull_of_which_rows_are_missing_loses_none_of_them(leads: Plant, path: str) -> None:
+    """R14: what REST leaves out a job reads; what both leave out the next pull reads."""
+    ids = create(leads, 30)
+    fault = leads.org.arm("short_result", path=path, skip=1, count=None)
+
+    first = leads.pull("Lead")
+    fired = leads.org.fault_count(fault)
+    leads.org.clear_faults()
+    leads.wait(minutes=12)
+    leads.tick(resumed=None)
+
+    assert fired >= 3
+    assert first["success"] == ("results" not in path)
+    assert all(leads.scored_at("Lead", one) for one in ids)
+
+
 # -- an org that hangs -----------------------------------------------------------------------------
 
 
