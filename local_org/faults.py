@@ -28,6 +28,7 @@ REQUEST_KINDS = frozenset(
         "expire_session",
         "expire_locator",
         "short_result",
+        "wrong_date",
     }
 )
 QUERY_KINDS = frozenset({"query_slow", "query_error"})
@@ -47,6 +48,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "expire_session": {},
     "expire_locator": {},
     "short_result": {},
+    "wrong_date": {"seconds": 3600.0},
     "query_slow": {"seconds": 0.0},
     "query_error": {"status": 400, "code": "INVALID_FIELD", "message": "No such column"},
     "lock_rows": {"ids": (), "share": 0.0, "seed": 0, "blocker": ""},

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -443,8 +444,11 @@ async def _control(http: web.Request) -> web.StreamResponse:
 
 def _headers(exchange: Exchange, reply: Reply) -> dict[str, str]:
     org = exchange.http.app[ORG]
+    now = org.clock.now().replace(microsecond=0)
+    if exchange.fault and exchange.fault.kind == "wrong_date":
+        now += timedelta(seconds=float(exchange.fault.params["seconds"]))
     headers = {
-        "Date": format_datetime(org.clock.now().replace(microsecond=0), usegmt=True),
+        "Date": format_datetime(now, usegmt=True),
         "Vary": "Accept-Encoding",
         **reply.headers,
     }

@@ -60,7 +60,7 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     # What is wrong in files, preflight has said already.
     warnings = plan(clients).warnings if found.ready else []
     too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
-    not_now = [why for why in (why_no_push(clients),) if why]
+    not_now = [why for why in (why_no_push(clients), clients.clock_difference()) if why]
     waits = [in_words(segment) for segment in held_segments(clients)]
     notices = clients.configuration.settings.notices(clients.today)
     return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits]

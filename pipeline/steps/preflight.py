@@ -133,7 +133,7 @@ def roll_out(clients: Clients, preflight: Preflight, *, at_once: bool = True) ->
     begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))
     if missing:
-        ledger.objects.turn_on(missing, clients.org.org_now())
+        ledger.objects.turn_on(missing, clients.org_now())
 
 
 def _broken_integrations(
@@ -244,7 +244,7 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
         held=tuple(i for i in integrations if answers[i.key].state is RunState.HELD),
         markets={i.market: clients.configuration.markets[i.market] for i in active},
         describes={**clients.describes, object_name: clients.describe(object_name)},
-        turned_on_at=begun.turned_on_at if begun else clients.org.org_now(),
+        turned_on_at=begun.turned_on_at if begun else clients.org_now(),
         enabled_at={i.market: states[i.key].enabled_at or clients.now() for i in active},
         retired=retired,
         dropped_fields=_dropped_fields(clients, active, known),

@@ -22,7 +22,12 @@ from pipeline.core.configuration.integration import (
     Integration,
 )
 from pipeline.core.errors import NotReady
-from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, slowed_until
+from pipeline.core.limit.repeats import (
+    SCORINGS_KEPT_FOR,
+    Scoring,
+    comes_of_our_write,
+    slowed_until,
+)
 from pipeline.core.limit.windows import (
     OVERLAP,
     Window,
@@ -46,7 +51,7 @@ from pipeline.steps.preflight import check, check_once, scope_of
 from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
 from resources.ledger.objects import Seen
-from resources.ledger.waiting import ScoringRequests
+from resources.ledger.waiting import ScoringRequest, ScoringRequests
 from resources.salesforce.errors import AnswerShort
 from resources.salesforce.query_answers import parse_datetime, rows_beyond
 
@@ -67,7 +72,10 @@ TRACKED: Final = pa.schema([("Id", pa.string()), (DATETIME_FIELD, pa.timestamp("
 
 @dataclass
 class PullSummary:
-    """What one pull of one object read and decided; counts are records."""
+    """What one pull of one object read and decided; counts are records.
+
+    `edited_failing` keep failing, and are tried at once since somebody edited them.
+    """
 
     object: str
     window: Window | None = None
@@ -76,9 +84,11 @@ class PullSummary:
     not_due: int = 0
     due: Counter[str] = field(default_factory=Counter)
     conflicts: int = 0
+    edited_failing: int = 0
     slowed_down: int = 0
     slowed_examples: list[str] = field(default_factory=list)
     newest_change: datetime | None = None
+    clock_difference: str | None = None
     calls: int = 0
 
     @property
@@ -102,12 +112,20 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
     scope = scope_of(clients, lease.object, check_once(clients, lease.object))
     state = clients.ledger.objects.all()[lease.object]
     window = pull_window(
-        watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
+        watermark=state.watermark,
+        pulled_at=state.pulled_at,
+        turned_on_at=state.turned_on_at,
+        org_now=clients.org.org_now(),
+        now=clients.now(),
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
+    summary.clock_difference = clients.clock_difference()
+    if summary.clock_difference:
+        logger.warning("%s: %s.", lease.object, summary.clock_difference)
 
     # The window is fixed before anything is read: what changes meanwhile is the next pull's.
     tables, seen_now = read_changed(clients, scope, window)
+    failing = clients.ledger.waiting.failing_reasons(lease.object)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
         clients.lake.working_file_parts(pulled_working_file(clients, lease.object)) as kept,
@@ -116,6 +134,8 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
             # More than a day's limit cannot be scored by this run: those are read again by id.
             is_kept = summary.due_total < clients.configuration.settings.daily_record_limit
             due, decided = _decide(clients, lease, scope, table, summary)
+            if failing:
+                _retry_edited(clients, lease, table, due, failing, summary)
             if due.num_rows:
                 listed.add(decided)
                 if is_kept:
@@ -262,6 +282,54 @@ def _decide(
     return due, recorded
 
 
+def _retry_edited(
+    clients: Clients,
+    lease: Lease,
+    table: pa.Table,
+    due: pa.Table,
+    failing: Mapping[str, str],
+    summary: PullSummary,
+) -> None:
+    """Let failing records be tried at once that somebody has edited, in whatever field (R23).
+
+    What Salesforce refused may be corrected in a field that no model reads. Our own write of a
+    record that still fails at one of its markets is no such edit.
+    """
+    of_failing = pc.is_in(table.column("Id"), pa.array(failing, pa.string()))
+    others = pc.invert(pc.is_in(table.column("Id"), value_set=due.column("Id")))
+    edited = table.filter(pc.and_(of_failing, others))
+    if not edited.num_rows:
+        return
+
+    changed_at = dict(
+        zip(edited.column("Id").to_pylist(), _values(_changed_at(edited)), strict=True)
+    )
+    scored = _scored_lately(clients, lease.object, list(changed_at))
+    by_others = [
+        record_id
+        for record_id, at in changed_at.items()
+        if record_id not in scored or not comes_of_our_write(scored[record_id][-1], at)
+    ]
+
+    now = clients.now()
+    requests = [
+        ScoringRequest(record_id, failing[record_id], now, modstamp=changed_at[record_id])
+        for record_id in by_others
+    ]
+    if requests:
+        clients.ledger.add_requests(lease, ScoringRequests.of(requests), now)
+        summary.edited_failing += len(requests)
+
+
+def _scored_lately(
+    clients: Clients, object_name: str, ids: Sequence[str]
+) -> dict[str, list[Scoring]]:
+    """Return for each of `ids` that was scored lately when, oldest first (R15)."""
+    since = clients.now() - SCORINGS_KEPT_FOR
+    with clients.ledger.database.read() as connection:
+        return clients.ledger.scorings.scored_since(connection, object_name, ids, since)
+
+
 def _requests(
     clients: Clients,
     object_name: str,
@@ -273,11 +341,7 @@ def _requests(
     """Return the requests; a record that is scored again and again waits longer each time (R15)."""
     now = clients.now()
     ids = due.column("Id").to_pylist()
-    with clients.ledger.database.read() as connection:
-        scored = clients.ledger.scorings.scored_since(
-            connection, object_name, ids, now - SCORINGS_KEPT_FOR
-        )
-
+    scored = _scored_lately(clients, object_name, ids)
     changed_at = _values(_changed_at(due))
     # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
@@ -457,6 +521,8 @@ def counts(summary: PullSummary) -> dict[str, Any]:
         "due": summary.due_total,
         **{f"due_{reason}": n for reason, n in sorted(summary.due.items())},
         "claimed_by_two_markets": summary.conflicts,
+        **({"edited_failing": summary.edited_failing} if summary.edited_failing else {}),
         "slowed_down": summary.slowed_down,
+        **({"clock_difference": summary.clock_difference} if summary.clock_difference else {}),
         **({"slowed_down_records": summary.slowed_examples} if summary.slowed_examples else {}),
     }

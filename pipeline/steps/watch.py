@@ -19,7 +19,14 @@ from pipeline.core.configuration.running import (
 )
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
+from pipeline.core.limit.windows import (
+    LAG,
+    OVERLAP,
+    day_of,
+    local_time_on,
+    newest_daily_pull,
+    read_from,
+)
 from pipeline.steps.brake import held_segments, in_words
 from pipeline.steps.changed_files import why_it_waits
 from pipeline.steps.clients import Clients
@@ -335,7 +342,7 @@ def _ask(
             continue
 
         answers.own.pop(state.object, None)
-        answers.pages[state.object] = read_page(state.object, rows, _question_start(state))
+        answers.pages[state.object] = read_page(state.object, rows, _question_start(clients, state))
     return False
 
 
@@ -346,11 +353,11 @@ def _ask_alone_from_now(clients: Clients, states: Sequence[ObjectState]) -> None
 
 def _questions(clients: Clients, state: ObjectState) -> dict[str, str]:
     account_changes = any(i.account_changes for i in clients.configuration.of_object(state.object))
-    return newest_pages(state.object, account_changes, _question_start(state))
+    return newest_pages(state.object, account_changes, _question_start(clients, state))
 
 
-def _question_start(state: ObjectState) -> datetime:
-    return max(state.watermark - OVERLAP, state.turned_on_at)
+def _question_start(clients: Clients, state: ObjectState) -> datetime:
+    return read_from(state.watermark, state.pulled_at, state.turned_on_at, clients.now())
 
 
 def _runs_from_answers(

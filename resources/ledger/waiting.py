@@ -217,6 +217,18 @@ class Waiting:
         with self._db.read() as connection:
             return set(connection.scalars(query))
 
+    def failing_reasons(self, object_name: str) -> dict[str, str]:
+        """Return why each record waits that failed and is not being tried now (R23)."""
+        row = t.waiting.c
+        query = sa.select(row.record_id, row.reason).where(
+            row.object == object_name,
+            row.segment_id.is_(None),
+            row.error_code.is_not(None),
+            row.held_for.is_(None),
+        )
+        with self._db.read() as connection:
+            return dict(connection.execute(query).all())
+
     def count_of_segment(self, segment_id: str) -> int:
         """Return how many records a segment still holds."""
         held = t.waiting.c.segment_id == segment_id
