@@ -91,7 +91,7 @@ class Clients:
         return self.now().astimezone(self.configuration.settings.zone)
 
     def org_now(self) -> datetime:
-        """Return the time on the org's clock, as far as this machine's lets it be believed (D2)."""
+        """Return the org's time, as far as this machine's clock lets it be believed (D23)."""
         return trusted_org_now(self.org.org_now(), self.now())
 
     def clock_difference(self) -> str | None:

@@ -36,7 +36,7 @@ def scored_lead(leads: Plant) -> str:
 def test_answer_with_a_wrong_time_makes_no_pull_pass_over_a_change(
     leads: Plant, hours: int
 ) -> None:
-    """R14: the window ends where this machine's clock lets the org's be believed (D2)."""
+    """R14: the window ends where this machine's clock lets the org's be believed (D23)."""
     lead = scored_lead(leads)
     before = leads.scored_at("Lead", lead)
     fault = leads.org.arm("wrong_date", seconds=hours * 3600, count=None)

@@ -61,7 +61,7 @@ def pull_window(
     org_now: datetime,
     now: datetime,
 ) -> Window:
-    """Return what to read next (D6): it ends before `org_now`, as far as `now` lets it be believed.
+    """Return what to read next: up to `org_now`, as far as `now` lets that be believed (D6, D23).
 
     It never ends behind the watermark, save where that is wrong itself (`read_from`).
     """
