@@ -323,13 +323,14 @@ class Segments:
             return []
 
         row = t.waiting.c
-        query = sa.select(row.record_id, row.reason, row.lasting).where(
+        # What was charged, not what the record waits for since somebody edited it meanwhile.
+        query = sa.select(row.record_id, row.claimed_reason, row.claimed_lasting).where(
             row.segment_id == segment.segment_id, self._db.one_of(row.record_id, list(ids))
         )
         found = connection.execute(query).all()
-        for lane, records in Counter(lane_of(one.reason) for one in found).items():
+        for lane, records in Counter(lane_of(one.claimed_reason) for one in found).items():
             self._days.charge(connection, segment.day, segment.object, lane, -records)
-        if lasting := sum(one.lasting for one in found):
+        if lasting := sum(one.claimed_lasting for one in found):
             self._days.charge_lasting(connection, segment.day, -lasting)
 
         return [one.record_id for one in found]
@@ -427,7 +428,14 @@ def _mark_some(
         else sa.and_(row.object == object_name, row.record_id.in_(chosen))
     )
     result = connection.execute(
-        t.waiting.update().where(which).values(segment_id=segment_id, claimed_seq=row.seq)
+        t.waiting.update()
+        .where(which)
+        .values(
+            segment_id=segment_id,
+            claimed_seq=row.seq,
+            claimed_reason=row.reason,
+            claimed_lasting=row.lasting,
+        )
     )
     return result.rowcount
 
