@@ -252,8 +252,14 @@ class Segments:
                 .where(row.segment_id == segment.segment_id, row.state != SegmentState.SCORED.value)
                 .values(state=SegmentState.SCORED, braked_for=braked_for)
             )
-            if marked.rowcount and counts:
+            # One that went back from its push was counted when it was scored first.
+            if marked.rowcount and counts and not segment.push_tries:
                 self._counts.add(connection, segment.day, segment.object, counts)
+
+    def reopen(self, lease: Lease, segment: Segment) -> None:
+        """Let the segment be scored again, with the rows and the charge that it has (R20)."""
+        with self._db.begin(lease) as connection:
+            _update(connection, segment, state=SegmentState.CLAIMED)
 
     def note_unpushed(
         self, lease: Lease, segment: Segment, why: str, next_push_at: datetime | None = None
