@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
 from pipeline.core.limit.row_faults import JOB_FAULTS
 from pipeline.core.scoring.digest import digests, stored_digests
+from pipeline.steps.changed_files import OTHERS_ROLLOUT_HOLDS
 from resources.ledger import tables as t
 from resources.ledger.counts import FAILED
 from resources.ledger.ledger import Ledger
@@ -37,6 +38,8 @@ def broken(schedule: Schedule) -> list[str]:
         blamed_for_jobs,
         begun_while_stopped,
         slowed_people,
+        locked_out,
+        rolled_out_by_turns,
     ):
         found += [f"{check.__name__}: {line}" for line in check(schedule)]
     return found
@@ -245,6 +248,24 @@ def slowed_people(schedule: Schedule) -> Iterator[str]:
     """A record that people alone change, at hours, is never slowed down (R15)."""
     if schedule.acts["hourly edits"]:
         yield from (f"{record_id} was slowed down" for record_id in schedule.slowed)
+
+
+def locked_out(schedule: Schedule) -> Iterator[str]:
+    """Credentials that were refused for good are sent once: a user is locked after some tries (R3)."""
+    for times in schedule.refused.values():
+        if times > 1:
+            yield f"the same wrong credentials were sent {times} times"
+
+
+def rolled_out_by_turns(schedule: Schedule) -> Iterator[str]:
+    """What another deployment rolled out is not rolled out anew within the hour (R17)."""
+    for row in _rows(schedule, t.integrations):
+        for theirs in schedule.rolled_out_elsewhere:
+            if theirs < row["enabled_at"] < theirs + OTHERS_ROLLOUT_HOLDS:
+                yield (
+                    f"{row['object']}.{row['market']} was rolled out at {row['enabled_at']}, "
+                    f"and by another deployment at {theirs}"
+                )
 
 
 def jobs_left_open(schedule: Schedule) -> Iterator[str]:
