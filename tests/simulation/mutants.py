@@ -192,7 +192,7 @@ def without_asking_alone() -> AbstractContextManager[None]:
     return _with((pipeline.steps.watch, "AnswerTooLate", _Never))
 
 
-class _Never(Exception):  # noqa: N818  it is never raised
+class _Never(Exception):
     """No error."""
 
 
