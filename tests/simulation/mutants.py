@@ -21,6 +21,7 @@ import pipeline.steps.push
 import pipeline.steps.score
 import pipeline.steps.score_market
 import pipeline.steps.score_segment
+import pipeline.steps.stop
 import pipeline.steps.watch
 import resources.configuration
 import resources.ledger.database
@@ -174,6 +175,11 @@ def without_search() -> AbstractContextManager[None]:
     return _with((pipeline.steps.score_market, "bisect", at_once))
 
 
+def without_windows() -> AbstractContextManager[None]:
+    """Push at any hour."""
+    return _with((pipeline.steps.stop, "why_outside_windows", lambda *_: None))
+
+
 def without_own_questions() -> AbstractContextManager[None]:
     """End the tick for all objects where the org refuses the question about one."""
     ask_each = Salesforce.ask_each
@@ -255,6 +261,7 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "job-fault": without_job_faults,
     "bisect": without_search,
     "stop": without_stop,
+    "windows": without_windows,
     "honest": without_honest_people,
     "question": without_own_questions,
     "alone": without_asking_alone,
