@@ -46,7 +46,7 @@ def check(as_json: bool) -> None:
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
     from pipeline.steps.asking.plan import NOT_COUNTED, plan
-    from pipeline.steps.brake import held, in_words
+    from pipeline.steps.brake import held_segments, in_words
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
@@ -60,8 +60,8 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     # What is wrong in files, preflight has said already.
     warnings = plan(clients).warnings if found.ready else []
     too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
-    not_now = [why for why in (why_no_push(clients),) if why]
-    waits = [in_words(segment) for segment in held(clients)]
+    not_now = [why for why in (why_no_push(clients), clients.clock_difference()) if why]
+    waits = [in_words(segment) for segment in held_segments(clients)]
     notices = clients.configuration.settings.notices(clients.today)
     return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits]
 

@@ -81,7 +81,7 @@ def can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def confirmed(question: str, *, yes: bool) -> bool:
+def confirm(question: str, *, yes: bool) -> bool:
     """Ask, unless `yes`; where nobody can be asked, it is a wrong usage to leave --yes out."""
     if yes:
         return True

@@ -784,7 +784,7 @@ class _SegmentPush:
     def _settle_rows(self, results: _RowResults) -> None:
         """End the rows of `results`, and with them the jobs that were read."""
         ledger, outcome = self.clients.ledger, results.outcome()
-        now, org_now = self.clients.now(), self.clients.org.org_now()
+        now, org_now = self.clients.now(), self.clients.org_now()
 
         # The lake comes first: a run that dies in between settles again and writes the same file.
         self._keep(results)

@@ -21,7 +21,7 @@ from pipeline.core.scoring.results import (
     without_broken_rows,
 )
 from pipeline.core.scoring.scope import ScoringScope
-from pipeline.steps.brake import braked_for
+from pipeline.steps.brake import why_braked
 from pipeline.steps.clients import SCORED, Clients
 from pipeline.steps.inputs import read_inputs
 from pipeline.steps.score_market import Claimed, score_markets
@@ -190,7 +190,7 @@ class SegmentScoring:
     def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
-        why_held = braked_for(self.clients, self.segment, counted)
+        why_held = why_braked(self.clients, self.segment, counted)
         self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted, why_held)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:

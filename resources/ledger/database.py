@@ -247,7 +247,7 @@ class Database:
         is_all = len(ids) >= len(every) and set(ids) >= set(every)
         return sa.true() if is_all else self.one_of(column, list(ids))
 
-    def listed(
+    def column_lists(
         self, connection: sa.Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool]
     ) -> list[list[Any]]:
         """Return `columns` of the rows that meet `where`, each as one list, in one order.

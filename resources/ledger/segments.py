@@ -113,7 +113,7 @@ class Segments:
                 return None
 
             self._days.lock(connection, facts.day, facts.policy.limit)
-            granted = self._days.granted(connection, lease.object, facts)
+            granted = self._days.grant(connection, lease.object, facts)
 
             segment_id = f"{facts.day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
             # No charge is made for nothing: the id of an empty segment is never seen.
@@ -208,7 +208,9 @@ class Segments:
         row = t.waiting.c
         with self._db.begin(lease) as connection:
             of_segment = row.segment_id == segment.segment_id
-            noted = self._db.listed(connection, row.record_id, row.hash_seen, where=of_segment)
+            noted = self._db.column_lists(
+                connection, row.record_id, row.hash_seen, where=of_segment
+            )
             known = dict(zip(*noted, strict=True))
 
             # A pull has noted most of them already: one write for each that differs.

@@ -115,7 +115,7 @@ class Settling:
         row = t.waiting.c
         with self._db.begin(lease) as connection:
             of_segment = row.segment_id == segment.segment_id
-            listed = self._db.listed(connection, row.record_id, row.tries, where=of_segment)
+            listed = self._db.column_lists(connection, row.record_id, row.tries, where=of_segment)
             tries: dict[str, int] = dict(zip(*listed, strict=True))
             held = tries.keys()
 
@@ -179,7 +179,7 @@ class Settling:
         held: AbstractSet[str],
     ) -> None:
         row = t.segments.c
-        ended = _ended(outcome, held)
+        ended = _count_ends(outcome, held)
 
         # Rows that ended in an earlier run are not held any more, and were counted then.
         failed = held & {f.record_id for f in (*outcome.failed, *outcome.partial)}
@@ -308,7 +308,7 @@ def _let_wait(object_name: str, now: datetime, written_at: datetime | None) -> s
     return t.waiting.update().where(of_row).values(**values)
 
 
-def _ended(outcome: Outcome, held: AbstractSet[str]) -> Counter[str]:
+def _count_ends(outcome: Outcome, held: AbstractSet[str]) -> Counter[str]:
     """Count how those rows ended that the segment still held."""
     ended: Counter[str] = Counter(
         {

@@ -17,6 +17,7 @@
     └── OrgUnavailable              passing (also CannotProceedNow)
         ├── ConnectionBroken        no answer, or not the whole of it
         │   └── AnswerTooLate       not within the time for it
+        ├── AnswerShort             fewer rows than the org itself promised
         ├── TooManyConcurrentRequests
         └── JobNotFinished          not within its deadline; the job goes on in the org
 
@@ -216,6 +217,14 @@ class ConnectionBroken(OrgUnavailable):
 
 class AnswerTooLate(ConnectionBroken):
     """No answer within the time for it: the org may be at work on the call still."""
+
+
+class AnswerShort(OrgUnavailable):
+    """The org gave fewer rows than the same answer had promised, however often it was asked."""
+
+    def __init__(self, what: str, given: int, promised: int) -> None:
+        """Name what was read, and both numbers of rows."""
+        super().__init__(f"The org promised {promised} rows of {what} and gave {given}.")
 
 
 class TooManyConcurrentRequests(OrgUnavailable):

@@ -84,7 +84,7 @@ def test_a_claim_takes_what_was_said_to_be_allowed(book: Book) -> None:
     book.many(200)
     book.many(200, reason="stale")
     book.many(200, of="Contact", reason="stale")
-    allowed = book.allowed()
+    allowed = book.allowance()
 
     assert allowed.total == book.claimed().rows
     assert (allowed.new, allowed.changes) == (5, 25)
@@ -144,17 +144,17 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
         IntegrationKey("Contact", "fit"): ("a", None),
     }
     ledger.integrations.roll_out(wanted, NOW)
-    assert book.allowed().refresh == 350
+    assert book.allowance().refresh == 350
 
     ledger.integrations.roll_out({IntegrationKey("Lead", "fit"): ("a", None)}, NOW)
-    assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
+    assert (book.allowance().refresh, book.allowance("Contact").refresh) == (600, 0)
 
     ledger.integrations.roll_out(wanted, NOW)
     with book.ledger.database.begin() as connection:
         connection.execute(
             t.integrations.update().filter_by(object="Contact").values(paused_at=NOW)
         )
-    assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
+    assert (book.allowance().refresh, book.allowance("Contact").refresh) == (600, 0)
 
 
 @pytest.fixture
@@ -178,21 +178,21 @@ def roll_out(book: Book, why: str | None = None) -> None:
 
 def test_an_object_that_is_not_ready_leaves_its_share_to_the_others(shared: Book) -> None:
     """R20: nobody scores it, so it needs none."""
-    assert shared.allowed().refresh == 350
+    assert shared.allowance().refresh == 350
     roll_out(shared, "a field is missing")
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (600, 0)
     roll_out(shared)
 
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (350, 350)
 
 
 def test_an_object_whose_only_market_is_held_leaves_its_share_to_the_others(shared: Book) -> None:
     """R20, R23: until its trial is due."""
     hold = shared.ledger.holds.hold("reach", "it does not answer", shared.now)
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (600, 0)
     shared.now = hold.retry_at
 
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (350, 350)
 
 
 def test_an_object_with_another_market_that_runs_keeps_its_share(shared: Book) -> None:
@@ -205,7 +205,7 @@ def test_an_object_with_another_market_that_runs_keeps_its_share(shared: Book) -
     shared.ledger.integrations.roll_out(checked, shared.now)
     shared.ledger.holds.hold("reach", "it does not answer", shared.now)
 
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (350, 350)
 
 
 def test_of_an_object_that_rests_only_old_values_are_cleared(shared: Book) -> None:
@@ -355,11 +355,11 @@ def test_late_in_the_day_an_object_may_try_what_another_has_left(book: Book) -> 
     book.request("c", of="Contact")
     _fail_all(book, "Contact")
     book.wait(hours=1)
-    at_noon = book.allowed("Account").lasting, book.allowed("Contact").lasting
+    at_noon = book.allowance("Account").lasting, book.allowance("Contact").lasting
     book.wait(hours=13)
 
     assert at_noon == (1, 0)
-    assert (book.allowed("Account").lasting, book.allowed("Contact").lasting) == (1, 1)
+    assert (book.allowance("Account").lasting, book.allowance("Contact").lasting) == (1, 1)
 
 
 def test_a_partly_scored_row_waits_and_its_own_push_does_not_hurry_it(book: Book) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.pace import last_day
-from pipeline.steps.brake import held, in_words
+from pipeline.steps.brake import held_segments, in_words
 from pipeline.steps.clients import Clients
 
 SILENT_INTERVALS: Final = 6
@@ -44,13 +44,13 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
     by ISO date. No API call.
     """
     return [
-        *_stopped(clients),
+        *_stop_alerts(clients),
         *_held_segments(clients),
         *_limit(clients),
         *_budget(clients),
         *_silence(clients),
         *_held_markets(clients),
-        *_unpushed(clients),
+        *_unpushed_alerts(clients),
         *_growing(clients, backlog),
     ]
 
@@ -60,14 +60,14 @@ def waiting_total(clients: Clients) -> int:
     return sum(row.records for row in clients.ledger.waiting.summary(clients.now()))
 
 
-def _stopped(clients: Clients) -> Iterator[Alert]:
+def _stop_alerts(clients: Clients) -> Iterator[Alert]:
     stopped = clients.ledger.stops.current()
     if stopped is not None:
         yield Alert(f"stopped {stopped.stopped_at.isoformat()}", f"Everything is {stopped}.")
 
 
 def _held_segments(clients: Clients) -> Iterator[Alert]:
-    for segment in held(clients):
+    for segment in held_segments(clients):
         words = in_words(segment)
         yield Alert(f"held {segment.segment_id}", f"{words[0].upper()}{words[1:]}.")
 
@@ -121,7 +121,7 @@ def _held_markets(clients: Clients) -> Iterator[Alert]:
         )
 
 
-def _unpushed(clients: Clients) -> Iterator[Alert]:
+def _unpushed_alerts(clients: Clients) -> Iterator[Alert]:
     """Yield the segments that several runs could not push."""
     for segment in clients.ledger.segments.unfinished():
         if segment.push_tries >= UNPUSHED_RUNS:
