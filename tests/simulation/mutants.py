@@ -119,10 +119,10 @@ def without_stop() -> AbstractContextManager[None]:
 def without_honest_people() -> AbstractContextManager[None]:
     """Take each scoring within eight hours of the last one for the work of a flow."""
 
-    def is_close(last: Scoring, changed_at: datetime | None) -> bool:
+    def comes_of_it(last: Scoring, changed_at: datetime | None) -> bool:
         return changed_at is None or changed_at - last.at < timedelta(hours=8)
 
-    return _with((pipeline.core.limit.repeats, "_is_close", is_close))
+    return _with((pipeline.core.limit.repeats, "comes_of_our_write", comes_of_it))
 
 
 def without_waiting_list() -> AbstractContextManager[None]:
@@ -248,7 +248,7 @@ def without_second_look() -> AbstractContextManager[None]:
 
 def without_brake() -> AbstractContextManager[None]:
     """Push whatever scores come."""
-    return _with((pipeline.steps.score_segment, "braked_for", lambda *_: None))
+    return _with((pipeline.steps.score_segment, "why_braked", lambda *_: None))
 
 
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
