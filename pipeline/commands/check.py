@@ -46,6 +46,7 @@ def check(as_json: bool) -> None:
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
     from pipeline.steps.asking.plan import NOT_COUNTED, plan
+    from pipeline.steps.asking.visibility import may_be_hidden
     from pipeline.steps.brake import held_segments, in_words
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
@@ -62,8 +63,9 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
     not_now = [why for why in (why_no_push(clients), clients.clock_difference()) if why]
     waits = [in_words(segment) for segment in held_segments(clients)]
+    hidden = may_be_hidden(clients, sorted({integration.object for integration in found.ready}))
     notices = clients.configuration.settings.notices(clients.today)
-    return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits]
+    return found, [*notices, *too_slow, *_held_markets(clients), *not_now, *waits, *hidden]
 
 
 def _held_markets(clients: Clients) -> list[str]:

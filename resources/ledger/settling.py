@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pipeline.core.limit.row_faults import (
     MARKET_RESTS,
     NOBODYS,
+    NOT_VISIBLE,
     RowFault,
     fault_of,
     market_at_fault,
@@ -37,6 +38,10 @@ LASTING_AFTER_PASSING: Final = 2
 
 What a job failed with is nobody's row's, and never lasting.
 """
+
+NOT_VISIBLE_AGAIN: Final = timedelta(hours=24)
+NOT_VISIBLE_TRIES: Final = 3
+"""How often a record that the user does not see is asked for again before it is lasting (R23)."""
 
 CODE_LENGTH_MAX: Final = 80
 MESSAGE_LENGTH_MAX: Final = 1_000
@@ -248,13 +253,13 @@ def _failed_row(
     anew = row.seq != row.claimed_seq
     held = failure.held_for is not None
     tries = 0 if anew else row.tries + (not held)
-    later = (
-        retry_at.get(failure.held_for, now + _wait_for_market(failure.code))
-        if failure.held_for is not None
-        else now + backoff(tries, passing=failure.is_passing)
-    )
     # Salesforce's passing errors (a locked row, say) are not the row's fault for some time.
     patience = LASTING_AFTER_PASSING if failure.is_passing else 0
+    later = now + backoff(tries, passing=failure.is_passing)
+    if failure.code == NOT_VISIBLE:
+        patience, later = NOT_VISIBLE_TRIES, now + NOT_VISIBLE_AGAIN
+    if failure.held_for is not None:
+        later = retry_at.get(failure.held_for, now + _wait_for_market(failure.code))
     is_to_blame = not held and failure.code not in NOBODYS
 
     return {

@@ -202,7 +202,7 @@ class Waiting:
         row = t.waiting.c
         with self._db.read() as connection:
             ids, reasons = self._db.column_lists(
-                connection, row.record_id, row.reason, where=row.segment_id == segment_id
+                connection, row.record_id, row.claimed_reason, where=row.segment_id == segment_id
             )
 
         known = {reason.value: reason.value for reason in Reason}  # one text, not one a record

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 
 import pyarrow as pa
 
+from pipeline.core.soql import In, select
 from resources.salesforce.errors import (
     AnswerShort,
     OrgUnavailable,
@@ -55,6 +56,20 @@ class Queries:
         """Make all calls in `session`."""
         self._session = session
 
+    def known_ids(self, object_name: str, ids: Sequence[str]) -> set[str]:
+        """Return which of `ids` the org has, deleted ones included, as far as the user sees them.
+
+        One API call for 2,500 ids.
+        """
+        found: set[str] = set()
+        for group in queries_by_ids(lambda some: select(["Id"], object_name, In("Id", some)), ids):
+            queries = {f"ids_{number}": soql for number, soql in enumerate(group)}
+            rows, errors = self.ask_each(queries, with_deleted=True)
+            if errors:
+                raise next(iter(errors.values()))
+            found |= {row["Id"] for part in rows.values() for row in part}
+        return found
+
     def ask(self, queries: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
         """Return the rows of at most five small queries by name, for one API call.
 
@@ -71,16 +86,20 @@ class Queries:
         return rows
 
     def ask_each(
-        self, queries: Mapping[str, str], *, within_seconds: float = math.inf
+        self,
+        queries: Mapping[str, str],
+        *,
+        within_seconds: float = math.inf,
+        with_deleted: bool = False,
     ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, SalesforceError]]:
         """Return rows by name, and by name why a query has none, as `ask` for one API call.
 
         One query's refusal, time-out or error costs the others nothing. Raises what concerns the
-        call as a whole.
+        call as a whole. Deleted records are left out unless `with_deleted`.
         """
         # Where a cursor expires before its last page, or rows are missing, all is asked again.
         for start in range(1, QUERY_STARTS_MAX + 1):
-            answers = self._composite(queries, within_seconds)
+            answers = self._composite(queries, within_seconds, with_deleted=with_deleted)
             errors = {name: a for name, a in answers.items() if isinstance(a, SalesforceError)}
 
             try:
@@ -211,7 +230,11 @@ class Queries:
         return answer
 
     def _composite(
-        self, queries: Mapping[str, str], within_seconds: float = math.inf
+        self,
+        queries: Mapping[str, str],
+        within_seconds: float = math.inf,
+        *,
+        with_deleted: bool = False,
     ) -> dict[str, Record | SalesforceError]:
         """Ask several queries in one call and return each one's first page, or its error.
 
@@ -220,7 +243,8 @@ class Queries:
         if not 0 < len(queries) <= QUERIES_PER_CALL:
             raise ValueError(f"{len(queries)} queries: one call takes 1 to {QUERIES_PER_CALL}")
         names = list(queries)
-        base = f"/services/data/v{self._session.api_version}/query/?q="
+        resource = "queryAll" if with_deleted else "query"
+        base = f"/services/data/v{self._session.api_version}/{resource}/?q="
         body = {
             "allOrNone": False,
             "compositeRequest": [

@@ -11,7 +11,13 @@ from pipeline.core.configuration.running import IntegrationKey
 from resources.ledger import tables as t
 from resources.ledger.push_jobs import PushJob
 from resources.ledger.segments import SegmentState
-from resources.ledger.settling import BACKOFF_MAX, PASSING_BACKOFF_MAX, Outcome, backoff
+from resources.ledger.settling import (
+    BACKOFF_MAX,
+    PASSING_BACKOFF_MAX,
+    Outcome,
+    RowFailure,
+    backoff,
+)
 from resources.ledger.waiting import ScoringRequest
 from tests.resources.ledger_support import DAY, NOW, Book, failure
 
@@ -381,6 +387,30 @@ def test_rows_that_nothing_was_said_of_wait_again(book: Book) -> None:
 
     assert (segment.pushed, segment.failed) == (1, 0)
     assert (book.there("b")["segment_id"], book.there("b")["tries"]) == (None, 0)
+
+
+def test_a_charge_is_given_back_to_the_lane_that_it_was_made_to(book: Book) -> None:
+    """R20: an edit in flight makes a stale record a changed one, and a failing one a fresh one."""
+    book.request("a", "b", reason="stale")
+    segment = book.claimed()
+    book.request("a", reason="changed", modstamp=book.now)
+
+    held = [RowFailure(i, "MARKET_FAILED", "fit: it failed", held_for="fit") for i in ("a", "b")]
+    book.ledger.settling.settle_rows(
+        book.lease(), segment, Outcome(failed=held), now=book.now, org_now=book.now
+    )
+
+    assert book.used() == {("Lead", "refresh"): 0}
+    assert book.there("a")["reason"] == "changed"
+
+
+def test_what_was_claimed_is_told_as_it_was_claimed(book: Book) -> None:
+    """R20: a ledger from a backup learns from the lake which lane was charged."""
+    book.request("a", reason="stale")
+    segment = book.claimed()
+    book.request("a", reason="changed", modstamp=book.now)
+
+    assert book.ledger.waiting.reasons_of_segment(segment.segment_id) == {"a": "stale"}
 
 
 def test_settling_the_same_rows_twice_counts_them_once(book: Book) -> None:
