@@ -20,7 +20,7 @@ def _key(*parts: str) -> dg.AssetKey:
 
 
 @pytest.fixture
-def mount(shared_plant: Build, monkeypatch: pytest.MonkeyPatch) -> Plant:
+def mounted(shared_plant: Build, monkeypatch: pytest.MonkeyPatch) -> Plant:
     """A plant with one integration on Lead, whose assets are mounted below `crm/insights`."""
     monkeypatch.setenv("INSIGHTS_KEY_PREFIX", "/".join(PREFIX))
     built = shared_plant(integration("Lead"))
