@@ -17,7 +17,12 @@ from resources.salesforce.errors import (
     UnexpectedAnswer,
 )
 from resources.salesforce.jobs import COMPLETE, PAGE_READS_MAX, JobCalls, JobInfo
-from resources.salesforce.query_answers import LOCATOR_EXPIRED, QUERY_STARTS_MAX, rows_beyond
+from resources.salesforce.query_answers import (
+    LOCATOR_EXPIRED,
+    QUERY_STARTS_MAX,
+    is_short,
+    rows_beyond,
+)
 from resources.salesforce.result_csv import PageIncomplete, QueryResultReader
 
 JOBS_MAX: Final = 2
@@ -99,7 +104,7 @@ class BulkQueries:
                 continue
 
             # The job's own figure, never an earlier COUNT: meanwhile the org has changed.
-            if read >= (job.processed or 0):
+            if not is_short(read, job.processed):
                 return
 
         raise AnswerShort(f"bulk query job {job.id}", read, job.processed or 0)

@@ -34,6 +34,7 @@ from resources.salesforce.query_answers import (
     URL_CHARACTERS_MAX,
     Record,
     batch_from_records,
+    is_short,
     plain_rows,
     queries_by_ids,
     rows_beyond,
@@ -196,8 +197,10 @@ class Queries:
 
         Raises AnswerShort after the last one where there are fewer than `answer` promises.
         """
-        before = None
-        given, promised = 0, answer.get("totalSize")
+        before, given = None, 0
+        with understood("query"):
+            promised = int(answer["totalSize"])
+
         while True:
             with understood("query"):
                 records, following = answer["records"], answer.get("nextRecordsUrl")
@@ -214,9 +217,8 @@ class Queries:
             before = following
             answer = self._next_page(following)
 
-        with understood("query"):
-            if promised is not None and given < int(promised):
-                raise AnswerShort("a query", given, promised)
+        if is_short(given, promised):
+            raise AnswerShort("a query", given, promised)
 
     def _next_page(self, url: Any) -> Record:
         # Put behind the org's own address as it is: anything else may lead the token elsewhere.

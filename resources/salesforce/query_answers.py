@@ -94,6 +94,11 @@ def _key(records: Sequence[Record | None], name: str) -> str:
     return key
 
 
+def is_short(given: int, promised: int | None) -> bool:
+    """Say whether there are fewer rows than the org promised in the same answer."""
+    return promised is not None and given < promised
+
+
 def rows_beyond(batch: pa.RecordBatch, given: Sequence[pa.Array]) -> pa.RecordBatch:
     """Return the rows of `batch` whose ids are in none of the arrays `given`."""
     if not given:

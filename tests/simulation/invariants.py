@@ -126,6 +126,15 @@ def waiting_without_reason(schedule: Schedule) -> list[str]:
     return found
 
 
+def failing_records(schedule: Schedule) -> list[str]:
+    """Return the records that keep failing, with their codes."""
+    return [
+        f"{row['object']} {row['record_id']} fails: {row['error_code']}"
+        for row in _rows(schedule, t.waiting)
+        if row["error_code"]
+    ]
+
+
 def current_values(schedule: Schedule) -> list[str]:
     """Every candidate without a lasting failure carries the scores, hash and insights of its current values."""
     found: list[str] = []

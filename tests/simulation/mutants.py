@@ -29,7 +29,9 @@ import resources.ledger.leases
 import resources.ledger.segments
 import resources.ledger.settling
 import resources.ledger.switch
+import resources.salesforce.bulk_query
 import resources.salesforce.ingest
+import resources.salesforce.queries
 import resources.salesforce.session
 from assets.clients_resource import ClientsResource
 from pipeline.core.configuration.configuration import Configuration, check_configuration
@@ -251,6 +253,39 @@ def without_brake() -> AbstractContextManager[None]:
     return _with((pipeline.steps.score_segment, "why_braked", lambda *_: None))
 
 
+def without_counting() -> AbstractContextManager[None]:
+    """Take an answer for whole however few rows it has."""
+
+    def never(*_: Any) -> bool:
+        return False
+
+    modules = (resources.salesforce.queries, resources.salesforce.bulk_query)
+    return _with(*((module, "is_short", never) for module in modules))
+
+
+def without_own_clock() -> AbstractContextManager[None]:
+    """Believe any time that the org tells."""
+    return _with((pipeline.core.limit.windows, "CLOCKS_APART_MAX", timedelta(days=1000)))
+
+
+def without_second_chance() -> AbstractContextManager[None]:
+    """Let an edit of another field than the markets' not hurry what keeps failing."""
+
+    def wait(*_: Any) -> None:
+        return
+
+    return _with((pipeline.steps.pull, "_retry_edited", wait))
+
+
+def without_visibility() -> AbstractContextManager[None]:
+    """Take a record that cannot be seen for a deleted one."""
+
+    def nothing(*_: Any) -> list[str]:
+        return []
+
+    return _with((pipeline.steps.score_segment, "hidden_ids", nothing))
+
+
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "overlap": without_overlap,
     "claim": without_claim,
@@ -274,5 +309,9 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "rollout": without_rollout_kept,
     "deploy": without_second_look,
     "brake": without_brake,
+    "short": without_counting,
+    "clock": without_own_clock,
+    "edited": without_second_chance,
+    "hidden": without_visibility,
 }
 """What can be taken out, by name."""

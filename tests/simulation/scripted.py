@@ -40,6 +40,14 @@ def _retitle(schedule: Schedule) -> str:
     return f"{len(schedule.world.ids[name])} {name}"
 
 
+def _touch_all(schedule: Schedule) -> str:
+    """Let somebody change a field that no market looks at, of every record of `object`."""
+    name = schedule.given["object"]
+    schedule.world.touch_all(name)
+    schedule.advance(SAVED)
+    return f"{len(schedule.world.ids[name])} {name}"
+
+
 def _hourly_edits(schedule: Schedule) -> str | None:
     """Let a person correct one record again and again, an hour after each of its scorings."""
     record = schedule.world.any_record()
@@ -97,8 +105,13 @@ def _at_once(schedule: Schedule) -> str:
 
 
 def _fault(schedule: Schedule) -> str:
-    """Let the org go wrong as `given` says; `{job}` in its path is the job of the last upload."""
+    """Let the org go wrong as `given` says.
+
+    `{job}` in its path is the job of the last upload; its `ids` are all of an object.
+    """
     spec = dict(schedule.given)
+    if "ids" in spec:
+        spec["ids"] = list(schedule.world.ids[spec["ids"]])
     if "path" in spec and schedule.uploads:
         spec["path"] = spec["path"].replace("{job}", schedule.uploads[-1][1])
     schedule.stage.org.arm(**spec)
@@ -115,6 +128,14 @@ def _hide(schedule: Schedule) -> str:
     """Hide a `field` of `object` from the user."""
     schedule.hide(schedule.given["object"], schedule.given["field"])
     return ""
+
+
+def _share(schedule: Schedule) -> str:
+    """Let sharing hide every record of `object` from the user, or show them again (`on`)."""
+    ids = list(schedule.world.ids[schedule.given["object"]])
+    body = {"ids": ids, "on": not schedule.given["on"]}
+    schedule.stage.org.control("POST", "hidden", body)
+    return f"{len(ids)} records"
 
 
 def _deploy(schedule: Schedule) -> str:
@@ -148,6 +169,13 @@ def _settled_by_now(schedule: Schedule) -> str:
     return _noted(schedule, "settled_by_now", waiting_without_reason(schedule))
 
 
+def _none_fails_by_now(schedule: Schedule) -> str:
+    """See that no record of `object` is a failing one."""
+    from tests.simulation.invariants import failing_records
+
+    return _noted(schedule, "none_fails_by_now", failing_records(schedule))
+
+
 def _noted(schedule: Schedule, what: str, lines: Sequence[str]) -> str:
     name = schedule.given["object"]
     found = [line for line in lines if name in line.split(" ")]
@@ -160,13 +188,16 @@ SCRIPTED: Final[dict[str, Act]] = {
     "hourly edits": _hourly_edits,
     "add": _add,
     "retitle": _retitle,
+    "touch all": _touch_all,
     "ticks": _ticks,
     "at once": _at_once,
     "fault": _fault,
     "conditions": _conditions,
     "hide": _hide,
+    "share": _share,
     "deploy": _deploy,
     "another deployment": _another_deployment,
     "scored by now": _scored_by_now,
     "settled by now": _settled_by_now,
+    "none fails by now": _none_fails_by_now,
 }

@@ -113,6 +113,10 @@ class World:
             f"touch {name} {self._update(name, [{'Id': i, 'Phone': self._count()} for i in ids])}"
         )
 
+    def touch_all(self, name: str) -> str:
+        """Change a field that no market looks at, of every record."""
+        return self._update(name, [{"Id": i, "Phone": self._count()} for i in self.ids[name]])
+
     def check_candidates(self) -> str:
         """Check or uncheck candidate fields; moving a record between markets is both at once."""
         name, ids = self._some(2)
