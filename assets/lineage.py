@@ -60,10 +60,10 @@ class Lineage:
     def of(self, asset: str) -> dict[str, Any]:
         """Return the metadata of one of the four assets."""
         builders: dict[str, Callable[[], _Columns]] = {
-            CHANGED_RECORDS: self._pulled,
+            CHANGED_RECORDS: self._pulled_columns,
             STALE_RECORDS: self._stale,
-            SCORED: self._scored,
-            PUSHED: self._pushed,
+            SCORED: self._scored_columns,
+            PUSHED: self._pushed_columns,
         }
         return builders[asset]().metadata()
 
@@ -102,7 +102,7 @@ class Lineage:
             header = []
         return [name for name in header if name] or [file]
 
-    def _pulled(self) -> _Columns:
+    def _pulled_columns(self) -> _Columns:
         columns = _Columns()
         for one in self.integrations:
             columns.add(f"{one.object}.Id", "id", "The record's id")
@@ -126,7 +126,7 @@ class Lineage:
             columns.add(f"{name}.{DATETIME_FIELD}", "datetime", "When it was scored last")
         return columns
 
-    def _scored(self) -> _Columns:
+    def _scored_columns(self) -> _Columns:
         columns = _Columns()
         pulled, stale = dg.AssetKey(CHANGED_RECORDS), dg.AssetKey(STALE_RECORDS)
         for one in self.integrations:
@@ -144,7 +144,7 @@ class Lineage:
                 columns.add(_output(one, name), output.kind, words, [*inputs, model])
         return columns
 
-    def _pushed(self) -> _Columns:
+    def _pushed_columns(self) -> _Columns:
         columns = _Columns()
         pulled, scored = dg.AssetKey(CHANGED_RECORDS), dg.AssetKey(SCORED)
         for one in self.integrations:

@@ -22,14 +22,16 @@ def measure(runs: dict[int, Figures], folder: Path) -> Section:
     section = Section("API calls", ("what", "calls", "per 10,000 records", "of which"))
     for leads, figures in runs.items():
         per = figures["calls"] / leads * 10_000
-        kinds = _told(figures["calls_by_kind"])
+        kinds = _words(figures["calls_by_kind"])
         section.add(f"pull and push {count(leads)} leads", figures["calls"], f"{per:.2f}", kinds)
         if leads in TARGETS:
             what = f"calls per 10,000 records, {count(leads)} at once"
             section.target(what, per, TARGETS[leads], "")
     with stage(make_template(folder / "small", SMALL)) as small:
         run = fresh("benchmarks.whole:run", small.environment)
-        section.add(f"a run with {SMALL} due leads", run["calls"], "-", _told(run["calls_by_kind"]))
+        section.add(
+            f"a run with {SMALL} due leads", run["calls"], "-", _words(run["calls_by_kind"])
+        )
         section.target("calls of a small run of one object", run["calls"], 15, "")
         ticks = fresh("benchmarks.calls:ticks", small.environment)
     section.add("a tick with nothing new, all objects", ticks["tick"], "-", "query 1")
@@ -42,7 +44,7 @@ def measure(runs: dict[int, Figures], folder: Path) -> Section:
     return section
 
 
-def _told(kinds: dict[str, int]) -> str:
+def _words(kinds: dict[str, int]) -> str:
     return ", ".join(f"{kind} {calls}" for kind, calls in sorted(kinds.items()))
 
 

@@ -83,7 +83,7 @@ def scored(leads: int) -> Figures:
     from pipeline.core.scoring.due import row_statuses
     from pipeline.core.scoring.results import segment_result
     from pipeline.steps.preflight import check_once, scope_of
-    from pipeline.steps.score_market import model_inputs, score_market
+    from pipeline.steps.score_market import model_inputs, score_markets
     from pipeline.steps.score_summary import ScoreSummary
 
     figures: Figures = {}
@@ -103,9 +103,7 @@ def scored(leads: int) -> Figures:
             "trees": lambda: bare.trees.predict(matrix),
             "bare": lambda: bare.score(inputs),
             "remote": lambda: remote.score(inputs),
-            "score": lambda: score_market(
-                clients, scope, integration, table, statuses, ScoreSummary("Lead")
-            ),
+            "score": lambda: score_markets(clients, scope, table, statuses, ScoreSummary("Lead")),
         }
         for name, step in steps.items():
             step()
@@ -113,8 +111,7 @@ def scored(leads: int) -> Figures:
                 given = step()
             figures |= cost.figures(name)
         reasons = dict.fromkeys(table.column("Id").to_pylist(), "new")
-        results = {market.name: given}
         with timed() as cost:
-            segment_result(scope, datetime.now(UTC), table, statuses, results, reasons)
+            segment_result(scope, datetime.now(UTC), table, statuses, given, reasons)
         figures |= cost.figures("result")
     return figures

@@ -67,7 +67,7 @@ def _play(org: RunningOrg, home: Path) -> int:
 
     print("1. Are the integrations ready? (insights check)")
     checked = insights(["check"], variables)
-    print(_indented(checked.stdout or checked.stderr))
+    print(_indent(checked.stdout or checked.stderr))
     if checked.returncode:
         return checked.returncode
 
@@ -128,7 +128,7 @@ def _run(arguments: list[str], variables: Mapping[str, str]) -> list[dict[str, A
     try:
         runs: list[dict[str, Any]] = json.loads(done.stdout)
     except json.JSONDecodeError:
-        print(_indented(done.stderr))
+        print(_indent(done.stderr))
         return []
     columns = ("read", "due", "claimed", "scored", "pushed", "failed", "waiting")
     print("   " + "object".ljust(9) + "".join(column.rjust(9) for column in columns))
@@ -136,7 +136,7 @@ def _run(arguments: list[str], variables: Mapping[str, str]) -> list[dict[str, A
         figures = run["figures"]
         print("   " + run["object"].ljust(9) + "".join(f"{figures.get(c, 0):9,}" for c in columns))
         if run["error"]:
-            print(_indented(run["error"]))
+            print(_indent(run["error"]))
     print()
     return runs
 
@@ -169,7 +169,7 @@ def _account(variables: Mapping[str, str]) -> None:
         print(f"                     {records:,} with {code}: {message}")
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return "\n".join(f"   {line}" for line in text.rstrip().splitlines()) + "\n"
 
 

@@ -98,10 +98,16 @@ def query_results(org: Org, request: Request) -> Reply:
 
     start = _locator_start(job, locator, spool.row_count)
     rows, blocks = spool.page(start, rows_max)
+    is_short = rows > 0 and org.faults.on_request(
+        request.method, request.path, frozenset({"short_result"})
+    )
+    is_last = start + rows >= spool.row_count
+    if is_short and is_last:
+        rows, blocks = spool.page(start, rows - 1)
     end = start + rows
     headers = {
         "Sforce-NumberOfRecords": str(rows),
-        "Sforce-Locator": make_locator(job, end) if end < spool.row_count else "null",
+        "Sforce-Locator": "null" if is_last or is_short else make_locator(job, end),
     }
 
     if spool.row_count == 0 and org.options.bulk_zero_rows != "header":

@@ -367,6 +367,13 @@ def _read_only(org: Org, request: Request, rest: str) -> Any:
     return body
 
 
+def _hidden(org: Org, request: Request, rest: str) -> Any:
+    del rest
+    body = _body(request, ("ids",), ("on",))
+    org.store.hide(body["ids"], bool(body.get("on", True)))
+    return body
+
+
 def _fail_chunks(org: Org, request: Request, rest: str) -> Any:
     del rest
     body = _body(request, ("object", "message"), ("count",))
@@ -504,6 +511,7 @@ _HANDLERS: dict[tuple[str, str], Callable[[Org, Request, str], Any]] = {
     ("POST", "person-account"): _person_account,
     ("POST", "hold-saves"): _hold_saves,
     ("POST", "read-only"): _read_only,
+    ("POST", "hidden"): _hidden,
     ("POST", "fail-chunks"): _fail_chunks,
     ("GET", "validation-rules"): _rules,
     ("POST", "validation-rules"): _add_rule,

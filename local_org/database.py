@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS _cursors (
     id TEXT PRIMARY KEY, user_id TEXT NOT NULL, soql TEXT NOT NULL, include_deleted INTEGER NOT NULL,
     made_at REAL NOT NULL, total INTEGER NOT NULL, rids BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS _read_only (id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS _hidden (id TEXT PRIMARY KEY);
 """
 _STATEMENTS_CACHED: Final = 1024
 # 64 MiB, so that the tables of a large test stay in memory.

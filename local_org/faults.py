@@ -27,6 +27,8 @@ REQUEST_KINDS = frozenset(
         "slow",
         "expire_session",
         "expire_locator",
+        "short_result",
+        "wrong_date",
     }
 )
 QUERY_KINDS = frozenset({"query_slow", "query_error"})
@@ -45,6 +47,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "slow": {"seconds": 0.0, "chunk_bytes": 0, "chunk_seconds": 0.0},
     "expire_session": {},
     "expire_locator": {},
+    "short_result": {},
+    "wrong_date": {"seconds": 3600.0},
     "query_slow": {"seconds": 0.0},
     "query_error": {"status": 400, "code": "INVALID_FIELD", "message": "No such column"},
     "lock_rows": {"ids": (), "share": 0.0, "seed": 0, "blocker": ""},

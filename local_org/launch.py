@@ -82,7 +82,7 @@ class RunningOrg:
         armed: dict[str, Any] = self.control("POST", "faults", {"kind": kind, **spec})
         return armed
 
-    def fired(self, fault: Mapping[str, Any] | None = None) -> int:
+    def fault_count(self, fault: Mapping[str, Any] | None = None) -> int:
         """Say how often a fault has fired; without one, how often all together."""
         listed = self.control("GET", "faults")
         return sum(f["fired"] for f in listed if fault is None or f["id"] == fault["id"])

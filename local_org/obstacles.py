@@ -48,6 +48,16 @@ class Obstacles:
                     connection.execute("INSERT INTO _read_only VALUES (?)", (record_id,))
             self._read_only = self._read_only_ids()
 
+    def hide(self, record_ids: Sequence[str], on: bool = True) -> None:
+        """Hide records from all but administrators (sharing), or show them again."""
+        normal_ids = [ids.normalise(record_id) for record_id in record_ids]
+        change = (
+            "INSERT OR IGNORE INTO _hidden VALUES (?)" if on else "DELETE FROM _hidden WHERE id = ?"
+        )
+
+        with self._data.write() as connection:
+            connection.executemany(change, [(record_id,) for record_id in normal_ids])
+
     def of(self, record_ids: Sequence[str]) -> dict[str, RowError]:
         """Give the records that cannot be saved now, and why; counts locks down."""
         late_ids = self._data.late.record_ids

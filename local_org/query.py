@@ -13,7 +13,7 @@ import random
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -54,8 +54,10 @@ class QueryService:
 
     def _compile(self, query: Query, user_id: str, *, include_deleted: bool) -> Compiled:
         store = self._store
-        compiler = Compiler(store.schema, store.options, store.clock.now(), store.access(user_id))
-        return compiler.compile(query, include_deleted=include_deleted)
+        access = store.access(user_id)
+        compiler = Compiler(store.schema, store.options, store.clock.now(), access)
+        compiled = compiler.compile(query, include_deleted=include_deleted)
+        return compiled if access.is_admin else _without_hidden(compiled)
 
     # --- REST ------------------------------------------------------------------------------------
 
@@ -441,3 +443,10 @@ def _skip_rows(block: bytes, rows: int) -> int:
         if quotes % 2 == 0:
             rows -= 1
     return at
+
+
+def _without_hidden(compiled: Compiled) -> Compiled:
+    """Leave out the records that sharing hides from the user."""
+    visible = 't0."Id" NOT IN (SELECT id FROM _hidden)'
+    where = f"({compiled.where}) AND {visible}" if compiled.where else visible
+    return replace(compiled, where=where)

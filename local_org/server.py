@@ -17,6 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -47,8 +48,8 @@ RESULT_PATH = re.compile(
     r"/services/data/v[\d.]+/jobs/(?:ingest|query)/\w+/(?:\w*results|unprocessedrecords|resultpages)/?",
     re.IGNORECASE,
 )
-# The handlers of later pages play this one: its refusal is an answer, not a wire fault.
-WIRE_KINDS = REQUEST_KINDS - {"expire_locator"}
+# The handlers of pages play these: what comes of them is an answer, not a wire fault.
+WIRE_KINDS = REQUEST_KINDS - {"expire_locator", "short_result"}
 ORG: web.AppKey[Org] = web.AppKey("org", Org)
 POOL: web.AppKey[ThreadPoolExecutor] = web.AppKey("pool", ThreadPoolExecutor)
 TOKEN_PATHS: dict[str, Callable[[Org, Request], Reply]] = {
@@ -443,8 +444,11 @@ async def _control(http: web.Request) -> web.StreamResponse:
 
 def _headers(exchange: Exchange, reply: Reply) -> dict[str, str]:
     org = exchange.http.app[ORG]
+    now = org.clock.now().replace(microsecond=0)
+    if exchange.fault and exchange.fault.kind == "wrong_date":
+        now += timedelta(seconds=float(exchange.fault.params["seconds"]))
     headers = {
-        "Date": format_datetime(org.clock.now().replace(microsecond=0), usegmt=True),
+        "Date": format_datetime(now, usegmt=True),
         "Vary": "Accept-Encoding",
         **reply.headers,
     }

@@ -92,6 +92,7 @@ class Store:
         self.remove_flow = automation.remove_flow
         self.lock_rows = obstacles.lock_rows
         self.make_read_only = obstacles.make_read_only
+        self.hide = obstacles.hide
         self.fail_chunks = obstacles.fail_chunks
         self.hold_next_saves = obstacles.hold_next_saves
 

@@ -150,10 +150,10 @@ def _message(texts: Sequence[str]) -> str:
 
 
 def _newest(instance: dg.DagsterInstance, ends: Sequence[_End]) -> int:
-    return max((r.storage_id for r in _ended(instance, ends, None, limit=1)), default=-1)
+    return max((r.storage_id for r in _end_events(instance, ends, None, limit=1)), default=-1)
 
 
-def _ended(
+def _end_events(
     instance: dg.DagsterInstance,
     ends: Sequence[_End],
     after: int | None,
@@ -176,7 +176,7 @@ def _ended(
 
 def _failed_runs(instance: dg.DagsterInstance, memory: _Memory) -> list[Alert]:
     found = []
-    for record in _ended(instance, FAILED, memory.runs):
+    for record in _end_events(instance, FAILED, memory.runs):
         memory.runs = record.storage_id
         run_id = record.event_log_entry.run_id
 
@@ -213,7 +213,7 @@ def _failing_checks(instance: dg.DagsterInstance, memory: _Memory, today: str) -
     Of several results of a check the last one counts.
     """
     newest: dict[str, tuple[bool, str]] = {}
-    for record in _ended(instance, ENDED, memory.checks):
+    for record in _end_events(instance, ENDED, memory.checks):
         memory.checks = record.storage_id
         newest |= _checks_of(instance, record.event_log_entry.run_id)
     failing: Mapping[str, str] = {n: words for n, (passed, words) in newest.items() if not passed}

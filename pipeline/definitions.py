@@ -19,7 +19,7 @@ from assets.sources import market_assets
 from pipeline.alerts import alerts_sensor
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.jobs import jobs
-from pipeline.mounting import Asset, mounted
+from pipeline.mounting import Asset, mount
 from pipeline.operator_jobs import operator_jobs
 from pipeline.schedules import daily_pull_schedule
 from pipeline.sensors import salesforce_changes_sensor
@@ -62,7 +62,7 @@ def build_definitions(
     prefix = environment.key_prefix() if key_prefix is None else key_prefix
     on = environment.starts_switched_on() if running is None else running
 
-    assets = mounted(_assets(configuration, folder), prefix)
+    assets = mount(_assets(configuration, folder), prefix)
     keys = {
         asset.key.path[-1]: asset.key for asset in assets if isinstance(asset, dg.AssetsDefinition)
     }

@@ -15,7 +15,7 @@ LINEAGE: Final = "dagster/column_lineage"
 Asset = dg.AssetsDefinition | dg.AssetSpec
 
 
-def mounted(assets: Sequence[Asset], prefix: Sequence[str]) -> list[Asset]:
+def mount(assets: Sequence[Asset], prefix: Sequence[str]) -> list[Asset]:
     """Return the assets with `prefix` before their keys and before those that they refer to.
 
     Without a prefix they are returned as they are.
@@ -25,9 +25,9 @@ def mounted(assets: Sequence[Asset], prefix: Sequence[str]) -> list[Asset]:
 
     replacements = {key: key.with_prefix(prefix) for asset in assets for key in _keys(asset)}
     return [
-        _mounted_spec(asset, replacements)
+        _mount_spec(asset, replacements)
         if isinstance(asset, dg.AssetSpec)
-        else _mounted_definition(asset, replacements)
+        else _mount_definition(asset, replacements)
         for asset in assets
     ]
 
@@ -36,21 +36,21 @@ def _keys(asset: Asset) -> list[dg.AssetKey]:
     return [asset.key] if isinstance(asset, dg.AssetSpec) else list(asset.keys)
 
 
-def _mounted_spec(
+def _mount_spec(
     spec: dg.AssetSpec, replacements: Mapping[dg.AssetKey, dg.AssetKey]
 ) -> dg.AssetSpec:
     return spec.replace_attributes(
         key=replacements[spec.key],
         deps=[dg.AssetDep(replacements[dep.asset_key]) for dep in spec.deps],
-        metadata=_mounted_lineage(spec.metadata, replacements),
+        metadata=_mount_lineage(spec.metadata, replacements),
     )
 
 
-def _mounted_definition(
+def _mount_definition(
     asset: dg.AssetsDefinition, replacements: Mapping[dg.AssetKey, dg.AssetKey]
 ) -> dg.AssetsDefinition:
     moved = asset.with_attributes(asset_key_replacements=replacements).map_asset_specs(
-        lambda spec: spec.replace_attributes(metadata=_mounted_lineage(spec.metadata, replacements))
+        lambda spec: spec.replace_attributes(metadata=_mount_lineage(spec.metadata, replacements))
     )
 
     # An op's name must be its own in the whole deployment, where another team may have an asset of
@@ -61,7 +61,7 @@ def _mounted_definition(
     )
 
 
-def _mounted_lineage(
+def _mount_lineage(
     metadata: Mapping[str, Any], replacements: Mapping[dg.AssetKey, dg.AssetKey]
 ) -> dict[str, Any]:
     """Return an asset's metadata, in which columns come from the columns of mounted assets."""

@@ -124,12 +124,12 @@ def _document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return _unread(path, "the file is not in UTF-8: save it in that encoding.", line)
-    return replace(_parsed(text), path=str(path))
+    return replace(_parse(text), path=str(path))
 
 
 # A code server reads the same files at each tick, and parsing YAML is most of what that takes.
 @lru_cache(maxsize=256)
-def _parsed(text: str) -> Document:
+def _parse(text: str) -> Document:
     """Return the document that `text` is, without a path."""
     nowhere = Path()
     try:

@@ -152,13 +152,13 @@ def _answer(
         scored = model.score(pa.ipc.open_stream(pa.py_buffer(body)).read_all())
         if not isinstance(scored, pa.Table):
             return {"result": "no_table", "type": type(scored).__name__}, b""
-        return {"result": "scored"}, _stream(_wanted(scored, header["outputs"]))
+        return {"result": "scored"}, _stream(_declared_columns(scored, header["outputs"]))
     except BaseException as error:  # noqa: BLE001  foreign code: whatever it raises stops that market alone
         place = place_of(error, folder)
         return {"result": "raised", "type": type(error).__name__, "place": place}, b""
 
 
-def _wanted(scored: pa.Table, outputs: list[str]) -> pa.Table:
+def _declared_columns(scored: pa.Table, outputs: list[str]) -> pa.Table:
     """Return the columns that the market declares: what else there is, is not asked for.
 
     A table without columns has no rows either: where none is left, a nameless one keeps the count.

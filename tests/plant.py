@@ -316,11 +316,14 @@ class Plant:
     def tick(self, resumed: int | None = 0) -> tuple[list[dict[str, Any]], str]:
         """Evaluate the sensor once and run what it asks for; return the runs' figures, or why there are none."""
         requests, why_not = self.ask()
-        figures = [
-            {"job": r.job_name, "key": str(r.partition_key)}
-            | self.execute(str(r.job_name), str(r.partition_key), r.tags, resumed=resumed)
-            for r in requests
-        ]
+        figures = []
+        for request in requests:
+            job, key = str(request.job_name), str(request.partition_key)
+            # The daemon gives a run the tags of its job as well.
+            tags = self.definitions.resolve_job_def(job).tags | request.tags
+            figures.append(
+                {"job": job, "key": key, **self.execute(job, key, tags, resumed=resumed)}
+            )
         return figures, why_not
 
     def calls_since(self, before: int) -> list[str]:

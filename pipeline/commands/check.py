@@ -54,7 +54,8 @@ def check(as_json: bool) -> None:
 def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     """Turn on what is ready; return what preflight found, and what else a person should know."""
     from pipeline.steps.asking.plan import NOT_COUNTED, plan
-    from pipeline.steps.brake import held, in_words
+    from pipeline.steps.asking.visibility import may_be_hidden
+    from pipeline.steps.brake import held_segments, in_words
     from pipeline.steps.preflight import check as preflight
     from pipeline.steps.preflight import roll_out
     from pipeline.steps.setting_up.org import check_environment, connected_org
@@ -68,11 +69,20 @@ def _check_and_roll_out(clients: Clients) -> tuple[Preflight, list[str]]:
     # What is wrong in files, preflight has said already.
     warnings = plan(clients).warnings if found.ready else []
     too_slow = [warning for warning in warnings if not warning.startswith(NOT_COUNTED)]
-    not_now = [why for why in (why_no_push(clients),) if why]
-    waits = [in_words(segment) for segment in held(clients)]
+    not_now = [why for why in (why_no_push(clients), clients.clock_difference()) if why]
+    waits = [in_words(segment) for segment in held_segments(clients)]
+    hidden = may_be_hidden(clients, sorted({integration.object for integration in found.ready}))
     notices = clients.configuration.settings.notices(clients.today)
     is_open = [why for why in (open_to_others(home_folder()),) if why]
-    return found, [*notices, *is_open, *too_slow, *_held_markets(clients), *not_now, *waits]
+    return found, [
+        *notices,
+        *is_open,
+        *too_slow,
+        *_held_markets(clients),
+        *not_now,
+        *waits,
+        *hidden,
+    ]
 
 
 def _held_markets(clients: Clients) -> list[str]:

@@ -88,7 +88,7 @@ def failures(  # noqa: PLR0917  the command line's own options
         return
 
     with opened_clients() as clients:
-        chosen = _chosen(clients, objects, codes, since=since, older=older)
+        chosen = _choose(clients, objects, codes, since=since, older=older)
         if file is not None:
             _export(clients, chosen, file, as_json)
         else:
@@ -110,7 +110,7 @@ def retry(
     from pipeline.steps.asking.failures import ask_again
 
     with opened_clients() as clients:
-        asked = ask_again(clients, _chosen(clients, objects, codes, ids=ids))
+        asked = ask_again(clients, _choose(clients, objects, codes, ids=ids))
         minutes = clients.configuration.settings.pull_interval_minutes
 
     if as_json:
@@ -141,7 +141,7 @@ def parse_time(text: str, now: datetime) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
-def _chosen(
+def _choose(
     clients: Clients,
     objects: Sequence[str],
     codes: Sequence[str],

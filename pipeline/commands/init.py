@@ -64,7 +64,7 @@ def init(
     where = _config_folder(folder, environment)
 
     known = step.markets_to_choose(where / "markets", SAMPLES)
-    answers = step.checked(
+    answers = step.check_answers(
         step.Answers(
             environment=environment,
             time_zone=time_zone or _ask_time_zone(),

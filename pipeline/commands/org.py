@@ -10,7 +10,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION, YES_OPTION
-from pipeline.commands.terminal import FAILED, confirmed, print_json, say
+from pipeline.commands.terminal import FAILED, confirm, print_json, say
 
 if TYPE_CHECKING:
     from pipeline.steps.setting_up.org import OrgView
@@ -65,7 +65,7 @@ def switch(*, yes: bool, as_json: bool) -> None:
             _print_orgs(seen)
             if not yes:
                 _print_left_behind("To be forgotten", would_be_left(clients))
-        if not confirmed("Go over to the new org?", yes=yes):
+        if not confirm("Go over to the new org?", yes=yes):
             return
         would_be_forgotten = step(clients, seen)
 

@@ -13,7 +13,7 @@ from pipeline.commands.clients import (
     opened_clients,
 )
 from pipeline.commands.options import JSON_OPTION, OBJECTS_OPTION, YES_OPTION
-from pipeline.commands.terminal import FAILED, confirmed, print_json, print_table, problem_json, say
+from pipeline.commands.terminal import FAILED, confirm, print_json, print_table, problem_json, say
 
 if TYPE_CHECKING:
     from pipeline.core.org_fit.provisioning import ProvisioningPlan, WantedField
@@ -45,7 +45,7 @@ def provision(
         if not as_json:
             _print_plan(plan)
         act = not plan.is_empty and not dry_run
-        if act and confirmed("Create and grant these fields?", yes=yes):
+        if act and confirm("Create and grant these fields?", yes=yes):
             with opened_admin(clients) as admin:
                 done = step.provision(clients, plan, admin, users=users, object_names=objects)
         else:

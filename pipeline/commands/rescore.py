@@ -8,7 +8,7 @@ import click
 
 from pipeline.commands.clients import opened_clients
 from pipeline.commands.options import JSON_OPTION, YES_OPTION
-from pipeline.commands.terminal import confirmed, print_json, say
+from pipeline.commands.terminal import confirm, print_json, say
 from pipeline.core.configuration.integration import OBJECTS
 
 
@@ -26,7 +26,7 @@ def rescore(objects: tuple[str, ...], markets: tuple[str, ...], yes: bool, as_js
     if not objects and not markets:
         raise click.UsageError("Say what: --object, --market, or both.")
     what = " and ".join([*objects, *(f"market {market}" for market in markets)])
-    if not confirmed(f"Score all records of {what} again?", yes=yes or as_json):
+    if not confirm(f"Score all records of {what} again?", yes=yes or as_json):
         return
 
     with opened_clients() as clients:

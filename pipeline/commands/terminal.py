@@ -91,13 +91,13 @@ def can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def confirmed(question: str, *, yes: bool) -> bool:
+def confirm(question: str, *, yes: bool) -> bool:
     """Ask, unless `yes`; where nobody can be asked, it is a wrong usage to leave --yes out."""
     if yes:
         return True
     if not can_ask():
         raise click.UsageError("Nobody can be asked here: add --yes if you mean it.")
-    return click.confirm(question)
+    return click.confirm(printable(question))
 
 
 def _json_text(value: Any) -> str:

@@ -5,6 +5,7 @@
     ├── NotReady                what is written down is right, the org is not: exit code 1
     ├── WrongOrg                another org answered than the one the state belongs to (R1)
     ├── LeaseLost               another run has taken over the object
+    ├── WorkingFileMissing      what was scored is not in this machine's lake
     ├── ModelFailed             a market's model gave nothing for these rows: one of them may be why
     ├── MarketUnavailable       a market cannot be asked at all: stops that market alone
     └── CannotProceedNow        nothing is wrong, but not now (limit, budget, org away): exit code 3
@@ -49,6 +50,10 @@ class WrongOrg(InsightsError):
 
 class LeaseLost(InsightsError):
     """Another run took the object's lease: this run must stop without another effect."""
+
+
+class WorkingFileMissing(InsightsError):
+    """What an earlier step scored is not in the lake: it was lost, or lies on another machine."""
 
 
 class ModelFailed(InsightsError):

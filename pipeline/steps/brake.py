@@ -21,7 +21,7 @@ YES_HOLDS_FOR: Final = timedelta(hours=24)
 """After a yes nothing of the object is held for so long: the change is known."""
 
 
-def braked_for(clients: Clients, segment: Segment, counted: Mapping[str, int]) -> str | None:
+def why_braked(clients: Clients, segment: Segment, counted: Mapping[str, int]) -> str | None:
     """Return why a segment is held before its push, None where it is not, or the brake is off.
 
     `counted` are its scores and ranks by the names under which a day counts them. A segment of few
@@ -45,7 +45,7 @@ def braked_for(clients: Clients, segment: Segment, counted: Mapping[str, int]) -
     return ", ".join(words) or None
 
 
-def held(clients: Clients) -> list[Segment]:
+def held_segments(clients: Clients) -> list[Segment]:
     """Return the segments that wait for an answer, oldest first."""
     return [segment for segment in clients.ledger.segments.unfinished() if segment.is_braked]
 
@@ -67,7 +67,7 @@ def release(
     With `discard` the records wait again at once, so mend the market or its inputs first. Returns
     the segments answered for. Raises ConfigurationError for one that is not held.
     """
-    waiting = {segment.segment_id: segment for segment in held(clients)}
+    waiting = {segment.segment_id: segment for segment in held_segments(clients)}
     unknown = [i for i in segment_ids if i not in waiting]
     if unknown:
         known = ", ".join(waiting) or "none"

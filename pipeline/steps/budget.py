@@ -53,7 +53,7 @@ class Budget:
         own, of_org = self._remaining()
         return own if of_org is None else min(own, of_org)
 
-    def exhausted(self) -> BudgetExhausted | None:
+    def why_exhausted(self) -> BudgetExhausted | None:
         """Return why nothing is pulled now and when it resumes; None where enough remain (R21)."""
         own, of_org = self._remaining()
         if own <= PULL_RESERVE_CALLS:
@@ -67,7 +67,7 @@ class Budget:
 
     def require(self) -> None:
         """Raise BudgetExhausted where too few calls remain for a pull (R21)."""
-        exhausted = self.exhausted()
+        exhausted = self.why_exhausted()
         if exhausted is not None:
             raise exhausted
 

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.running import running_objects
 from pipeline.core.limit.shares import DayFacts
-from pipeline.core.limit.windows import day_of
+from pipeline.core.limit.windows import CLOCKS_APART_MAX, day_of, trusted_org_now
 from pipeline.core.org_fit.fields import ObjectDescribe
 from pipeline.core.org_fit.preflight import Preflight
 from pipeline.steps.budget import LEASE_LASTS, Budget
@@ -89,6 +89,24 @@ class Clients:
     def local_now(self) -> datetime:
         """Return the current time in the settings' time zone."""
         return self.now().astimezone(self.configuration.settings.zone)
+
+    def org_now(self) -> datetime:
+        """Return the org's time, as far as this machine's clock lets it be believed (D23)."""
+        return trusted_org_now(self.org.org_now(), self.now())
+
+    def clock_difference(self) -> str | None:
+        """Return in words how far the org's clock is from this machine's; None where it is near."""
+        apart = self.org.org_now() - self.now()
+        if abs(apart) <= CLOCKS_APART_MAX:
+            return None
+        minutes, side = (
+            abs(apart) // timedelta(minutes=1),
+            "ahead of" if apart > timedelta(0) else "behind",
+        )
+        return (
+            f"the org's clock is {minutes} minutes {side} this machine's: set this machine's clock. "
+            "Until then changes may be scored late"
+        )
 
     def day_facts(self) -> DayFacts:
         """Return what a claim has to know of the current day."""

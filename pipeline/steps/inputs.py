@@ -24,7 +24,7 @@ def pulled_working_file(clients: Clients, object_name: str) -> str:
 def read_inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa.Table:
     """Return the current inputs of the records `ids`; the columns are those of `scope.schema`.
 
-    Records that are deleted or left alone have no row (R25).
+    Records that are deleted, left alone or hidden from the user have no row (R25).
     """
     wanted = pa.array(ids, pa.string())
     file = pulled_working_file(clients, scope.object)
@@ -44,6 +44,16 @@ def read_inputs(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> pa
         parts += [pa.Table.from_batches([batch]) for batch in batches]
 
     return pa.concat_tables([scope.schema.empty_table(), *parts]).combine_chunks()
+
+
+def hidden_ids(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> list[str]:
+    """Return which of `ids`, that have no current inputs, the org does not show as deleted either.
+
+    Deleted, merged and converted records are left alone (R25). What sharing hides from the user is
+    not: it is asked for again (R23).
+    """
+    known = clients.org.known_ids(scope.object, ids) if ids else set()
+    return [record_id for record_id in ids if record_id not in known]
 
 
 def _last_of_each(table: pa.Table) -> pa.Table:

@@ -116,7 +116,7 @@ def roll_out(clients: Clients, preflight: Preflight, *, at_once: bool = True) ->
     refuse_anothers_rollout(clients, known, own)
 
     # What cannot be read is neither switched off nor rolled out: its state stays, and it rests.
-    broken = _broken(clients, known)
+    broken = _broken_integrations(clients, known)
     checked |= {key: (known[key].fingerprint, why) for key, why in broken.items()}
     standing = _standing(clients, known, checked.keys())
     if not at_once:
@@ -133,10 +133,10 @@ def roll_out(clients: Clients, preflight: Preflight, *, at_once: bool = True) ->
     begun = ledger.objects.all()
     missing = sorted({i.object for i in preflight.ready} - set(begun))
     if missing:
-        ledger.objects.turn_on(missing, clients.org.org_now())
+        ledger.objects.turn_on(missing, clients.org_now())
 
 
-def _broken(
+def _broken_integrations(
     clients: Clients, known: Mapping[IntegrationKey, IntegrationState]
 ) -> dict[IntegrationKey, str]:
     """Return the integrations that were rolled out and cannot be read now, and why."""
@@ -228,12 +228,12 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
 
     active = tuple(i for i in integrations if answers[i.key].runs)
     broken = clients.configuration.broken_of_object(object_name)
-    retired = _retired(clients, object_name, known)
+    retired = _retired_integrations(clients, object_name, known)
     if not active and not retired:
         raise NotReady(_why_none_runs(object_name, integrations, answers, broken))
 
     # The digests that the hash field keeps for a broken one stay.
-    once = _broken(clients, known)
+    once = _broken_integrations(clients, known)
     unread = tuple(b.readable for b in broken if b.readable and b.key in once)
 
     begun = clients.ledger.objects.all().get(object_name)
@@ -244,7 +244,7 @@ def scope_of(clients: Clients, object_name: str, preflight: Preflight) -> Scorin
         held=tuple(i for i in integrations if answers[i.key].state is RunState.HELD),
         markets={i.market: clients.configuration.markets[i.market] for i in active},
         describes={**clients.describes, object_name: clients.describe(object_name)},
-        turned_on_at=begun.turned_on_at if begun else clients.org.org_now(),
+        turned_on_at=begun.turned_on_at if begun else clients.org_now(),
         enabled_at={i.market: states[i.key].enabled_at or clients.now() for i in active},
         retired=retired,
         dropped_fields=_dropped_fields(clients, active, known),
@@ -271,7 +271,7 @@ def _fingerprint(clients: Clients, integration: Integration) -> str:
     return integration.fingerprint(clients.configuration.markets[integration.market])
 
 
-def _retired(
+def _retired_integrations(
     clients: Clients, object_name: str, known: Mapping[IntegrationKey, IntegrationState]
 ) -> tuple[Integration, ...]:
     """Return the integrations that ran once, are switched off, and clear their values (R19)."""

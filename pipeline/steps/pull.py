@@ -5,6 +5,7 @@ Both put records on the waiting list.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,12 @@ from pipeline.core.configuration.integration import (
     Integration,
 )
 from pipeline.core.errors import NotReady
-from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR, slowed_until
+from pipeline.core.limit.repeats import (
+    SCORINGS_KEPT_FOR,
+    Scoring,
+    comes_of_our_write,
+    slowed_until,
+)
 from pipeline.core.limit.windows import (
     OVERLAP,
     Window,
@@ -45,8 +51,11 @@ from pipeline.steps.preflight import check, check_once, scope_of
 from pipeline.steps.stop import require_started
 from resources.ledger.leases import Lease
 from resources.ledger.objects import Seen
-from resources.ledger.waiting import ScoringRequests
-from resources.salesforce.query_answers import parse_datetime
+from resources.ledger.waiting import ScoringRequest, ScoringRequests
+from resources.salesforce.errors import AnswerShort
+from resources.salesforce.query_answers import parse_datetime, rows_beyond
+
+logger = logging.getLogger(__name__)
 
 NEWEST_ROWS: Final = 200
 """How many of the newest records tell whether something changed (D17)."""
@@ -63,7 +72,10 @@ TRACKED: Final = pa.schema([("Id", pa.string()), (DATETIME_FIELD, pa.timestamp("
 
 @dataclass
 class PullSummary:
-    """What one pull of one object read and decided; counts are records."""
+    """What one pull of one object read and decided; counts are records.
+
+    `edited_failing` keep failing, and are tried at once since somebody edited them.
+    """
 
     object: str
     window: Window | None = None
@@ -72,9 +84,11 @@ class PullSummary:
     not_due: int = 0
     due: Counter[str] = field(default_factory=Counter)
     conflicts: int = 0
+    edited_failing: int = 0
     slowed_down: int = 0
     slowed_examples: list[str] = field(default_factory=list)
     newest_change: datetime | None = None
+    clock_difference: str | None = None
     calls: int = 0
 
     @property
@@ -98,12 +112,20 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
     scope = scope_of(clients, lease.object, check_once(clients, lease.object))
     state = clients.ledger.objects.all()[lease.object]
     window = pull_window(
-        watermark=state.watermark, turned_on_at=state.turned_on_at, org_now=clients.org.org_now()
+        watermark=state.watermark,
+        pulled_at=state.pulled_at,
+        turned_on_at=state.turned_on_at,
+        org_now=clients.org.org_now(),
+        now=clients.now(),
     )
     summary = PullSummary(object=lease.object, window=window, watermark_from=state.watermark)
+    summary.clock_difference = clients.clock_difference()
+    if summary.clock_difference:
+        logger.warning("%s: %s.", lease.object, summary.clock_difference)
 
     # The window is fixed before anything is read: what changes meanwhile is the next pull's.
     tables, seen_now = read_changed(clients, scope, window)
+    failing = clients.ledger.waiting.failing_reasons(lease.object)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
         clients.lake.working_file_parts(pulled_working_file(clients, lease.object)) as kept,
@@ -112,6 +134,8 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
             # More than a day's limit cannot be scored by this run: those are read again by id.
             is_kept = summary.due_total < clients.configuration.settings.daily_record_limit
             due, decided = _decide(clients, lease, scope, table, summary)
+            if failing:
+                _retry_edited(clients, lease, table, due, failing, summary)
             if due.num_rows:
                 listed.add(decided)
                 if is_kept:
@@ -142,7 +166,7 @@ def read_changed(
     questions = newest_pages(scope.object, scope.account_changes, window.start, window.end)
     answers = clients.org.ask(questions)
     next_start = max(window.end - OVERLAP, scope.turned_on_at)
-    seen_now = seen(scope.object, answers, next_start)
+    seen_now = read_page(scope.object, answers, next_start)
     if not any(answers.values()):
         return iter(()), seen_now
 
@@ -184,7 +208,7 @@ def newest_pages(
     }
 
 
-def seen(
+def read_page(
     object_name: str, answers: Mapping[str, Sequence[Mapping[str, Any]]], start: datetime
 ) -> Seen:
     """Read the answers to an object's `newest_pages`, as they would be if asked from `start` on."""
@@ -204,14 +228,26 @@ def seen(
 
 
 def _read(clients: Clients, soql: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Read by REST what is small, and by a bulk job what is large: the first page says which."""
-    rows, batches = clients.org.begin_query(soql, schema)
-    if rows > REST_ROWS_MAX:
-        batches = clients.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS)
+    """Read by REST what is small, and by a bulk job what is large: the first page says which.
 
-    for batch in batches:
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch])
+    A job reads as well what REST gives fewer rows of than it promises.
+    """
+    rows, batches = clients.org.begin_query(soql, schema)
+    given: list[pa.Array] = []
+    try:
+        for batch in batches if rows <= REST_ROWS_MAX else ():
+            given.append(batch["Id"])
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
+        if rows <= REST_ROWS_MAX:
+            return
+    except AnswerShort as short:
+        logger.warning("%s A bulk query job decides.", short.sentence)
+
+    for batch in clients.org.bulk_query(soql, schema, deadline_seconds=JOB_DEADLINE_SECONDS):
+        fresh = rows_beyond(batch, given)
+        if fresh.num_rows:
+            yield pa.Table.from_batches([fresh])
 
 
 def _decide(
@@ -246,6 +282,54 @@ def _decide(
     return due, recorded
 
 
+def _retry_edited(
+    clients: Clients,
+    lease: Lease,
+    table: pa.Table,
+    due: pa.Table,
+    failing: Mapping[str, str],
+    summary: PullSummary,
+) -> None:
+    """Let failing records be tried at once that somebody has edited, in whatever field (R23).
+
+    What Salesforce refused may be corrected in a field that no model reads. Our own write of a
+    record that still fails at one of its markets is no such edit.
+    """
+    of_failing = pc.is_in(table.column("Id"), pa.array(failing, pa.string()))
+    others = pc.invert(pc.is_in(table.column("Id"), value_set=due.column("Id")))
+    edited = table.filter(pc.and_(of_failing, others))
+    if not edited.num_rows:
+        return
+
+    changed_at = dict(
+        zip(edited.column("Id").to_pylist(), _values(_changed_at(edited)), strict=True)
+    )
+    scored = _scored_lately(clients, lease.object, list(changed_at))
+    by_others = [
+        record_id
+        for record_id, at in changed_at.items()
+        if record_id not in scored or not comes_of_our_write(scored[record_id][-1], at)
+    ]
+
+    now = clients.now()
+    requests = [
+        ScoringRequest(record_id, failing[record_id], now, modstamp=changed_at[record_id])
+        for record_id in by_others
+    ]
+    if requests:
+        clients.ledger.add_requests(lease, ScoringRequests.of(requests), now)
+        summary.edited_failing += len(requests)
+
+
+def _scored_lately(
+    clients: Clients, object_name: str, ids: Sequence[str]
+) -> dict[str, list[Scoring]]:
+    """Return for each of `ids` that was scored lately when, oldest first (R15)."""
+    since = clients.now() - SCORINGS_KEPT_FOR
+    with clients.ledger.database.read() as connection:
+        return clients.ledger.scorings.scored_since(connection, object_name, ids, since)
+
+
 def _requests(
     clients: Clients,
     object_name: str,
@@ -257,11 +341,7 @@ def _requests(
     """Return the requests; a record that is scored again and again waits longer each time (R15)."""
     now = clients.now()
     ids = due.column("Id").to_pylist()
-    with clients.ledger.database.read() as connection:
-        scored = clients.ledger.scorings.scored_since(
-            connection, object_name, ids, now - SCORINGS_KEPT_FOR
-        )
-
+    scored = _scored_lately(clients, object_name, ids)
     changed_at = _values(_changed_at(due))
     # Hardly any record was scored lately: most calls skip the loop.
     not_before = [now] * len(ids)
@@ -441,6 +521,8 @@ def counts(summary: PullSummary) -> dict[str, Any]:
         "due": summary.due_total,
         **{f"due_{reason}": n for reason, n in sorted(summary.due.items())},
         "claimed_by_two_markets": summary.conflicts,
+        **({"edited_failing": summary.edited_failing} if summary.edited_failing else {}),
         "slowed_down": summary.slowed_down,
+        **({"clock_difference": summary.clock_difference} if summary.clock_difference else {}),
         **({"slowed_down_records": summary.slowed_examples} if summary.slowed_examples else {}),
     }

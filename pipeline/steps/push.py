@@ -19,6 +19,7 @@ from pipeline.core.errors import (
     FolderNotWritable,
     InsightsError,
     LeaseLost,
+    WorkingFileMissing,
     WrongOrg,
 )
 from pipeline.core.limit.job_size import LOCKED, next_job_rows
@@ -386,7 +387,11 @@ class _SegmentPush:
 
         A segment with a job that has not ended, or that failed as a job, is left to a later run.
         """
-        if not (self._settle_earlier_jobs() and self._push_remaining()):
+        has_ended = self._settle_earlier_jobs()
+        if not self.was_begun:
+            self._require_working_file()
+
+        if not (has_ended and self._push_remaining()):
             self.summary.in_flight += self.segment.rows
             return
 
@@ -396,6 +401,21 @@ class _SegmentPush:
             self._put_off(left)
         else:
             self._settle()
+
+    def _require_working_file(self) -> None:
+        """Give the segment back to scoring where what was scored is not on this machine.
+
+        Its rows keep their claim, so that no day is charged again (R20).
+        Raises: WorkingFileMissing.
+        """
+        ledger, segment = self.clients.ledger, self.segment
+        if self.update is None and ledger.waiting.count_of_segment(segment.segment_id):
+            ledger.segments.reopen(self.lease, segment)
+            raise WorkingFileMissing(
+                f"What was scored of {segment.object} (segment {segment.segment_id}, run {segment.run_id}) is not in "
+                f"{self.clients.lake.root}. Nothing is lost: the next run scores it again. If several machines work "
+                "for one org, all of them need one shared INSIGHTS_HOME."
+            )
 
     def _settle_earlier_jobs(self) -> bool:
         """Take the results of the segment's recorded jobs; return False while one has not ended."""
@@ -784,7 +804,7 @@ class _SegmentPush:
     def _settle_rows(self, results: _RowResults) -> None:
         """End the rows of `results`, and with them the jobs that were read."""
         ledger, outcome = self.clients.ledger, results.outcome()
-        now, org_now = self.clients.now(), self.clients.org.org_now()
+        now, org_now = self.clients.now(), self.clients.org_now()
 
         # The lake comes first: a run that dies in between settles again and writes the same file.
         self._keep(results)

@@ -127,12 +127,12 @@ class _ModelRun:
         rows, why = self.inputs.num_rows, None
         try:
             if rows:
-                return self._scored(fields)
+                return self._score(fields)
         except (MarketUnavailable, ConfigurationError, OutputsUnusable) as failed:
             why = str(failed)
         return unusable(self.market, fields, rows, why)
 
-    def _scored(self, fields: Mapping[str, Field]) -> Validated:
+    def _score(self, fields: Mapping[str, Field]) -> Validated:
         # pandas and pandera take longer to load than a run that scores nothing takes.
         from pipeline.core.scoring.schemas import validate_outputs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD
-from pipeline.core.limit.row_faults import SEGMENT_GAVE_UP
+from pipeline.core.limit.row_faults import NOT_VISIBLE, SEGMENT_GAVE_UP
 from pipeline.core.scoring.due import RowStatus, due_after_pull, row_statuses
 from pipeline.core.scoring.results import (
     MarketResult,
@@ -21,9 +21,9 @@ from pipeline.core.scoring.results import (
     without_broken_rows,
 )
 from pipeline.core.scoring.scope import ScoringScope
-from pipeline.steps.brake import braked_for
+from pipeline.steps.brake import why_braked
 from pipeline.steps.clients import SCORED, Clients
-from pipeline.steps.inputs import read_inputs
+from pipeline.steps.inputs import hidden_ids, read_inputs
 from pipeline.steps.score_market import Claimed, score_markets
 from pipeline.steps.score_summary import THE_ROW, ScoreSummary
 from resources.ledger.leases import Lease
@@ -31,6 +31,10 @@ from resources.ledger.segments import Segment
 from resources.ledger.settling import Outcome, RowFailure
 
 SEGMENT_ATTEMPTS_MAX: Final = 3
+HIDDEN: Final = (
+    "The org shows this record to the pipeline's user neither among its records nor among the deleted ones. "
+    "Share it with the user, or give the user View All on the object."
+)
 
 
 @dataclass
@@ -63,6 +67,9 @@ class SegmentScoring:
             return
 
         table = read_inputs(self.clients, self.scope, list(self.rows))
+        missing = sorted(self.rows.keys() - set(table.column("Id").to_pylist()))
+        hidden = hidden_ids(self.clients, self.scope, missing)
+
         status = row_statuses(self.scope, table)
         table, status = self._rows_to_score(table, status)
 
@@ -72,7 +79,7 @@ class SegmentScoring:
         result = segment_result(self.scope, self.segment.stamp, table, status, results, self.rows)
         result = without_broken_rows(result)
 
-        self._settle_what_is_not_pushed(result)
+        self._settle_what_is_not_pushed(result, hidden)
         self._write(result, is_repeated=attempts > 1)
         self._mark_scored(result, self.summary.distribution() - counted_before)
         self._hold_or_release(results)
@@ -146,12 +153,13 @@ class SegmentScoring:
             and stamp != self.segment.stamp
         ]
 
-    def _settle_what_is_not_pushed(self, result: SegmentResult) -> None:
+    def _settle_what_is_not_pushed(self, result: SegmentResult, hidden: Sequence[str]) -> None:
         """End the rows that no push will end: the failed ones and the gone ones (R23, R25)."""
-        gone = sorted(self.rows.keys() - result.inputs.keys())
+        gone = sorted(self.rows.keys() - result.inputs.keys() - set(hidden))
         failed = [
             RowFailure(i, p.code, p.message, held_for=p.held_for) for i, p in result.failed.items()
         ]
+        failed += [RowFailure(i, NOT_VISIBLE, HIDDEN) for i in hidden]
 
         self.clients.ledger.segments.note_inputs(self.lease, self.segment, result.inputs)
         self._settle(Outcome(failed=failed, gone=gone))
@@ -190,7 +198,7 @@ class SegmentScoring:
     def _mark_scored(self, result: SegmentResult, counted: Counter[str]) -> None:
         self.summary.scored += result.update.num_rows
         counted["scored"] = result.update.num_rows
-        why_held = braked_for(self.clients, self.segment, counted)
+        why_held = why_braked(self.clients, self.segment, counted)
         self.clients.ledger.segments.mark_scored(self.lease, self.segment, counted, why_held)
 
     def _hold_or_release(self, results: Mapping[str, MarketResult]) -> None:

@@ -19,11 +19,18 @@ from pipeline.core.configuration.running import (
 )
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.limit.windows import LAG, OVERLAP, day_of, local_time_on, newest_daily_pull
-from pipeline.steps.brake import held, in_words
+from pipeline.core.limit.windows import (
+    LAG,
+    OVERLAP,
+    day_of,
+    local_time_on,
+    newest_daily_pull,
+    read_from,
+)
+from pipeline.steps.brake import held_segments, in_words
 from pipeline.steps.changed_files import why_it_waits
 from pipeline.steps.clients import Clients
-from pipeline.steps.pull import NEWEST_ROWS, newest_pages, seen
+from pipeline.steps.pull import NEWEST_ROWS, newest_pages, read_page
 from pipeline.steps.stop import why_no_push, why_outside_windows
 from resources.ledger.objects import ObjectState, Seen
 from resources.ledger.push_jobs import AT_WORK
@@ -135,7 +142,7 @@ def watch(clients: Clients) -> Watched:
         runs = list(_runs_from_answers(clients, state, answers))
         wanted += runs
         if not runs:
-            why = clients.budget.exhausted() or answers.away.get(object_name) or "nothing new"
+            why = clients.budget.why_exhausted() or answers.away.get(object_name) or "nothing new"
             skips[object_name] = _why_nothing(clients, object_name, str(why))
 
     changed = {run.object for run in wanted if run.job == "pull"}
@@ -161,7 +168,7 @@ def _watch_stopped(clients: Clients, why: str) -> Watched:
 def _why_not_now(clients: Clients, object_name: str, state: ObjectState | None) -> str | None:
     """Return why nothing at all may be started on the object now, None where it may."""
     if state is None:
-        exhausted = clients.budget.exhausted()
+        exhausted = clients.budget.why_exhausted()
         return str(exhausted) if exhausted else None
 
     holder = clients.ledger.leases.holder(object_name, clients.now())
@@ -179,7 +186,7 @@ def _runs_from_ledger(
         yield WantedRun(object_name, "pull", "the object is new here", "first")
         return
 
-    if clients.budget.exhausted():
+    if clients.budget.why_exhausted():
         return
 
     if _any_readable_again(clients, object_name):
@@ -292,7 +299,7 @@ def _ask_org(clients: Clients, to_ask: Mapping[str, ObjectState]) -> _Answers:
     hour (D17).
     """
     answers = _Answers()
-    if clients.budget.exhausted():
+    if clients.budget.why_exhausted():
         return answers
 
     now = clients.now()
@@ -335,7 +342,7 @@ def _ask(
             continue
 
         answers.own.pop(state.object, None)
-        answers.pages[state.object] = seen(state.object, rows, _asked_from(state))
+        answers.pages[state.object] = read_page(state.object, rows, _question_start(clients, state))
     return False
 
 
@@ -346,11 +353,11 @@ def _ask_alone_from_now(clients: Clients, states: Sequence[ObjectState]) -> None
 
 def _questions(clients: Clients, state: ObjectState) -> dict[str, str]:
     account_changes = any(i.account_changes for i in clients.configuration.of_object(state.object))
-    return newest_pages(state.object, account_changes, _asked_from(state))
+    return newest_pages(state.object, account_changes, _question_start(clients, state))
 
 
-def _asked_from(state: ObjectState) -> datetime:
-    return max(state.watermark - OVERLAP, state.turned_on_at)
+def _question_start(clients: Clients, state: ObjectState) -> datetime:
+    return read_from(state.watermark, state.pulled_at, state.turned_on_at, clients.now())
 
 
 def _runs_from_answers(
@@ -411,7 +418,7 @@ def _scoring_wanted(
     """
     suffix = " while the org is away" if org_is_away else ""
     no_push = why_no_push(clients)
-    not_now = clients.budget.exhausted() or no_push
+    not_now = clients.budget.why_exhausted() or no_push
     unfinished = [
         segment
         for segment in clients.ledger.segments.unfinished(object_name)
@@ -430,7 +437,7 @@ def _scoring_wanted(
 
 def _claim_wanted(clients: Clients, object_name: str, suffix: str) -> Iterator[WantedRun]:
     """Yield the run that scores what waits, where the day's limit allows any of it."""
-    allowed = clients.ledger.days.allowed(object_name, clients.day_facts())
+    allowed = clients.ledger.days.allowance(object_name, clients.day_facts())
     if allowed.total == 0:
         return
 
@@ -472,7 +479,9 @@ def _why_nothing(clients: Clients, object_name: str, why: str) -> str:
         others = "waiting for their share of the day or their next try"
         parts.append(f"{waiting} waiting: {closed}" if closed else f"{waiting} {others}")
 
-    parts += [in_words(segment) for segment in held(clients) if segment.object == object_name]
+    parts += [
+        in_words(segment) for segment in held_segments(clients) if segment.object == object_name
+    ]
     return "; ".join([*parts, *_held_markets(clients, object_name)])
 
 

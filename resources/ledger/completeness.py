@@ -61,7 +61,7 @@ class Completeness:
             for row in (*own, *redone)
         ]
 
-    def reported(self, object_name: str) -> dict[date, int]:
+    def waiting_by_day(self, object_name: str) -> dict[date, int]:
         """Return how many records were last reported to wait, by day."""
         row = t.day_reports.c
         with self._db.read() as connection:

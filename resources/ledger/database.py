@@ -47,7 +47,7 @@ WRITERS: Final = 7_403_611_275
 """The advisory lock of a writing transaction on PostgreSQL; any number that nobody else uses."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-NEWEST: Final = "0003"
+NEWEST: Final = "0004"
 """The newest migration: where the tables have it, alembic is not imported. A test checks it."""
 
 SQLITE: Final = "sqlite"
@@ -55,6 +55,10 @@ POSTGRES: Final = "postgresql"
 
 VERSION_TABLE: Final = "ledger_version"
 """Not alembic's own name: Dagster's storage uses that one, and may be in the same database."""
+
+CURRENT_VERSION: Final[sa.Select[Any]] = sa.select(sa.column("version_num")).select_from(
+    sa.table(VERSION_TABLE)
+)
 
 SQLITE_AWAY: Final = {
     sqlite3.SQLITE_BUSY: "another process holds it locked",
@@ -181,15 +185,34 @@ class Database:
 
         With `lease` it writes for the run that holds it: raises LeaseLost where another run has
         taken the object over (D3). Raises LedgerAway where the database cannot be reached, is
-        locked for long, or takes no writes.
+        locked for long, or takes no writes. Raises ConfigurationError where another release has
+        migrated the tables since this process began.
         """
-        with self._speaking_plainly(), self.engine.begin() as connection:
-            if not self.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
-            # Only now: under the lock nobody can take the object over any more.
+        with self.begin_in_any_form() as connection:
+            # Only now: under the lock nobody can migrate or take the object over any more.
+            self._require_own_form(connection)
             if lease is not None:
                 check_lease(connection, lease)
             yield connection
+
+    @contextmanager
+    def begin_in_any_form(self) -> Iterator[sa.Connection]:
+        """Run one write transaction whatever form the tables have: for migrations."""
+        with self._speaking_plainly(), self.engine.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
+            yield connection
+
+    def _require_own_form(self, connection: sa.Connection) -> None:
+        version = connection.scalar(CURRENT_VERSION)
+        if version != NEWEST:
+            raise ConfigurationError(
+                [
+                    f"Another release has changed the ledger at {self.where} while this process ran (its tables have "
+                    f"version {version}, this release knows {NEWEST}). Nothing more is written by this process. "
+                    "Start it again with the release that is installed now."
+                ]
+            )
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -265,7 +288,7 @@ class Database:
         is_all = len(ids) >= len(every) and set(ids) >= set(every)
         return sa.true() if is_all else self.one_of(column, list(ids))
 
-    def listed(
+    def column_lists(
         self, connection: sa.Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool]
     ) -> list[list[Any]]:
         """Return `columns` of the rows that meet `where`, each as one list, in one order.
@@ -398,7 +421,7 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.begin() as connection:
+        with self.begin_in_any_form() as connection:
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, "head")

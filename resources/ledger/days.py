@@ -66,14 +66,14 @@ class Days:
                 if missing > 0:
                     self.charge(connection, day, object_name, Lane(lane), missing, beyond_cap=True)
 
-    def allowed(self, object_name: str, facts: DayFacts) -> Allowance:
+    def allowance(self, object_name: str, facts: DayFacts) -> Allowance:
         """Return what a claim on the object would be granted now, without claiming."""
         with self._db.read() as connection:
-            return self.granted(connection, object_name, facts)
+            return self.grant(connection, object_name, facts)
 
     # -- in the caller's transaction -----------------------------------------------------------
 
-    def granted(self, connection: sa.Connection, object_name: str, facts: DayFacts) -> Allowance:
+    def grant(self, connection: sa.Connection, object_name: str, facts: DayFacts) -> Allowance:
         """Return what the object is granted, cut to the rows there are."""
         so_far, failed = _so_far(connection, facts)
         granted = allowance(facts.policy, so_far, object_name)

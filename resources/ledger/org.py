@@ -28,7 +28,7 @@ class Org:
         Its address is kept for links to records, and follows the org where that moves.
         """
         with self._db.begin() as connection:
-            known = _known(connection)
+            known = _stored_org(connection)
             if known is None:
                 row = {
                     "id": 1,
@@ -53,7 +53,7 @@ class Org:
     def get(self) -> Mapping[str, Any] | None:
         """Return the remembered org: `org_id`, `environment`, `connected_at` and `instance_url`."""
         with self._db.read() as connection:
-            return _known(connection)
+            return _stored_org(connection)
 
     def id(self) -> str | None:
         """Return the id of the org that the state belongs to."""
@@ -62,7 +62,7 @@ class Org:
             return org_id
 
 
-def _known(connection: sa.Connection) -> dict[str, Any] | None:
+def _stored_org(connection: sa.Connection) -> dict[str, Any] | None:
     row = connection.execute(sa.select(t.org)).mappings().one_or_none()
     return dict(row) if row else None
 

@@ -113,7 +113,7 @@ class Segments:
                 return None
 
             self._days.lock(connection, facts.day, facts.policy.limit)
-            granted = self._days.granted(connection, lease.object, facts)
+            granted = self._days.grant(connection, lease.object, facts)
 
             segment_id = f"{facts.day:%Y%m%d}-{lease.object.lower()}-{uuid.uuid4().hex[:12]}"
             # No charge is made for nothing: the id of an empty segment is never seen.
@@ -208,7 +208,9 @@ class Segments:
         row = t.waiting.c
         with self._db.begin(lease) as connection:
             of_segment = row.segment_id == segment.segment_id
-            noted = self._db.listed(connection, row.record_id, row.hash_seen, where=of_segment)
+            noted = self._db.column_lists(
+                connection, row.record_id, row.hash_seen, where=of_segment
+            )
             known = dict(zip(*noted, strict=True))
 
             # A pull has noted most of them already: one write for each that differs.
@@ -250,8 +252,14 @@ class Segments:
                 .where(row.segment_id == segment.segment_id, row.state != SegmentState.SCORED.value)
                 .values(state=SegmentState.SCORED, braked_for=braked_for)
             )
-            if marked.rowcount and counts:
+            # One that went back from its push was counted when it was scored first.
+            if marked.rowcount and counts and not segment.push_tries:
                 self._counts.add(connection, segment.day, segment.object, counts)
+
+    def reopen(self, lease: Lease, segment: Segment) -> None:
+        """Let the segment be scored again, with the rows and the charge that it has (R20)."""
+        with self._db.begin(lease) as connection:
+            _update(connection, segment, state=SegmentState.CLAIMED)
 
     def note_unpushed(
         self, lease: Lease, segment: Segment, why: str, next_push_at: datetime | None = None
@@ -321,13 +329,14 @@ class Segments:
             return []
 
         row = t.waiting.c
-        query = sa.select(row.record_id, row.reason, row.lasting).where(
+        # What was charged, not what the record waits for since somebody edited it meanwhile.
+        query = sa.select(row.record_id, row.claimed_reason, row.claimed_lasting).where(
             row.segment_id == segment.segment_id, self._db.one_of(row.record_id, list(ids))
         )
         found = connection.execute(query).all()
-        for lane, records in Counter(lane_of(one.reason) for one in found).items():
+        for lane, records in Counter(lane_of(one.claimed_reason) for one in found).items():
             self._days.charge(connection, segment.day, segment.object, lane, -records)
-        if lasting := sum(one.lasting for one in found):
+        if lasting := sum(one.claimed_lasting for one in found):
             self._days.charge_lasting(connection, segment.day, -lasting)
 
         return [one.record_id for one in found]
@@ -425,7 +434,14 @@ def _mark_some(
         else sa.and_(row.object == object_name, row.record_id.in_(chosen))
     )
     result = connection.execute(
-        t.waiting.update().where(which).values(segment_id=segment_id, claimed_seq=row.seq)
+        t.waiting.update()
+        .where(which)
+        .values(
+            segment_id=segment_id,
+            claimed_seq=row.seq,
+            claimed_reason=row.reason,
+            claimed_lasting=row.lasting,
+        )
     )
     return result.rowcount
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pipeline.core.limit.row_faults import (
     MARKET_RESTS,
     NOBODYS,
+    NOT_VISIBLE,
     RowFault,
     fault_of,
     market_at_fault,
@@ -37,6 +38,10 @@ LASTING_AFTER_PASSING: Final = 2
 
 What a job failed with is nobody's row's, and never lasting.
 """
+
+NOT_VISIBLE_AGAIN: Final = timedelta(hours=24)
+NOT_VISIBLE_TRIES: Final = 3
+"""How often a record that the user does not see is asked for again before it is lasting (R23)."""
 
 CODE_LENGTH_MAX: Final = 80
 MESSAGE_LENGTH_MAX: Final = 1_000
@@ -115,7 +120,7 @@ class Settling:
         row = t.waiting.c
         with self._db.begin(lease) as connection:
             of_segment = row.segment_id == segment.segment_id
-            listed = self._db.listed(connection, row.record_id, row.tries, where=of_segment)
+            listed = self._db.column_lists(connection, row.record_id, row.tries, where=of_segment)
             tries: dict[str, int] = dict(zip(*listed, strict=True))
             held = tries.keys()
 
@@ -179,7 +184,7 @@ class Settling:
         held: AbstractSet[str],
     ) -> None:
         row = t.segments.c
-        ended = _ended(outcome, held)
+        ended = _count_ends(outcome, held)
 
         # Rows that ended in an earlier run are not held any more, and were counted then.
         failed = held & {f.record_id for f in (*outcome.failed, *outcome.partial)}
@@ -248,13 +253,13 @@ def _failed_row(
     anew = row.seq != row.claimed_seq
     held = failure.held_for is not None
     tries = 0 if anew else row.tries + (not held)
-    later = (
-        retry_at.get(failure.held_for, now + _wait_for_market(failure.code))
-        if failure.held_for is not None
-        else now + backoff(tries, passing=failure.is_passing)
-    )
     # Salesforce's passing errors (a locked row, say) are not the row's fault for some time.
     patience = LASTING_AFTER_PASSING if failure.is_passing else 0
+    later = now + backoff(tries, passing=failure.is_passing)
+    if failure.code == NOT_VISIBLE:
+        patience, later = NOT_VISIBLE_TRIES, now + NOT_VISIBLE_AGAIN
+    if failure.held_for is not None:
+        later = retry_at.get(failure.held_for, now + _wait_for_market(failure.code))
     is_to_blame = not held and failure.code not in NOBODYS
 
     return {
@@ -308,7 +313,7 @@ def _let_wait(object_name: str, now: datetime, written_at: datetime | None) -> s
     return t.waiting.update().where(of_row).values(**values)
 
 
-def _ended(outcome: Outcome, held: AbstractSet[str]) -> Counter[str]:
+def _count_ends(outcome: Outcome, held: AbstractSet[str]) -> Counter[str]:
     """Count how those rows ended that the segment still held."""
     ended: Counter[str] = Counter(
         {

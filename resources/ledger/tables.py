@@ -117,7 +117,7 @@ objects = sa.Table(
 )
 
 leases = sa.Table(
-    "leases",
+    "object_leases",
     metadata,
     sa.Column("object", sa.String(40), primary_key=True),
     sa.Column("owner", sa.String(80)),
@@ -168,6 +168,8 @@ waiting = sa.Table(
     sa.Column("held_for", sa.String(60)),
     sa.Column("lasting", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("error_market", sa.String(60)),
+    sa.Column("claimed_reason", sa.String(20)),
+    sa.Column("claimed_lasting", sa.Boolean),
     # Each holds the rows that it is asked for, and no others: a claim takes rows out of one and
     # into the other.
     sa.Index("waiting_by_segment", "segment_id", **_only("segment_id IS NOT NULL")),

@@ -201,8 +201,8 @@ class Waiting:
         """Return why each record of a segment was claimed, by id."""
         row = t.waiting.c
         with self._db.read() as connection:
-            ids, reasons = self._db.listed(
-                connection, row.record_id, row.reason, where=row.segment_id == segment_id
+            ids, reasons = self._db.column_lists(
+                connection, row.record_id, row.claimed_reason, where=row.segment_id == segment_id
             )
 
         known = {reason.value: reason.value for reason in Reason}  # one text, not one a record
@@ -217,13 +217,25 @@ class Waiting:
         with self._db.read() as connection:
             return set(connection.scalars(query))
 
+    def failing_reasons(self, object_name: str) -> dict[str, str]:
+        """Return why each record waits that failed and is not being tried now (R23)."""
+        row = t.waiting.c
+        query = sa.select(row.record_id, row.reason).where(
+            row.object == object_name,
+            row.segment_id.is_(None),
+            row.error_code.is_not(None),
+            row.held_for.is_(None),
+        )
+        with self._db.read() as connection:
+            return dict(connection.execute(query).all())
+
     def count_of_segment(self, segment_id: str) -> int:
         """Return how many records a segment still holds."""
         held = t.waiting.c.segment_id == segment_id
         with self._db.read() as connection:
             return int(connection.scalar(sa.select(sa.func.count()).where(held)) or 0)
 
-    def slowed_down(self, now: datetime) -> list[SlowedRow]:
+    def slowed_rows(self, now: datetime) -> list[SlowedRow]:
         """Return the records that keep becoming due and rest, those that rest longest first (R15).
 
         They wait for a later time though they have not failed since their last edit.
@@ -274,7 +286,7 @@ class Waiting:
             "modstamp_seen": requests.modstamps,
             "hash_seen": requests.hashes,
         }
-        self._db.upsert_columns(connection, t.waiting, columns, changes=_merged())
+        self._db.upsert_columns(connection, t.waiting, columns, changes=_merge_values())
 
     def remove(
         self,
@@ -364,7 +376,7 @@ def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[
     return [WaitingRow(*row) for row in connection.execute(query)]
 
 
-def _merged() -> dict[str, Any]:
+def _merge_values() -> dict[str, Any]:
     """Return how a request changes a row that stands already (`add` says it in words).
 
     Without a bound value: only so does SQLAlchemy send PostgreSQL many rows in one statement.
@@ -372,36 +384,36 @@ def _merged() -> dict[str, Any]:
     old = t.waiting.c
     none, one = sa.literal_column("0", sa.Integer), sa.literal_column("1", sa.Integer)
 
-    def offered(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def offered_value(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         return sa.literal_column(f"excluded.{column.name}", column.type)
 
     # A listing by age knows ids alone. NULL stands for a stamp and inputs that nobody saw.
     later = sa.and_(
-        offered(old.modstamp_seen).is_not(None),
-        sa.or_(old.modstamp_seen.is_(None), offered(old.modstamp_seen) > old.modstamp_seen),
+        offered_value(old.modstamp_seen).is_not(None),
+        sa.or_(old.modstamp_seen.is_(None), offered_value(old.modstamp_seen) > old.modstamp_seen),
     )
     other = sa.and_(
-        offered(old.hash_seen).is_not(None),
-        sa.or_(old.hash_seen.is_(None), offered(old.hash_seen) != old.hash_seen),
+        offered_value(old.hash_seen).is_not(None),
+        sa.or_(old.hash_seen.is_(None), offered_value(old.hash_seen) != old.hash_seen),
     )
 
-    redo = offered(old.priority) == sa.literal_column(str(PRIORITIES[Reason.REDO.value]))
+    redo = offered_value(old.priority) == sa.literal_column(str(PRIORITIES[Reason.REDO.value]))
     anew = sa.or_(later, other, redo)
-    urgent = offered(old.priority) < old.priority
+    urgent = offered_value(old.priority) < old.priority
 
     return {
-        "reason": sa.case((urgent, offered(old.reason)), else_=old.reason),
-        "priority": sa.case((urgent, offered(old.priority)), else_=old.priority),
-        "order_at": sa.case((urgent, offered(old.order_at)), else_=old.order_at),
+        "reason": sa.case((urgent, offered_value(old.reason)), else_=old.reason),
+        "priority": sa.case((urgent, offered_value(old.priority)), else_=old.priority),
+        "order_at": sa.case((urgent, offered_value(old.order_at)), else_=old.order_at),
         # A redo counts from now on: what was scored before does not meet it.
-        "requested_at": sa.case((redo, offered(old.requested_at)), else_=old.requested_at),
+        "requested_at": sa.case((redo, offered_value(old.requested_at)), else_=old.requested_at),
         # A push that is on its way compares this number: the row then stays (see `remove`).
         "seq": old.seq + sa.case((sa.or_(other, redo), one), else_=none),
-        "not_before": sa.case((anew, offered(old.not_before)), else_=old.not_before),
+        "not_before": sa.case((anew, offered_value(old.not_before)), else_=old.not_before),
         "tries": sa.case((anew, none), else_=old.tries),
         # Other inputs: whatever kept failing may be corrected now.
         "lasting": sa.case((anew, sa.false()), else_=old.lasting),
         # What a listing by age does not know stays as a pull saw it.
-        "modstamp_seen": sa.func.coalesce(offered(old.modstamp_seen), old.modstamp_seen),
-        "hash_seen": sa.func.coalesce(offered(old.hash_seen), old.hash_seen),
+        "modstamp_seen": sa.func.coalesce(offered_value(old.modstamp_seen), old.modstamp_seen),
+        "hash_seen": sa.func.coalesce(offered_value(old.hash_seen), old.hash_seen),
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from typing import Final
 
 import pyarrow as pa
 
 from resources.salesforce.errors import (
+    AnswerShort,
     JobFailed,
     JobNotFinished,
     JobRefused,
@@ -15,8 +17,16 @@ from resources.salesforce.errors import (
     UnexpectedAnswer,
 )
 from resources.salesforce.jobs import COMPLETE, PAGE_READS_MAX, JobCalls, JobInfo
-from resources.salesforce.query_answers import LOCATOR_EXPIRED, QUERY_STARTS_MAX
+from resources.salesforce.query_answers import (
+    LOCATOR_EXPIRED,
+    QUERY_STARTS_MAX,
+    is_short,
+    rows_beyond,
+)
 from resources.salesforce.result_csv import PageIncomplete, QueryResultReader
+
+JOBS_MAX: Final = 2
+"""How many jobs one query may take: the second where the first one's results stay short."""
 
 
 class BulkQueries:
@@ -30,9 +40,23 @@ class BulkQueries:
     def run(
         self, soql: str, schema: pa.Schema, deadline_seconds: float
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of `soql` to `schema`; raise as `Salesforce.bulk_query` says."""
-        job_id = self._create(soql)
-        yield from self.results(self._finished(job_id, deadline_seconds), schema)
+        """Yield the rows of `soql` to `schema`; raise as `Salesforce.bulk_query` says.
+
+        Where a job's results stay shorter than it says, a new job decides. Records that were given
+        already are passed over: what changed in them since is in a later window.
+        """
+        given: list[pa.Array] = []
+        for start in range(1, JOBS_MAX + 1):
+            job = self._wait_until_complete(self._create(soql), deadline_seconds)
+            try:
+                for batch in self.results(job, schema):
+                    fresh = rows_beyond(batch, given) if start > 1 else batch
+                    given.append(fresh["Id"])
+                    yield fresh
+                return
+            except AnswerShort:
+                if start == JOBS_MAX:
+                    raise
 
     def _create(self, soql: str) -> str:
         body = {
@@ -47,7 +71,7 @@ class BulkQueries:
         )
         return JobInfo.from_answer(answer, "query").id
 
-    def _finished(self, job_id: str, deadline_seconds: float) -> JobInfo:
+    def _wait_until_complete(self, job_id: str, deadline_seconds: float) -> JobInfo:
         """Return the job once complete. After the deadline it is aborted: nobody would read it."""
         job = self._calls.wait("query", job_id, deadline_seconds)
         if not job.has_ended:
@@ -60,24 +84,30 @@ class BulkQueries:
     def results(self, job: JobInfo, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield a complete job's rows, page after page, downloading none too early.
 
-        Where a locator is no longer known, the pages are read again from the first one: a job's
-        results do not change, so the rows that were given already are passed over.
+        Where a locator is no longer known, or the pages are fewer than the job says, they are read
+        again from the first one, and records that were given already are passed over. Raises
+        AnswerShort where they stay fewer.
         """
-        given = 0
+        given: list[pa.Array] = []
         for start in range(1, QUERY_STARTS_MAX + 1):
-            passed = 0
+            read = 0
             try:
                 for batch in self._pages(job, schema):
-                    fresh = batch.slice(min(max(0, given - passed), batch.num_rows))
-                    passed += batch.num_rows
+                    read += batch.num_rows
+                    fresh = rows_beyond(batch, given) if start > 1 else batch
+                    given.append(fresh["Id"])
                     if fresh.num_rows:
-                        given += fresh.num_rows
                         yield fresh
-                return
-
             except JobRefused as refused:
                 if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
                     raise
+                continue
+
+            # The job's own figure, never an earlier COUNT: meanwhile the org has changed.
+            if not is_short(read, job.processed):
+                return
+
+        raise AnswerShort(f"bulk query job {job.id}", read, job.processed or 0)
 
     def _pages(self, job: JobInfo, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         if job.processed == 0:

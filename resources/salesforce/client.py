@@ -260,6 +260,14 @@ class Salesforce:
         """Return how many rows the query has, by its first page, and the batches of `query`."""
         return self._queries.begin(soql, schema)
 
+    def known_ids(self, object_name: str, ids: Sequence[str]) -> set[str]:
+        """Return which of `ids` the org has, deleted ones included, as far as the user sees them.
+
+        One API call for 2,500 ids. What is in neither a query nor here is hidden from the user, or
+        gone for good.
+        """
+        return self._queries.known_ids(object_name, ids)
+
     def read_by_ids(
         self,
         select: Callable[[Sequence[str]], str],

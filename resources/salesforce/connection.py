@@ -40,10 +40,10 @@ class TokenStore(Protocol):
     def write(self, refresh_token: str) -> None:
         """Keep `refresh_token` in place of the one before."""
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Keep others from exchanging the token: with rotation, each can be exchanged once."""
 
-    def given(self) -> str:
+    def current(self) -> str:
         """Return the token that tells this login from another one."""
 
 
@@ -58,11 +58,11 @@ class MemoryTokenStore:
         """Remember what the variable says: rotation does not make another login of it."""
         self._given = self._refresh_token
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Return no lock: nobody else has this token."""
         return nullcontext()
 
-    def given(self) -> str:
+    def current(self) -> str:
         """Return the token that the variable holds."""
         return self._given
 
@@ -82,11 +82,11 @@ class FileTokenStore:
     path: Path
     named_by: str = "SALESFORCE_REFRESH_TOKEN_FILE names"
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the lock file beside the token's."""
         return file_lock(self.path.with_name(f"{self.path.name}.lock"), another_signs_in())
 
-    def given(self) -> str:
+    def current(self) -> str:
         """Return the newest refresh token."""
         return self.read()
 
@@ -277,7 +277,7 @@ def credentials_hash(connection: Connection) -> str:
         if part.name != "token_store"
     }
     if isinstance(connection, RefreshToken):
-        parts["refresh_token"] = connection.token_store.given()
+        parts["refresh_token"] = connection.token_store.current()
 
     text = json.dumps({"flow": type(connection).__name__, **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -315,7 +315,7 @@ class _Variables:
             self.problems.append(f"{variable}_FILE names {file}, which is empty.")
         return content
 
-    def required(self, name: str, why: str) -> str:
+    def require(self, name: str, why: str) -> str:
         value = self.secret(name)
         if not value and not self.plain(f"{name}_FILE"):
             self.problems.append(f"SALESFORCE_{name} is not set: {why}.")
@@ -402,7 +402,7 @@ def login_app(env: Mapping[str, str], login_file: Path) -> RefreshToken:
 
 
 def _browser_login(variables: _Variables, login_url: str, login_file: Path) -> RefreshToken | None:
-    client_id = variables.required("CLIENT_ID", "the consumer key of the app to log in through")
+    client_id = variables.require("CLIENT_ID", "the consumer key of the app to log in through")
     client_secret = variables.secret("CLIENT_SECRET") or None
     if variables.problems:
         return None
@@ -427,7 +427,7 @@ def _login_url(variables: _Variables) -> str:
 
 
 def _refresh_token(variables: _Variables, login_url: str) -> Connection | None:
-    client_id = variables.required("CLIENT_ID", "the consumer key of the app that gave the token")
+    client_id = variables.require("CLIENT_ID", "the consumer key of the app that gave the token")
     client_secret = variables.secret("CLIENT_SECRET") or None
     token = variables.secret("REFRESH_TOKEN")
     file = variables.plain("REFRESH_TOKEN_FILE")
@@ -438,8 +438,8 @@ def _refresh_token(variables: _Variables, login_url: str) -> Connection | None:
 
 
 def _jwt_bearer(variables: _Variables, login_url: str) -> Connection | None:
-    client_id = variables.required("CLIENT_ID", "the consumer key of the app with the certificate")
-    username = variables.required("USERNAME", "the user to sign in as")
+    client_id = variables.require("CLIENT_ID", "the consumer key of the app with the certificate")
+    username = variables.require("USERNAME", "the user to sign in as")
     private_key = variables.secret("PRIVATE_KEY")
     if variables.problems:
         return None
@@ -447,7 +447,7 @@ def _jwt_bearer(variables: _Variables, login_url: str) -> Connection | None:
 
 
 def _username_password(variables: _Variables, login_url: str) -> Connection | None:
-    username = variables.required("USERNAME", "the user that SALESFORCE_PASSWORD belongs to")
+    username = variables.require("USERNAME", "the user that SALESFORCE_PASSWORD belongs to")
     password = variables.secret("PASSWORD")
     token = variables.secret("SECURITY_TOKEN")
     client_id = variables.plain("CLIENT_ID") or None
@@ -464,8 +464,8 @@ def _username_password(variables: _Variables, login_url: str) -> Connection | No
 
 def _client_credentials(variables: _Variables, login_url: str) -> Connection | None:
     why = "the External Client App to sign in with (or a private key, refresh token or password)"
-    client_id = variables.required("CLIENT_ID", why)
-    client_secret = variables.required("CLIENT_SECRET", why)
+    client_id = variables.require("CLIENT_ID", why)
+    client_secret = variables.require("CLIENT_SECRET", why)
     if variables.problems:
         return None
     return ClientCredentials(login_url, client_id, client_secret)

@@ -21,6 +21,7 @@
         │   ├── NobodyListens       the port was refused
         │   ├── CertificateUntrusted    not tried again by itself
         │   └── ProxyAway           the proxy of the environment was not reached
+        ├── AnswerShort             fewer rows than the org itself promised
         ├── TooManyConcurrentRequests
         └── JobNotFinished          not within its deadline; the job goes on in the org
 
@@ -252,6 +253,14 @@ class ProxyAway(ConnectionBroken):
     """The proxy that the environment names was not reached, or did not let us through."""
 
     hint = "Check HTTPS_PROXY and NO_PROXY."
+
+
+class AnswerShort(OrgUnavailable):
+    """The org gave fewer rows than the same answer had promised, however often it was asked."""
+
+    def __init__(self, what: str, given: int, promised: int) -> None:
+        """Name what was read, and both numbers of rows."""
+        super().__init__(f"The org promised {promised} rows of {what} and gave {given}.")
 
 
 class TooManyConcurrentRequests(OrgUnavailable):

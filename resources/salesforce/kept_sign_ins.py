@@ -86,7 +86,7 @@ class SignIns:
         """Begin with nothing."""
         self._entries: dict[str, _Entry] = {}
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Keep all others that share this from signing in meanwhile."""
         return nullcontext()
 
@@ -128,7 +128,7 @@ class SignIns:
         return self._read().get(credentials, _Entry())
 
     def _change(self, credentials: str, change: Any) -> None:
-        with self.locked():
+        with self.lock():
             entries = self._read()
             entry = change(entries.pop(credentials, _Entry()))
             newest = [*entries.items(), (credentials, entry)][-ENTRIES_MAX:]
@@ -155,7 +155,7 @@ class FileSignIns(SignIns):
         self._is_locked = False
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other processes from signing in; who holds it may take it again."""
         if self._is_locked:
             yield

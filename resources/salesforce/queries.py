@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipeline.core.soql import In, select
 from resources.salesforce.errors import (
+    AnswerShort,
     OrgUnavailable,
     QueriesRefused,
     QueryRefused,
@@ -33,8 +34,10 @@ from resources.salesforce.query_answers import (
     URL_CHARACTERS_MAX,
     Record,
     batch_from_records,
+    is_short,
     plain_rows,
     queries_by_ids,
+    rows_beyond,
 )
 from resources.salesforce.session import Session
 
@@ -54,6 +57,20 @@ class Queries:
         """Make all calls in `session`."""
         self._session = session
 
+    def known_ids(self, object_name: str, ids: Sequence[str]) -> set[str]:
+        """Return which of `ids` the org has, deleted ones included, as far as the user sees them.
+
+        One API call for 2,500 ids.
+        """
+        found: set[str] = set()
+        for group in queries_by_ids(lambda some: select(["Id"], object_name, In("Id", some)), ids):
+            queries = {f"ids_{number}": soql for number, soql in enumerate(group)}
+            rows, errors = self.ask_each(queries, with_deleted=True)
+            if errors:
+                raise next(iter(errors.values()))
+            found |= {row["Id"] for part in rows.values() for row in part}
+        return found
+
     def ask(self, queries: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
         """Return the rows of at most five small queries by name, for one API call.
 
@@ -70,16 +87,20 @@ class Queries:
         return rows
 
     def ask_each(
-        self, queries: Mapping[str, str], *, within_seconds: float = math.inf
+        self,
+        queries: Mapping[str, str],
+        *,
+        within_seconds: float = math.inf,
+        with_deleted: bool = False,
     ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, SalesforceError]]:
         """Return rows by name, and by name why a query has none, as `ask` for one API call.
 
         One query's refusal, time-out or error costs the others nothing. Raises what concerns the
-        call as a whole.
+        call as a whole. Deleted records are left out unless `with_deleted`.
         """
-        # Where a cursor expires before its last page, all is asked again.
+        # Where a cursor expires before its last page, or rows are missing, all is asked again.
         for start in range(1, QUERY_STARTS_MAX + 1):
-            answers = self._composite(queries, within_seconds)
+            answers = self._composite(queries, within_seconds, with_deleted=with_deleted)
             errors = {name: a for name, a in answers.items() if isinstance(a, SalesforceError)}
 
             try:
@@ -89,8 +110,8 @@ class Queries:
                     if not isinstance(answer, SalesforceError)
                 }
                 return rows, errors
-            except QueryRefused as refused:
-                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+            except (QueryRefused, AnswerShort) as error:
+                if not _may_begin_again(error, start):
                     raise
         raise AssertionError("the loop returns or raises")  # pragma: no cover
 
@@ -104,7 +125,7 @@ class Queries:
         """Yield the rows to `schema`, a batch a page of up to 2,000: one API call each.
 
         Parents' fields are columns such as `Account.Name`. A page is asked for when the one before
-        has been taken.
+        has been taken. Raises AnswerShort at the end where rows are missing, those given are right.
         """
         yield from self.begin(soql, schema)[1]
 
@@ -122,8 +143,8 @@ class Queries:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the batches from the `first` page on.
 
-        Where the cursor expires between two pages, the query is begun again and records that were
-        given already are passed over.
+        Where the cursor expires between two pages, or there are fewer rows than the first page
+        says, the query is begun again and records that were given already are passed over.
         """
         given: list[pa.Array] = []
         for start in range(1, QUERY_STARTS_MAX + 1):
@@ -131,14 +152,13 @@ class Queries:
                 for records in self._pages(first if start == 1 else self._first_page(soql)):
                     batch = batch_from_records(records, schema)
                     if start > 1:
-                        known = pc.is_in(batch["Id"], value_set=pa.concat_arrays(given))
-                        batch = batch.filter(pc.invert(known))
+                        batch = rows_beyond(batch, given)
                     given.append(batch["Id"])
                     yield batch
                 return
 
-            except QueryRefused as refused:
-                if refused.code != LOCATOR_EXPIRED or start == QUERY_STARTS_MAX:
+            except (QueryRefused, AnswerShort) as error:
+                if not _may_begin_again(error, start):
                     raise
 
     def read_by_ids(
@@ -173,22 +193,32 @@ class Queries:
         return answer
 
     def _pages(self, answer: Record) -> Iterator[Sequence[Record]]:
-        """Yield the records of `answer` and of the pages after it."""
-        before = None
+        """Yield the records of `answer` and of the pages after it.
+
+        Raises AnswerShort after the last one where there are fewer than `answer` promises.
+        """
+        before, given = None, 0
+        with understood("query"):
+            promised = int(answer["totalSize"])
+
         while True:
             with understood("query"):
                 records, following = answer["records"], answer.get("nextRecordsUrl")
                 is_last = answer["done"] or not following
+                given += len(records)
 
             if records:
                 yield records
             if is_last:
-                return
+                break
 
             if following == before:
                 raise UnexpectedAnswer("A page of a query names itself as the next.")
             before = following
             answer = self._next_page(following)
+
+        if is_short(given, promised):
+            raise AnswerShort("a query", given, promised)
 
     def _next_page(self, url: Any) -> Record:
         # Put behind the org's own address as it is: anything else may lead the token elsewhere.
@@ -202,7 +232,11 @@ class Queries:
         return answer
 
     def _composite(
-        self, queries: Mapping[str, str], within_seconds: float = math.inf
+        self,
+        queries: Mapping[str, str],
+        within_seconds: float = math.inf,
+        *,
+        with_deleted: bool = False,
     ) -> dict[str, Record | SalesforceError]:
         """Ask several queries in one call and return each one's first page, or its error.
 
@@ -211,7 +245,8 @@ class Queries:
         if not 0 < len(queries) <= QUERIES_PER_CALL:
             raise ValueError(f"{len(queries)} queries: one call takes 1 to {QUERIES_PER_CALL}")
         names = list(queries)
-        base = f"/services/data/v{self._session.api_version}/query/?q="
+        resource = "queryAll" if with_deleted else "query"
+        base = f"/services/data/v{self._session.api_version}/{resource}/?q="
         body = {
             "allOrNone": False,
             "compositeRequest": [
@@ -248,15 +283,17 @@ class Queries:
 
     def _all_rows(self, answer: Record) -> list[dict[str, Any]]:
         """Return the rows of `answer` and of the pages after it, a call each."""
-        with understood("query"):
-            rows = plain_rows(answer)
-            following = answer.get("nextRecordsUrl")
-            is_last = answer["done"] or not following
-        if not is_last:
-            for records in self._pages(self._next_page(following)):
-                with understood("query"):
-                    rows.extend(plain_rows({"records": records}))
+        rows: list[dict[str, Any]] = []
+        for records in self._pages(answer):
+            with understood("query"):
+                rows.extend(plain_rows({"records": records}))
         return rows
+
+
+def _may_begin_again(error: QueryRefused | AnswerShort, start: int) -> bool:
+    """Say whether a query that ended so is begun once more after its `start`-th time."""
+    is_worth_it = isinstance(error, AnswerShort) or error.code == LOCATOR_EXPIRED
+    return is_worth_it and start < QUERY_STARTS_MAX
 
 
 def _part(parts: Mapping[str, Any], reference: str, name: str) -> Record | SalesforceError:

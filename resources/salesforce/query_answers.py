@@ -20,7 +20,7 @@ Record = Mapping[str, Any]
 IDS_PER_QUERY: Final = 500
 """About 11,000 of the 16,000 characters that a query in an address may have."""
 QUERY_STARTS_MAX: Final = 3
-"""How often a query is begun when its cursor expires between two pages."""
+"""How often a query is begun: its cursor may expire, or its pages be fewer than promised."""
 LOCATOR_EXPIRED: Final = "INVALID_QUERY_LOCATOR"
 QUERIES_PER_CALL: Final = 5
 """Of the parts of one composite call, this many may be queries (API notes 2.6)."""
@@ -94,15 +94,24 @@ def _key(records: Sequence[Record | None], name: str) -> str:
     return key
 
 
-def plain_rows(answer: Record) -> list[dict[str, Any]]:
-    """Return an answer's records without their `attributes`.
+def is_short(given: int, promised: int | None) -> bool:
+    """Say whether there are fewer rows than the org promised in the same answer."""
+    return promised is not None and given < promised
 
-    `SELECT COUNT()` has no records but a size: it gives one row with `expr0`, as `COUNT(Id)` does.
-    """
-    records: list[dict[str, Any]] = answer["records"]
-    if not records and answer.get("totalSize"):
-        return [{"expr0": answer["totalSize"]}]
-    return [{key: value for key, value in row.items() if key != "attributes"} for row in records]
+
+def rows_beyond(batch: pa.RecordBatch, given: Sequence[pa.Array]) -> pa.RecordBatch:
+    """Return the rows of `batch` whose ids are in none of the arrays `given`."""
+    if not given:
+        return batch
+    return batch.filter(pc.invert(pc.is_in(batch["Id"], value_set=pa.concat_arrays(given))))
+
+
+def plain_rows(answer: Record) -> list[dict[str, Any]]:
+    """Return an answer's records without their `attributes`."""
+    return [
+        {key: value for key, value in row.items() if key != "attributes"}
+        for row in answer["records"]
+    ]
 
 
 def queries_by_ids(

@@ -241,7 +241,7 @@ class Session:
 
     def _new_grant(self) -> Grant:
         """Sign in, and keep for all others what comes of it."""
-        with self._sign_ins.locked():
+        with self._sign_ins.lock():
             # While this process waited, another one may have signed in, or been refused.
             kept = self._kept_grant()
             if kept is not None:

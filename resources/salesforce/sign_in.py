@@ -105,14 +105,14 @@ def _assertion(connection: JwtBearer, now: datetime) -> str:
 
 def _sign_in_by_refresh_token(connection: RefreshToken, http: requests.Session) -> Grant:
     """Exchange the newest refresh token, and keep the one that replaces it, before anybody else."""
-    with connection.token_store.locked():
+    with connection.token_store.lock():
         try:
             return _exchange_refresh_token(connection, http, connection.token_store.read())
         except SignInRefused as refused:
-            raise _revoked(refused) from None
+            raise _as_revoked(refused) from None
 
 
-def _revoked(refused: SignInRefused) -> SignInRefused:
+def _as_revoked(refused: SignInRefused) -> SignInRefused:
     """Say what it means where the token, and not the app, was refused."""
     if refused.code != "invalid_grant":
         return refused
@@ -143,7 +143,7 @@ def sign_in_by_code(
     if connection.client_secret:
         form["client_secret"] = connection.client_secret
     # A process that exchanges the login before must not put its token in the place of the new one.
-    with connection.token_store.locked():
+    with connection.token_store.lock():
         return _ask_for_token(connection, http, form, refresh_token_needed=True)
 
 

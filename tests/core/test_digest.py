@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.core.org_fit.fields import DATETIME
-from pipeline.core.scoring.digest import digests, hash_field, normalised, stored_digests
+from pipeline.core.scoring.digest import digests, hash_field, normalise, stored_digests
 from tests.core.support import field, integration
 
 DIGITS = st.text("0123456789abcdef", min_size=20, max_size=20)
@@ -282,6 +282,6 @@ def test_what_is_written_is_what_is_read_back(tags: list[str], data: st.DataObje
 @given(st.lists(TEXTS | st.none(), max_size=5))
 def test_normalising_twice_changes_nothing(values: list[str | None]) -> None:
     """D1: what Salesforce gives back of what it saved reads the same."""
-    once = normalised(texts(*values))
+    once = normalise(texts(*values))
 
-    assert normalised(once).to_pylist() == once.to_pylist()
+    assert normalise(once).to_pylist() == once.to_pylist()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.core.limit.windows import (
     LAG,
     OVERLAP,
+    Window,
     day_of,
     local_time_on,
     pull_window,
@@ -35,7 +36,12 @@ ZONES = st.sampled_from(
 
 def test_a_pull_reads_an_overlap_behind_the_watermark() -> None:
     """D6: a transaction of ten minutes may commit a stamp that old."""
-    window = pull_window(watermark=NOON, turned_on_at=LONG_AGO, org_now=NOON + timedelta(minutes=5))
+    window = pull_window(
+        watermark=NOON,
+        turned_on_at=LONG_AGO,
+        org_now=NOON + timedelta(minutes=5),
+        now=NOON + timedelta(minutes=5),
+    )
 
     assert window.start == NOON - OVERLAP
     assert OVERLAP.total_seconds() == 600
@@ -44,7 +50,7 @@ def test_a_pull_reads_an_overlap_behind_the_watermark() -> None:
 def test_a_pull_leaves_the_newest_seconds_to_the_next_one() -> None:
     """D6: more rows of the same second may follow."""
     later = NOON + timedelta(minutes=5)
-    window = pull_window(watermark=NOON, turned_on_at=LONG_AGO, org_now=later)
+    window = pull_window(watermark=NOON, turned_on_at=LONG_AGO, org_now=later, now=later)
 
     assert window.end == later - LAG
     assert timedelta(seconds=1) <= LAG <= timedelta(seconds=10)
@@ -52,14 +58,19 @@ def test_a_pull_leaves_the_newest_seconds_to_the_next_one() -> None:
 
 def test_a_pull_reads_nothing_older_than_the_turning_on() -> None:
     """R16: what is older is the daily pull's."""
-    window = pull_window(watermark=NOON, turned_on_at=NOON, org_now=NOON + timedelta(minutes=5))
+    window = pull_window(
+        watermark=NOON,
+        turned_on_at=NOON,
+        org_now=NOON + timedelta(minutes=5),
+        now=NOON + timedelta(minutes=5),
+    )
 
     assert window.start == NOON
 
 
 def test_a_pull_right_after_the_turning_on_reads_an_empty_window() -> None:
     """R16: it never ends before it begins."""
-    window = pull_window(watermark=NOON, turned_on_at=NOON, org_now=NOON)
+    window = pull_window(watermark=NOON, turned_on_at=NOON, org_now=NOON, now=NOON)
 
     assert window.start == window.end == NOON
 
@@ -68,12 +79,38 @@ def test_a_pull_right_after_the_turning_on_reads_an_empty_window() -> None:
 def test_consecutive_pulls_leave_no_gap(first: int, second: int) -> None:
     """D6: each window begins before the end of the one before it."""
     org_now = NOON + timedelta(seconds=first)
-    one = pull_window(watermark=NOON, turned_on_at=NOON, org_now=org_now)
-    two = pull_window(
-        watermark=one.end, turned_on_at=NOON, org_now=org_now + timedelta(seconds=second)
-    )
+    one = pull_window(watermark=NOON, turned_on_at=NOON, org_now=org_now, now=org_now)
+    later = org_now + timedelta(seconds=second)
+    two = pull_window(watermark=one.end, turned_on_at=NOON, org_now=later, now=later)
 
     assert two.start <= one.end <= two.end
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(0, 10**6))
+def test_a_wrong_time_in_one_answer_leaves_no_gap_either(wrong: int, later: int) -> None:
+    """R14: whatever one answer says, the next window begins before what was not read."""
+    wrong_time = NOON + timedelta(seconds=wrong)
+    one = pull_window(watermark=NOON, turned_on_at=LONG_AGO, org_now=wrong_time, now=NOON)
+    after = NOON + timedelta(seconds=later)
+    two = pull_window(watermark=one.end, turned_on_at=LONG_AGO, org_now=after, now=after)
+
+    assert one.end >= NOON
+    assert two.start <= NOON
+    assert two.start <= one.end <= max(two.end, one.end)
+
+
+def test_a_watermark_ahead_of_now_goes_back_to_the_last_pull() -> None:
+    """R14: a wrong clock moved it there; nobody has read what changed since."""
+    pulled_at = NOON - timedelta(hours=2)
+    window = pull_window(
+        watermark=NOON + timedelta(hours=1),
+        pulled_at=pulled_at,
+        turned_on_at=LONG_AGO,
+        org_now=NOON,
+        now=NOON,
+    )
+
+    assert window == Window(pulled_at - OVERLAP, NOON - LAG)
 
 
 def test_a_day_is_the_settings_time_zones() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.steps.clients import CHANGED_RECORDS
+from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED
 from tests.crash.trial import FLOW, copy_database
 from tests.plant import Plant, integration
 
@@ -91,6 +91,25 @@ def test_lost_lake_loses_history_and_no_work(leads: Plant) -> None:
 
     assert _saves(leads) == dict.fromkeys([*scored, *new], 2)
     assert (leads.waiting("Lead"), _used(leads)) == (0, 3)
+
+
+def test_what_was_scored_on_another_machine_is_scored_again_without_another_charge(
+    leads: Plant,
+) -> None:
+    """R20: without a shared lake the push fails and says so; the limit is not used up in green."""
+    (lead,) = _create(leads, "A")
+    leads.run("pull", "Lead", asset_selection=[*_key(CHANGED_RECORDS), *_key(SCORED)])
+    for path in (leads.folder / "home" / "lake" / "_work").glob("*"):
+        path.unlink()
+
+    push = leads.run("score_and_push", "Lead", asset_selection=_key(PUSHED), resumed=None)
+    assert not push["success"]
+    assert "one shared INSIGHTS_HOME" in leads.failure()[0]
+    assert (_used(leads), leads.waiting("Lead")) == (1, 1)
+
+    leads.run("score_and_push", "Lead", resumed=None)
+    assert leads.scored_at("Lead", lead)
+    assert (_used(leads), leads.waiting("Lead")) == (1, 0)
 
 
 def _create(plant: Plant, *names: str) -> list[str]:

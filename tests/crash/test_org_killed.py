@@ -51,7 +51,7 @@ def test_org_that_dies_while_it_is_asked_is_served_by_the_next_ticks(
         skip = int(at == "/composite")  # the sensor's own question
         held = org.arm("slow", seconds=600, path=at, skip=skip, count=1)
         assert org.process is not None
-        killer = _kill_when(lambda: org.fired(held) > 0, org.process.pid)
+        killer = _kill_when(lambda: org.fault_count(held) > 0, org.process.pid)
 
         ran = plant.tick(resumed=None)[0]
 

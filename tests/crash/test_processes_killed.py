@@ -130,7 +130,7 @@ def test_run_of_the_daemon_that_is_killed_in_its_push_is_finished(site: Site, ki
     (lead,) = plant.create("Lead", ACME)
     held = plant.org.arm("slow", seconds=HELD_SECONDS, count=1, **UPLOAD)
     site.start_daemon()
-    site.wait_until(lambda: plant.org.fired(held))
+    site.wait_until(lambda: plant.org.fault_count(held))
 
     if killed == "the run worker":
         os.kill(site.worker_pid(), signal.SIGKILL)

@@ -76,7 +76,7 @@ def test_ledger_counts_exactly_what_the_org_saw(
     leads.refresh("Lead")
     leads.tick()
 
-    assert leads.org.fired() == 5
+    assert leads.org.fault_count() == 5
     made = len(leads.org.calls()["log"]) - before
     assert made > 20
     assert total(leads) - counted == made

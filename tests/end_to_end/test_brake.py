@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.scoring.drift import RECORDS_MIN
 from pipeline.steps.asking.alerts import situations
 from pipeline.steps.asking.status import status
-from pipeline.steps.brake import held, release
+from pipeline.steps.brake import held_segments, release
 from pipeline.steps.clients import Clients
 from tests.plant import Plant, integration
 
@@ -94,7 +94,7 @@ def test_a_held_segment_outlives_its_day_and_holds_up_nothing_else(leads: Plant)
     assert leads.run("pull", "Lead", resumed=MANY)["pushed"] == 1
 
     assert leads.scored_at("Lead", other) is not None
-    assert len(leads.with_clients(held)) == 1
+    assert len(leads.with_clients(held_segments)) == 1
     leads.with_clients(release)
     assert leads.run("score_and_push", "Lead", resumed=MANY)["pushed"] == MANY
 

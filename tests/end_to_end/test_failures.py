@@ -191,7 +191,7 @@ def test_failing_rows_take_a_twentieth_of_the_day_and_come_last(shared_plant: Bu
     figures = built.pull("Lead")
 
     assert (figures["claimed"], figures["pushed"], figures["failed"]) == (3, 1, 2)
-    assert built.org.fired(fault) == 12
+    assert built.org.fault_count(fault) == 12
 
 
 # -- models that err -------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_rows_that_a_failed_job_left_are_pushed_by_a_second_job(leads: Plant, ki
 
     figures = leads.pull("Lead")
 
-    assert leads.org.fired(fault) == 1
+    assert leads.org.fault_count(fault) == 1
     assert (figures["pushed"], figures["failed"]) == (3, 0)
     assert _rows_of_jobs(leads, before) == [1, 2]
     assert all(leads.scored_at("Lead", i) for i in ids)
@@ -474,14 +474,14 @@ def test_jobs_that_fail_every_time_blame_no_row_and_the_same_scores_are_pushed_l
     (why,) = figures["unpushed"].values()
     assert "InternalServerError : server error" in why
     (segment,) = leads.with_clients(lambda clients: clients.ledger.segments.unfinished("Lead"))
-    made = leads.org.fired(fault)
+    made = leads.org.fault_count(fault)
     assert leads.run("score_and_push", "Lead", resumed=2)["in_flight"] == 2
-    assert leads.org.fired(fault) == made  # put off
+    assert leads.org.fault_count(fault) == made  # put off
 
     for _ in range(3):
         leads.wait(hours=1)
         leads.run("score_and_push", "Lead", resumed=2)
-    assert leads.org.fired(fault) > made
+    assert leads.org.fault_count(fault) > made
     assert leads.failures() == []
     (shown,) = leads.with_clients(report).unpushed
     assert (shown["records"], shown["tries"]) == (2, 4)
@@ -510,7 +510,7 @@ def test_rows_that_a_job_wrote_are_settled_while_the_others_wait_for_the_next_jo
     leads.org.arm("job_fail", object="Lead", operation="update", after_rows=1)
     later = leads.org.arm("job_fail", object="Lead", operation="update", count=None)
     leads.pull("Lead")
-    assert leads.org.fired(later) > 0
+    assert leads.org.fault_count(later) > 0
     assert leads.waiting("Lead") == 1
     assert [row["records"] for row in leads.with_clients(report).unpushed] == [1]
     if leads.scored_at("Lead", written) is None:

@@ -41,7 +41,7 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
     (lead,) = leads.create("Lead", ACME)
     fault = leads.org.arm("job_stuck")
     leads.pull("Lead")
-    assert leads.org.fired(fault) == 1
+    assert leads.org.fault_count(fault) == 1
     job_id = leads.with_clients(_jobs_of_the_segment)[0]
     leads.org.clear_faults()
     leads.org.control("GET", "jobs/idle")
@@ -76,7 +76,7 @@ def test_results_that_cannot_be_had_stop_no_other_segment_and_the_records_decide
         leads.wait(minutes=2)
         figures = leads.run("score_and_push", "Lead", resumed=None)
 
-    assert leads.org.fired(fault) >= 5
+    assert leads.org.fault_count(fault) >= 5
     assert figures["success"]
     assert (figures["pushed"], figures["failed"]) == (1, 1)
     assert leads.scored_at("Lead", good) == stamp
@@ -261,7 +261,7 @@ def test_daily_pull_that_fails_does_not_hold_up_the_pull(
     leads.set_clock(datetime(2026, 3, 11, 9, tzinfo=UTC))
     fault = leads.org.arm("http_500", path="/query", count=None)
     (failed,) = leads.tick()[0]
-    assert (failed["job"], failed["success"], leads.org.fired(fault) > 0) == (
+    assert (failed["job"], failed["success"], leads.org.fault_count(fault) > 0) == (
         "daily_pull",
         False,
         True,

@@ -103,7 +103,7 @@ def test_run_in_which_each_kind_of_call_fails_once_finishes(
 
     assert figures["success"], leads.failure()
     assert (figures["read"], figures["pushed"], figures["failed"]) == (210, 209, 1)
-    assert [leads.org.fired(fault) for fault in armed] == [1] * len(armed)
+    assert [leads.org.fault_count(fault) for fault in armed] == [1] * len(armed)
     pushes = [j for j in jobs(leads) if j["id"] not in before and j["operation"] == "update"]
     assert len(pushes) == 1
     assert all(leads.scored_at("Lead", one) for one in (ids[1], ids[-1]))
@@ -117,8 +117,25 @@ def test_locator_that_expires_in_a_pull_is_no_fault_at_all(leads: Plant) -> None
 
     figures = leads.pull("Lead")
 
-    assert leads.org.fired(fault) == 1
+    assert leads.org.fault_count(fault) == 1
     assert (figures["read"], figures["due"], figures["pushed"]) == (450, 450, 450)
+
+
+@pytest.mark.parametrize("path", [r"v[\d.]+/query", r"v[\d.]+/query|/results"])
+def test_pull_of_which_rows_are_missing_loses_none_of_them(leads: Plant, path: str) -> None:
+    """R14: what REST leaves out a job reads; what both leave out the next pull reads."""
+    ids = create(leads, 30)
+    fault = leads.org.arm("short_result", path=path, skip=1, count=None)
+
+    first = leads.pull("Lead")
+    fired = leads.org.fault_count(fault)
+    leads.org.clear_faults()
+    leads.wait(minutes=12)
+    leads.tick(resumed=None)
+
+    assert fired >= 3
+    assert first["success"] == ("results" not in path)
+    assert all(leads.scored_at("Lead", one) for one in ids)
 
 
 # -- an org that hangs -----------------------------------------------------------------------------

@@ -271,7 +271,7 @@ def _fail_in_every_way(built: Plant) -> None:
     job = {"object": "Lead", "operation": "update", "message": f"no room for {MARK}", "count": None}
     fault = built.org.arm("job_fail", **job)
     assert built.pull("Lead")["in_flight"] == 1
-    assert built.org.fired(fault) > 0
+    assert built.org.fault_count(fault) > 0
     built.org.clear_faults()
     built.create("Lead", lead("raises"))
     figures = built.run("pull", "Lead", resumed=1)

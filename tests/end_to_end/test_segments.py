@@ -243,7 +243,7 @@ def test_job_that_a_restored_ledger_has_forgotten_and_that_cannot_be_asked_about
     runs = [leads.run("pull", "Lead", resumed=None) for _ in range(RESULT_TRIES_MAX)]
 
     assert [run["success"] for run in runs] == [False] * (RESULT_TRIES_MAX - 1) + [True]
-    assert leads.org.fired(fault) == RESULT_TRIES_MAX
+    assert leads.org.fault_count(fault) == RESULT_TRIES_MAX
     assert leads.waiting("Lead") == 0
     assert Lake(leads.folder / "home" / "lake").noted_jobs("Lead") == []
 

@@ -101,7 +101,7 @@ def test_a_503_is_tried_again(org: launch.RunningOrg) -> None:
 
     assert run(org, lambda sf: sf.get_limits())["DailyApiRequests"]
 
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 def test_a_refused_query_carries_code_and_message(org: launch.RunningOrg) -> None:

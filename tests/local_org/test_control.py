@@ -51,7 +51,7 @@ def test_loading_costs_no_calls_and_meets_no_fault(org: launch.RunningOrg) -> No
     org.load("Lead", [{"LastName": "Free", "Company": "X"}])
 
     assert org.calls()["used_24h"] == 0
-    assert org.fired(fault) == 0
+    assert org.fault_count(fault) == 0
 
 
 def test_the_clock_moves_stamps_and_date_literals(org: launch.RunningOrg, api: Api) -> None:

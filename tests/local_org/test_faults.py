@@ -41,7 +41,7 @@ def test_a_fault_fires_where_it_matches_after_skip_and_count_times(
 
     assert statuses == [200, 503, 503, 200, 200]
     assert api.get("sobjects").status_code == 200
-    assert org.fired(fault) == 2
+    assert org.fault_count(fault) == 2
 
 
 def test_cleared_faults_no_longer_fire(org: launch.RunningOrg, api: Api) -> None:
@@ -103,7 +103,7 @@ def test_a_query_fault_hits_one_object_inside_a_composite_call(
 
     statuses = {a["referenceId"]: a["httpStatusCode"] for a in answer["compositeResponse"]}
     assert statuses == {"Lead": 400, "Contact": 200}
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
     assert api.get("query?q=SELECT+Id+FROM+Lead+LIMIT+1").status_code == 200
 
 
@@ -111,7 +111,7 @@ def test_a_slow_query_waits_and_is_answered(org: launch.RunningOrg, api: Api) ->
     fault = org.arm("query_slow", object="Lead", seconds=0.05)
 
     assert api.get("query?q=SELECT+Id+FROM+Lead+LIMIT+1").status_code == 200
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 # Whole requests
@@ -171,7 +171,7 @@ def test_a_connection_dropped_before_the_work_leaves_the_record_alone(
         api.patch(f"sobjects/Lead/{lead_ids[0]}", {"Score__c": 9})
 
     assert scores(org, lead_ids[:1]) == {lead_ids[0]: None}
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 def test_a_connection_dropped_after_the_work_leaves_it_done(
@@ -183,7 +183,7 @@ def test_a_connection_dropped_after_the_work_leaves_it_done(
         api.patch(f"sobjects/Lead/{lead_ids[0]}", {"Score__c": 9})
 
     assert scores(org, lead_ids[:1]) == {lead_ids[0]: 9.0}
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 def test_a_job_whose_create_reply_was_lost_stands_open(org: launch.RunningOrg, api: Api) -> None:
@@ -217,7 +217,7 @@ def test_a_truncated_answer_promises_more_than_it_holds(org: launch.RunningOrg, 
 
     assert len(body) == 1000
     assert promised > 1000
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 def test_a_truncated_results_page_is_seen_by_the_client(
@@ -239,7 +239,7 @@ def test_a_slow_answer_comes_late(org: launch.RunningOrg, api: Api) -> None:
     assert api.get("limits").status_code == 200
 
     assert time.monotonic() - started >= 0.4
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 def test_a_trickling_answer_comes_in_pieces(org: launch.RunningOrg, api: Api) -> None:
@@ -280,7 +280,7 @@ def test_locators_can_expire(org: launch.RunningOrg, api: Api) -> None:
     answer = api.session.get(api.base + first["nextRecordsUrl"], timeout=30)
 
     assert error(answer)["errorCode"] == "INVALID_QUERY_LOCATOR"
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
 
 
 def test_a_request_body_cut_off_on_the_way_does_no_harm(
@@ -327,7 +327,7 @@ def test_locked_rows_fail_as_often_as_asked_and_then_succeed(
     failed = [api.ingest(upload_text(lead_ids))["numberRecordsFailed"] for _ in range(3)]
 
     assert failed == [2, 2, 0]
-    assert org.fired(fault) == 4
+    assert org.fault_count(fault) == 4
 
 
 def test_a_locked_row_has_salesforces_words(
@@ -399,7 +399,7 @@ def test_a_failing_job_keeps_its_committed_rows_and_lists_the_rest(
     assert (done, left) == (set(ids[:250]), set(ids[250:]))
     assert job["numberRecordsProcessed"] == 250
     assert {one for one, score in scores(org, ids).items() if score == 8} == done
-    assert org.fired(fault) == 1
+    assert org.fault_count(fault) == 1
     assert api.ingest(upload_text(ids))["state"] == "JobComplete"
 
 
@@ -423,7 +423,7 @@ def test_a_stuck_job_stays_in_progress_until_it_is_let_go(
     job = api.open_ingest()
     api.upload(job, upload_text(lead_ids, 6))
     api.close(job)
-    while not org.fired(fault):
+    while not org.fault_count(fault):
         time.sleep(0.02)
     time.sleep(0.3)
 

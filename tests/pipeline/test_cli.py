@@ -453,7 +453,7 @@ def test_json_is_nothing_but_json_when_a_call_was_tried_again(site: Site) -> Non
 
     done = site.process("check", "--json", start=START_WITHOUT_WAITING)
 
-    assert site.org.fired(fault) == 1
+    assert site.org.fault_count(fault) == 1
     assert json.loads(done.stdout)["ready"] == ["Lead.fit"]
 
 

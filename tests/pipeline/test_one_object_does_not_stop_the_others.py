@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.scoring.due import Reason
 from pipeline.steps.clients import Clients
-from pipeline.steps.pull import seen
+from pipeline.steps.pull import read_page
 from resources.ledger.objects import Seen
 from resources.ledger.waiting import ScoringRequest
 from resources.salesforce.calls import RetryPolicy, Timeouts
@@ -83,7 +83,7 @@ def test_a_part_without_an_answer_has_its_object_pulled_and_the_others_as_ever(
         "Contact": ("pull", "1 records changed lately"),
         "Lead": ("pull", why),
     }
-    assert both.org.fired(fault) >= 1
+    assert both.org.fault_count(fault) >= 1
 
 
 def test_a_slow_part_has_each_object_asked_alone_for_an_hour(
@@ -121,7 +121,7 @@ def test_a_call_without_an_answer_leaves_what_waits_to_be_scored(both: Plant) ->
     requests, _ = both.ask()
 
     assert wanted(requests) == {"Lead": ("score_and_push", "1 waiting records may be scored")}
-    assert both.org.fired(fault) >= 1
+    assert both.org.fault_count(fault) >= 1
     assert both.ask()[0] == []
     both.org.clear_faults()
     assert {name: job for name, (job, _) in wanted(both.ask()[0]).items()} == {
@@ -160,8 +160,8 @@ def page(*records: tuple[str, datetime]) -> dict[str, list[dict[str, str]]]:
 
 def test_another_record_of_the_same_second_is_another_page() -> None:
     """D17: count and newest stamp alone would miss a late commit."""
-    before = seen("Lead", page(("b", START), ("a", START)), START)
-    after = seen("Lead", page(("c", START), ("a", START)), START)
+    before = read_page("Lead", page(("b", START), ("a", START)), START)
+    after = read_page("Lead", page(("c", START), ("a", START)), START)
 
     assert (before.count, before.newest) == (after.count, after.newest) == (2, START)
     assert before.digest != after.digest
@@ -171,5 +171,5 @@ def test_a_page_is_compared_as_it_would_be_from_a_later_moment_on() -> None:
     """D17: a pull asks from its window's start, the next tick from the end of its overlap."""
     old, new = ("a", START - timedelta(seconds=1)), ("b", START)
 
-    assert seen("Lead", page(new, old), START) == seen("Lead", page(new), START)
-    assert seen("Lead", page(old), START) == Seen(0, None, None)
+    assert read_page("Lead", page(new, old), START) == read_page("Lead", page(new), START)
+    assert read_page("Lead", page(old), START) == Seen(0, None, None)

@@ -233,7 +233,7 @@ def test_rows_that_wait_for_their_next_try_ask_for_nothing_until_then(leads: Pla
         [],
         "Lead: nothing new; 1 waiting for their share of the day or their next try",
     )
-    assert leads.org.fired(fault) == 1
+    assert leads.org.fault_count(fault) == 1
 
     leads.org.clear_faults()
     leads.wait(minutes=31)
@@ -300,7 +300,7 @@ def test_an_org_that_is_away_is_a_reason_to_skip(
     assert requests == []
     assert "503" in why_not
     assert "Traceback" not in why_not
-    assert leads.org.fired(fault) >= 2
+    assert leads.org.fault_count(fault) >= 2
     leads.org.clear_faults()
     assert len(leads.ask()[0]) == 1
 

@@ -66,9 +66,9 @@ class Book:
         assert segment is not None
         return segment
 
-    def allowed(self, of: str = "Lead") -> Allowance:
+    def allowance(self, of: str = "Lead") -> Allowance:
         """What a claim would be granted."""
-        return self.ledger.days.allowed(of, self.facts())
+        return self.ledger.days.allowance(of, self.facts())
 
     def facts(self, day: date = DAY) -> DayFacts:
         """What a claim has to know of `day`, at the time it is."""

@@ -11,7 +11,13 @@ from pipeline.core.configuration.running import IntegrationKey
 from resources.ledger import tables as t
 from resources.ledger.push_jobs import PushJob
 from resources.ledger.segments import SegmentState
-from resources.ledger.settling import BACKOFF_MAX, PASSING_BACKOFF_MAX, Outcome, backoff
+from resources.ledger.settling import (
+    BACKOFF_MAX,
+    PASSING_BACKOFF_MAX,
+    Outcome,
+    RowFailure,
+    backoff,
+)
 from resources.ledger.waiting import ScoringRequest
 from tests.resources.ledger_support import DAY, NOW, Book, failure
 
@@ -84,7 +90,7 @@ def test_a_claim_takes_what_was_said_to_be_allowed(book: Book) -> None:
     book.many(200)
     book.many(200, reason="stale")
     book.many(200, of="Contact", reason="stale")
-    allowed = book.allowed()
+    allowed = book.allowance()
 
     assert allowed.total == book.claimed().rows
     assert (allowed.new, allowed.changes) == (5, 25)
@@ -144,17 +150,17 @@ def test_rows_of_an_object_that_is_off_or_paused_hold_back_nobody(book: Book) ->
         IntegrationKey("Contact", "fit"): ("a", None),
     }
     ledger.integrations.roll_out(wanted, NOW)
-    assert book.allowed().refresh == 350
+    assert book.allowance().refresh == 350
 
     ledger.integrations.roll_out({IntegrationKey("Lead", "fit"): ("a", None)}, NOW)
-    assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
+    assert (book.allowance().refresh, book.allowance("Contact").refresh) == (600, 0)
 
     ledger.integrations.roll_out(wanted, NOW)
     with book.ledger.database.begin() as connection:
         connection.execute(
             t.integrations.update().filter_by(object="Contact").values(paused_at=NOW)
         )
-    assert (book.allowed().refresh, book.allowed("Contact").refresh) == (600, 0)
+    assert (book.allowance().refresh, book.allowance("Contact").refresh) == (600, 0)
 
 
 @pytest.fixture
@@ -178,21 +184,21 @@ def roll_out(book: Book, why: str | None = None) -> None:
 
 def test_an_object_that_is_not_ready_leaves_its_share_to_the_others(shared: Book) -> None:
     """R20: nobody scores it, so it needs none."""
-    assert shared.allowed().refresh == 350
+    assert shared.allowance().refresh == 350
     roll_out(shared, "a field is missing")
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (600, 0)
     roll_out(shared)
 
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (350, 350)
 
 
 def test_an_object_whose_only_market_is_held_leaves_its_share_to_the_others(shared: Book) -> None:
     """R20, R23: until its trial is due."""
     hold = shared.ledger.holds.hold("reach", "it does not answer", shared.now)
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (600, 0)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (600, 0)
     shared.now = hold.retry_at
 
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (350, 350)
 
 
 def test_an_object_with_another_market_that_runs_keeps_its_share(shared: Book) -> None:
@@ -205,7 +211,7 @@ def test_an_object_with_another_market_that_runs_keeps_its_share(shared: Book) -
     shared.ledger.integrations.roll_out(checked, shared.now)
     shared.ledger.holds.hold("reach", "it does not answer", shared.now)
 
-    assert (shared.allowed().refresh, shared.allowed("Contact").refresh) == (350, 350)
+    assert (shared.allowance().refresh, shared.allowance("Contact").refresh) == (350, 350)
 
 
 def test_of_an_object_that_rests_only_old_values_are_cleared(shared: Book) -> None:
@@ -355,11 +361,11 @@ def test_late_in_the_day_an_object_may_try_what_another_has_left(book: Book) -> 
     book.request("c", of="Contact")
     _fail_all(book, "Contact")
     book.wait(hours=1)
-    at_noon = book.allowed("Account").lasting, book.allowed("Contact").lasting
+    at_noon = book.allowance("Account").lasting, book.allowance("Contact").lasting
     book.wait(hours=13)
 
     assert at_noon == (1, 0)
-    assert (book.allowed("Account").lasting, book.allowed("Contact").lasting) == (1, 1)
+    assert (book.allowance("Account").lasting, book.allowance("Contact").lasting) == (1, 1)
 
 
 def test_a_partly_scored_row_waits_and_its_own_push_does_not_hurry_it(book: Book) -> None:
@@ -381,6 +387,30 @@ def test_rows_that_nothing_was_said_of_wait_again(book: Book) -> None:
 
     assert (segment.pushed, segment.failed) == (1, 0)
     assert (book.there("b")["segment_id"], book.there("b")["tries"]) == (None, 0)
+
+
+def test_a_charge_is_given_back_to_the_lane_that_it_was_made_to(book: Book) -> None:
+    """R20: an edit in flight makes a stale record a changed one, and a failing one a fresh one."""
+    book.request("a", "b", reason="stale")
+    segment = book.claimed()
+    book.request("a", reason="changed", modstamp=book.now)
+
+    held = [RowFailure(i, "MARKET_FAILED", "fit: it failed", held_for="fit") for i in ("a", "b")]
+    book.ledger.settling.settle_rows(
+        book.lease(), segment, Outcome(failed=held), now=book.now, org_now=book.now
+    )
+
+    assert book.used() == {("Lead", "refresh"): 0}
+    assert book.there("a")["reason"] == "changed"
+
+
+def test_what_was_claimed_is_told_as_it_was_claimed(book: Book) -> None:
+    """R20: a ledger from a backup learns from the lake which lane was charged."""
+    book.request("a", reason="stale")
+    segment = book.claimed()
+    book.request("a", reason="changed", modstamp=book.now)
+
+    assert book.ledger.waiting.reasons_of_segment(segment.segment_id) == {"a": "stale"}
 
 
 def test_settling_the_same_rows_twice_counts_them_once(book: Book) -> None:

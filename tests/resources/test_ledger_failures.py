@@ -237,7 +237,7 @@ def test_records_that_rest_are_told_from_those_that_failed(book: Book) -> None:
     book.request("failing", "ready")
     fail(book, "failing")
 
-    (slowed,) = book.ledger.waiting.slowed_down(book.now)
+    (slowed,) = book.ledger.waiting.slowed_rows(book.now)
 
     assert (slowed.object, slowed.record_id, slowed.until) == ("Lead", "resting", later)
-    assert book.ledger.waiting.slowed_down(later) == []
+    assert book.ledger.waiting.slowed_rows(later) == []

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from pipeline.core.configuration.running import IntegrationKey
-from pipeline.core.errors import LeaseLost, WrongOrg
+from pipeline.core.errors import ConfigurationError, LeaseLost, WrongOrg
 from resources.ledger import tables as t
 from resources.ledger.database import VERSION_TABLE, Database, normalised_url
 from resources.ledger.leases import Lease
@@ -390,6 +390,19 @@ def test_fields_that_an_older_release_noted_are_kept_as_lists(new_ledger: str) -
         assert dict(connection.execute(query).mappings().one()) == noted
 
 
+def test_a_process_whose_tables_another_release_has_changed_writes_no_more(
+    new_ledger: str,
+) -> None:
+    """D26: it goes on reading, and says what to do."""
+    ledger = Ledger(new_ledger)
+    with ledger.database.begin_in_any_form() as connection:
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+
+    with pytest.raises(ConfigurationError, match="Start it again with the release"):
+        ledger.leases.acquire("Lead", "me", now=NOW, lasts=timedelta(minutes=10))
+    assert ledger.objects.all() == {}
+
+
 def migrated(database: Database, version: str) -> None:
     """Bring the tables to the form of an older or newer release."""
     from alembic import command
@@ -399,7 +412,7 @@ def migrated(database: Database, version: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with database.begin() as connection:
+    with database.begin_in_any_form() as connection:
         config.attributes["connection"] = connection
         is_new = not sa.inspect(connection).has_table(VERSION_TABLE)
         move = command.upgrade if is_new or version == "0002" else command.downgrade
@@ -412,7 +425,7 @@ def insert_integration(database: Database, market: str, **noted: str | None) -> 
     statement = sa.text(
         f"INSERT INTO integrations ({', '.join(names)}) VALUES ({', '.join(f':{n}' for n in names)})"
     )
-    with database.begin() as connection:
+    with database.begin_in_any_form() as connection:
         connection.execute(
             statement, {"object": "Lead", "market": market, "fingerprint": "a", **noted}
         )

@@ -94,7 +94,7 @@ def test_a_later_edit_of_a_failing_record_makes_it_try_anew_at_once(book: Book) 
 
     assert (book.there("a")["tries"], book.there("a")["not_before"]) == (0, book.now)
     assert book.there("a")["seq"] == 1
-    assert book.allowed().changes == 1
+    assert book.allowance().changes == 1
 
 
 def test_other_inputs_are_a_new_wish(book: Book) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from datetime import time, timedelta
 from functools import partial
 from typing import Final
@@ -13,12 +12,11 @@ from assets.step_runs import BACKFILL_TAG
 from pipeline.steps.clients import SCORED
 from pipeline.steps.pause import pause, resume
 from pipeline.steps.preflight import check_and_roll_out
-from pipeline.steps.stop import start, stop
 from resources.ledger.ledger import Ledger
 from tests.simulation.clients import Run
 from tests.simulation.schedule import FAULT_PATHS, Schedule
+from tests.simulation.scripted import SCRIPTED, Act
 
-Act = Callable[[Schedule], str | None]
 PROCESSES_MAX: Final = 5
 REQUEST_FAULTS: Final = (
     "http_503",
@@ -92,38 +90,6 @@ def _command(schedule: Schedule) -> str | None:
     else:
         schedule.scheduler.spawn(schedule.command("check", check_and_roll_out))
     return f"{kind} {name}"
-
-
-def _stopped(schedule: Schedule) -> str:
-    """Let a person stop everything; runs that come meanwhile begin nothing."""
-    schedule.finish_quietly(schedule.command("stop", partial(stop, why="a migration", by="Mori")))
-    since = schedule.now()
-    said = schedule.world.create()
-    schedule.advance(timedelta(seconds=12))
-    for job in ("pull", "score_and_push"):
-        for name in schedule.configuration().objects:
-            run = schedule.new_run(job, name, by_daemon=False)
-            schedule.finish_quietly(schedule.start_run(run))
-
-    schedule.advance(timedelta(seconds=12))
-    schedule.stopped.append((since, schedule.now()))
-    schedule.finish_quietly(schedule.command("start", start))
-    return said
-
-
-def _hourly_edits(schedule: Schedule) -> str | None:
-    """Let a person correct one record again and again, an hour after each of its scorings."""
-    record = schedule.world.any_record()
-    if record is None:
-        return None
-
-    for _ in range(8):
-        schedule.world.retitle(*record)
-        schedule.advance(timedelta(seconds=12))
-        run = schedule.new_run("pull", record[0], by_daemon=False)
-        schedule.finish_quietly(schedule.start_run(run))
-        schedule.advance(timedelta(hours=1))
-    return " ".join(record)
 
 
 def _seconds(schedule: Schedule) -> str:
@@ -373,8 +339,7 @@ ACTS: Final[dict[str, tuple[float, Act]]] = {
     "lake lost": (0.4, _lose_lake),
     "disk full": (0.8, _fill_disk),
     "org killed": (0.04, _kill_org),
-    "stopped": (0, _stopped),
-    "hourly edits": (0, _hourly_edits),
+    **{name: (0, act) for name, act in SCRIPTED.items()},
 }
 """Every act by name, with its weight; those of weight 0 happen in scripts alone."""
 

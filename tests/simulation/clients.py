@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import pyarrow as pa
 import requests
@@ -22,7 +23,7 @@ import assets.clients_resource
 import resources.lake
 import resources.ledger.ledger
 from assets.clients_resource import ClientsResource
-from local_org.launch import CLIENT_ID, CLIENT_SECRET
+from local_org.launch import CLIENT_ID
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
 from pipeline.core.configuration.market import Market
 from pipeline.core.errors import ModelFailed
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from tests.simulation.schedule import Schedule
 
 STAMP_COLUMN = UPDATE + DATETIME_FIELD
+REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)
+HALF = "half of "
+"""Begins the version of files that are half copied."""
 
 _ENGINES: dict[str, sa.Engine] = {}
 _NOW: list[Schedule] = []
@@ -212,14 +216,28 @@ class PointedAdapter(OrgAdapter):
         kind = ApiCall.of(method=request.method or "GET", path=path).kind
         with schedule.scheduler.effect(f"org {request.method} {kind}"):
             schedule.note_call(f"{request.method} {kind}")
+            schedule.let_call_take_long()
             body: Any = request.body
+            if _is_unanswered(schedule, path, body):
+                raise requests.ReadTimeout("Read timed out.", request=request)
+
             data = body.getvalue() if isinstance(body, io.BytesIO) else None
             response = super().send(request, **kwargs)
+            if kind == "sign-in" and response.status_code in REFUSED:
+                schedule.note_refused()
             if kind == "upload" and data is not None and response.ok:
                 schedule.note_upload(path.split("/")[-2], _uploaded(data))
             if kind == "job" and request.method == "PATCH" and response.ok:
                 schedule.let_jobs_run()
         return response
+
+
+def _is_unanswered(schedule: Schedule, path: str, body: Any) -> bool:
+    """Say whether a tick asks what changed of an object that the org is slow with."""
+    process, slow = schedule.scheduler.current, schedule.conditions.unanswered
+    if not slow or process is None or "run" in process.facts:
+        return False
+    return path.endswith("/composite") and f"FROM {slow} " in unquote_plus(str(body))
 
 
 def _uploaded(data: bytes) -> list[tuple[str, str, str]]:
@@ -246,7 +264,7 @@ class SimSalesforce:
         """Return a client whose waits take no time of this machine."""
         schedule = self.schedule
         client = Salesforce(
-            ClientCredentials(schedule.stage.org.base_url, CLIENT_ID, CLIENT_SECRET),
+            ClientCredentials(schedule.stage.org.base_url, CLIENT_ID, schedule.conditions.secret),
             on_call=on_call,
             on_usage=on_usage,
             on_sign_in=on_sign_in,
@@ -289,6 +307,12 @@ class VersionedLetters:
         raises = RAISES in inputs.column("title").to_pylist()
         if raises or self.market.name in self.schedule.markets_down:
             raise ModelFailed("the model raised RuntimeError at model.py:30")
+        if self.market.version.startswith(HALF):
+            self.schedule.note_half_copied(inputs.num_rows)
+        if self.market.name == self.schedule.conditions.dead_inputs:
+            inputs = inputs.set_column(
+                inputs.column_names.index("title"), "title", pa.array(["dead"] * inputs.num_rows)
+            )
         return expected(self.schedule, inputs, self.market.version)
 
 
@@ -336,15 +360,20 @@ class SimResource:
     get: Any = ClientsResource.get
     close: Any = ClientsResource.close
 
-    def __init__(self, schedule: Schedule) -> None:
-        """Open clients for one process of `schedule`."""
-        self.config_folder = "as the schedule stands"
+    def __init__(self, schedule: Schedule, folder: str) -> None:
+        """Open clients for one process of `schedule`, by the configuration in `folder`."""
+        self.config_folder = folder
         self.clock = schedule
         self.salesforce = SimSalesforce(schedule)
         self.ledger = _Opens(lambda: Ledger(schedule.stage.url))
         self.lake = _Opens(lambda: PointedLake(schedule.lake, schedule))
         self.models = _Opens(lambda *_, **__: SimModels(schedule))
         self._open: dict[str, Clients] = {}
+
+    @property
+    def opened(self) -> list[Clients]:
+        """The clients that the process works with now."""
+        return list(self._open.values())
 
 
 @contextmanager
@@ -353,7 +382,7 @@ def pointed(schedule: Schedule) -> Iterator[None]:
     replaced = (
         (resources.ledger.ledger, "Database", PointedDatabase),
         (resources.lake, "_Parts", PointedParts),
-        (assets.clients_resource, "read_configuration", lambda _: schedule.configuration()),
+        (assets.clients_resource, "read_configuration", schedule.configuration_in),
     )
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     _NOW.append(schedule)

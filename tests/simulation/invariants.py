@@ -11,8 +11,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
+from pipeline.core.limit.push_windows import is_open
 from pipeline.core.limit.row_faults import JOB_FAULTS
 from pipeline.core.scoring.digest import digests, stored_digests
+from pipeline.steps.changed_files import OTHERS_ROLLOUT_HOLDS
 from resources.ledger import tables as t
 from resources.ledger.counts import FAILED
 from resources.ledger.ledger import Ledger
@@ -36,7 +38,10 @@ def broken(schedule: Schedule) -> list[str]:
         redone,
         blamed_for_jobs,
         begun_while_stopped,
+        begun_outside_windows,
         slowed_people,
+        locked_out,
+        rolled_out_by_turns,
     ):
         found += [f"{check.__name__}: {line}" for line in check(schedule)]
     return found
@@ -119,6 +124,15 @@ def waiting_without_reason(schedule: Schedule) -> list[str]:
         if there.get(row["record_id"], BAD) not in FAIL or not row["error_code"]
     ]
     return found
+
+
+def failing_records(schedule: Schedule) -> list[str]:
+    """Return the records that keep failing, with their codes."""
+    return [
+        f"{row['object']} {row['record_id']} fails: {row['error_code']}"
+        for row in _rows(schedule, t.waiting)
+        if row["error_code"]
+    ]
 
 
 def current_values(schedule: Schedule) -> list[str]:
@@ -232,19 +246,48 @@ def pushed_twice(schedule: Schedule) -> Iterator[str]:
 
 def begun_while_stopped(schedule: Schedule) -> Iterator[str]:
     """While everything was stopped, nothing was claimed and no bulk job was made."""
-    begun = [
-        ("segment", row["segment_id"], row["created_at"]) for row in _rows(schedule, t.segments)
-    ]
-    begun += [("job", row["job_id"], row["created_at"]) for row in _rows(schedule, t.push_jobs)]
-    for kind, name, at in begun:
+    for what, at in _begun(schedule):
         if any(since < at < until for since, until in schedule.stopped):
-            yield f"{kind} {name} was begun at {at}, while everything was stopped"
+            yield f"{what} was begun at {at}, while everything was stopped"
+
+
+def begun_outside_windows(schedule: Schedule) -> Iterator[str]:
+    """Outside the push windows nothing was claimed and no bulk job was made (R22)."""
+    settings = schedule.settings
+    for what, at in _begun(schedule):
+        if not is_open(settings.windows, at.astimezone(settings.zone).time()):
+            yield f"{what} was begun at {at}, outside the windows {settings.push_windows}"
+
+
+def _begun(schedule: Schedule) -> list[tuple[str, datetime]]:
+    """Return the segments that were claimed and the bulk jobs that were made, each with when."""
+    segments, jobs = _rows(schedule, t.segments), _rows(schedule, t.push_jobs)
+    begun = [(f"segment {row['segment_id']}", row["created_at"]) for row in segments]
+    return begun + [(f"job {row['job_id']}", row["created_at"]) for row in jobs]
 
 
 def slowed_people(schedule: Schedule) -> Iterator[str]:
     """A record that people alone change, at hours, is never slowed down (R15)."""
     if schedule.acts["hourly edits"]:
         yield from (f"{record_id} was slowed down" for record_id in schedule.slowed)
+
+
+def locked_out(schedule: Schedule) -> Iterator[str]:
+    """Credentials that were refused for good are sent once: a user is locked after some tries (R3)."""
+    for times in schedule.refused.values():
+        if times > 1:
+            yield f"the same wrong credentials were sent {times} times"
+
+
+def rolled_out_by_turns(schedule: Schedule) -> Iterator[str]:
+    """What another deployment rolled out is not rolled out anew within the hour (R17)."""
+    for row in _rows(schedule, t.integrations):
+        for theirs in schedule.rolled_out_elsewhere:
+            if theirs < row["enabled_at"] < theirs + OTHERS_ROLLOUT_HOLDS:
+                yield (
+                    f"{row['object']}.{row['market']} was rolled out at {row['enabled_at']}, "
+                    f"and by another deployment at {theirs}"
+                )
 
 
 def jobs_left_open(schedule: Schedule) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -14,24 +15,37 @@ import sqlalchemy as sa
 
 import pipeline.core.limit.repeats
 import pipeline.core.limit.windows
+import pipeline.steps.changed_files
 import pipeline.steps.pull
 import pipeline.steps.push
 import pipeline.steps.score
 import pipeline.steps.score_market
+import pipeline.steps.score_segment
+import pipeline.steps.stop
 import pipeline.steps.watch
+import resources.configuration
 import resources.ledger.database
+import resources.ledger.leases
 import resources.ledger.segments
 import resources.ledger.settling
+import resources.ledger.switch
+import resources.salesforce.bulk_query
 import resources.salesforce.ingest
+import resources.salesforce.queries
+import resources.salesforce.session
 from assets.clients_resource import ClientsResource
+from pipeline.core.configuration.configuration import Configuration, check_configuration
+from pipeline.core.configuration.running import Running
 from pipeline.core.limit.repeats import Scoring
 from pipeline.core.scoring import due
 from pipeline.core.scoring.bisection import Batch, BatchFailed, Bisected
 from pipeline.core.scoring.scope import ScoringScope
+from pipeline.steps.budget import Budget
 from resources.ledger import tables as t
 from resources.ledger.days import Days
 from resources.ledger.leases import Lease, Leases
 from resources.ledger.stops import Stops
+from resources.salesforce.client import Salesforce
 from tests.simulation.clients import SimResource
 
 
@@ -68,7 +82,11 @@ def without_lease() -> AbstractContextManager[None]:
     def anybody(*_: Any) -> None:
         return
 
-    return _with((Leases, "acquire", acquire), (resources.ledger.database, "check_lease", anybody))
+    modules = (resources.ledger.database, resources.ledger.leases, resources.ledger.switch)
+    return _with(
+        (Leases, "acquire", acquire),
+        *((module, "check_lease", anybody) for module in modules),
+    )
 
 
 def without_digest() -> AbstractContextManager[None]:
@@ -103,10 +121,10 @@ def without_stop() -> AbstractContextManager[None]:
 def without_honest_people() -> AbstractContextManager[None]:
     """Take each scoring within eight hours of the last one for the work of a flow."""
 
-    def is_close(last: Scoring, changed_at: datetime | None) -> bool:
+    def comes_of_it(last: Scoring, changed_at: datetime | None) -> bool:
         return changed_at is None or changed_at - last.at < timedelta(hours=8)
 
-    return _with((pipeline.core.limit.repeats, "_is_close", is_close))
+    return _with((pipeline.core.limit.repeats, "comes_of_our_write", comes_of_it))
 
 
 def without_waiting_list() -> AbstractContextManager[None]:
@@ -159,6 +177,115 @@ def without_search() -> AbstractContextManager[None]:
     return _with((pipeline.steps.score_market, "bisect", at_once))
 
 
+def without_windows() -> AbstractContextManager[None]:
+    """Push at any hour."""
+    return _with((pipeline.steps.stop, "why_outside_windows", lambda *_: None))
+
+
+def without_own_questions() -> AbstractContextManager[None]:
+    """End the tick for all objects where the org refuses the question about one."""
+    ask_each = Salesforce.ask_each
+
+    def ask_all(self: Salesforce, queries: Any, **more: Any) -> Any:
+        rows, errors = ask_each(self, queries, **more)
+        for error in errors.values():
+            raise error
+        return rows, errors
+
+    return _with((Salesforce, "ask_each", ask_all))
+
+
+def without_asking_alone() -> AbstractContextManager[None]:
+    """Take an answer that comes too late for an org that is away."""
+    return _with((pipeline.steps.watch, "AnswerTooLate", _Never))
+
+
+class _Never(Exception):
+    """No error."""
+
+
+def without_looks() -> AbstractContextManager[None]:
+    """Leave what is not ready alone until somebody checks it."""
+    return _with((Running, "look_is_due", lambda *_: False))
+
+
+def without_turns() -> AbstractContextManager[None]:
+    """Push no segment after one that cannot be pushed."""
+    return _with((pipeline.steps.push, "OF_NO_SEGMENT", (Exception,)))
+
+
+def without_last_try() -> AbstractContextManager[None]:
+    """Ask for the results of a job for ever."""
+    return _with((pipeline.steps.push, "RESULT_TRIES_MAX", math.inf))
+
+
+def without_half() -> AbstractContextManager[None]:
+    """Run nothing while one file of the configuration is wrong."""
+
+    def whole(*documents: Any) -> Configuration:
+        return check_configuration(*documents).whole()
+
+    return _with((resources.configuration, "check_configuration", whole))
+
+
+def without_refusals_kept() -> AbstractContextManager[None]:
+    """Send credentials that were refused for good at every tick."""
+    return _with((resources.salesforce.session, "is_for_good", lambda _: False))
+
+
+def without_renewal() -> AbstractContextManager[None]:
+    """Renew no lease when a call is counted."""
+    return _with((Budget, "_renewal", lambda *_: None))
+
+
+def without_rollout_kept() -> AbstractContextManager[None]:
+    """Roll out whatever another deployment has just rolled out."""
+    return _with((pipeline.steps.changed_files, "OTHERS_ROLLOUT_HOLDS", timedelta(0)))
+
+
+def without_second_look() -> AbstractContextManager[None]:
+    """Roll files out as soon as they differ."""
+    return _with((pipeline.steps.changed_files, "has_stood", lambda *_: True))
+
+
+def without_brake() -> AbstractContextManager[None]:
+    """Push whatever scores come."""
+    return _with((pipeline.steps.score_segment, "why_braked", lambda *_: None))
+
+
+def without_counting() -> AbstractContextManager[None]:
+    """Take an answer for whole however few rows it has."""
+
+    def never(*_: Any) -> bool:
+        return False
+
+    modules = (resources.salesforce.queries, resources.salesforce.bulk_query)
+    return _with(*((module, "is_short", never) for module in modules))
+
+
+def without_own_clock() -> AbstractContextManager[None]:
+    """Believe any time that the org tells."""
+    return _with((pipeline.core.limit.windows, "CLOCKS_APART_MAX", timedelta(days=1000)))
+
+
+def without_second_chance() -> AbstractContextManager[None]:
+    """Let an edit of another field than the markets' not hurry what keeps failing."""
+
+    def wait(*_: Any) -> None:
+        return
+
+    return _with((pipeline.steps.pull, "_retry_edited", wait))
+
+
+def without_visibility() -> AbstractContextManager[None]:
+    """Take a record that cannot be seen for a deleted one."""
+
+    def nothing(*_: Any) -> list[str]:
+        return []
+
+    return _with((pipeline.steps.score_segment, "hidden_ids", nothing))
+
+
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "overlap": without_overlap,
     "claim": without_claim,
@@ -169,6 +296,22 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "job-fault": without_job_faults,
     "bisect": without_search,
     "stop": without_stop,
+    "windows": without_windows,
     "honest": without_honest_people,
+    "question": without_own_questions,
+    "alone": without_asking_alone,
+    "look": without_looks,
+    "oldest": without_turns,
+    "results": without_last_try,
+    "half": without_half,
+    "lockout": without_refusals_kept,
+    "renew": without_renewal,
+    "rollout": without_rollout_kept,
+    "deploy": without_second_look,
+    "brake": without_brake,
+    "short": without_counting,
+    "clock": without_own_clock,
+    "edited": without_second_chance,
+    "hidden": without_visibility,
 }
 """What can be taken out, by name."""

@@ -6,10 +6,11 @@ import csv
 import errno
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -18,11 +19,14 @@ import pyarrow as pa
 
 from assets.partitions import partition_key
 from assets.step_runs import WORK_TAG, partitions_of, run_step
+from local_org.launch import CLIENT_SECRET
 from pipeline.core.configuration.configuration import Configuration
 from pipeline.core.configuration.settings import Settings
 from pipeline.core.errors import InsightsError
+from pipeline.core.scoring.drift import RECORDS_MIN
 from pipeline.jobs import JOBS
 from pipeline.sensors import _Asked, _attempt
+from pipeline.steps.brake import release
 from pipeline.steps.clients import CHANGED_RECORDS, PUSHED, SCORED, STALE_RECORDS, Clients
 from pipeline.steps.pause import resume
 from pipeline.steps.preflight import check_and_roll_out
@@ -33,7 +37,7 @@ from pipeline.steps.watch import watch
 from resources.ledger.ledger import Ledger
 from resources.salesforce.client import Salesforce
 from resources.salesforce.kept_sign_ins import SignIns
-from tests.simulation.clients import STAMP_COLUMN, Context, Log, Run, SimResource, running
+from tests.simulation.clients import HALF, STAMP_COLUMN, Context, Log, Run, SimResource, running
 from tests.simulation.points import FIRST, TARGETS
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.script import TURN, Event, Script, Start
@@ -63,6 +67,10 @@ RETRIES_MAX: Final = 2
 """How often Dagster starts a run again whose process died (`config/dagster/dagster.yaml`)."""
 
 RUN_TURNS_MAX: Final = 100_000
+HERE: Final = "here"
+ELSEWHERE: Final = "elsewhere"
+"""The folders of the configuration of this deployment, and of others."""
+
 Interval: Final = timedelta(minutes=5)
 
 FAULT_PATHS: Final = (
@@ -75,6 +83,24 @@ FAULT_PATHS: Final = (
     "describe",
     "oauth2",
 )
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What stays wrong, beside the org's own faults, until all faults stop.
+
+    `secret` is what is signed in with. Each call of a run takes `call_seconds`. The question what changed has no answer
+    in time where `unanswered` is asked about with others. `half_saved` is the file that an editor has half written,
+    and `half_copied` says that a deploy is copying the markets' files. A market with `dead_inputs` gives all records
+    the same.
+    """
+
+    secret: str = CLIENT_SECRET
+    call_seconds: int = 0
+    unanswered: str = ""
+    half_saved: str = ""
+    half_copied: bool = False
+    dead_inputs: str = ""
 
 
 @dataclass
@@ -109,6 +135,11 @@ class Schedule:
         self.api_limit = start.api_limit
         self.rows_per_page = start.rows_per_page
         self.serial = 0
+        self.given: Mapping[str, Any] = {}
+        self.conditions = Conditions()
+        self.hidden: list[dict[str, str]] = []
+        self.refused: Counter[str] = Counter()
+        self.rolled_out_elsewhere: list[datetime] = []
         self.jobs_stuck = self.disk_full = self.ledger_full = self._was_full = False
         self._configured: tuple[Any, Configuration] | None = None
         self.markets_down: set[str] = set()
@@ -179,10 +210,23 @@ class Schedule:
                     "daily_record_limit": self.limit,
                     "segment_records_max": self.segment_max,
                     "daily_api_calls_limit": self.api_limit,
+                    **self.start.settings,
                 }
             )
             self._configured = (key, replace(written, settings=settings))
         return self._configured[1]
+
+    def configuration_in(self, folder: Path) -> Configuration:
+        """Return what a process reads in its configuration's folder now."""
+        whole = self.configuration()
+        half_saved, version = self.conditions.half_saved, self.version
+        if folder.parent.name == ELSEWHERE:
+            version = folder.name
+        elif self.conditions.half_copied:
+            version = f"{HALF}{version}"
+
+        found = self.stage.configuration(self.shape, version, self.narrow, half_saved)
+        return replace(found, settings=whole.settings)
 
     def say(self, text: str) -> None:
         """Write one line into the schedule's log."""
@@ -234,7 +278,39 @@ class Schedule:
     def note_upload(self, job_id: str, rows: list[tuple[str, str, str]]) -> None:
         """Remember what was uploaded."""
         self.uploads.append((self.now(), job_id, rows))
+        if self.conditions.dead_inputs and self.settings.brake_psi and len(rows) >= RECORDS_MIN:
+            self.problems.append(
+                f"garbage_pushed: all {len(rows)} records of job {job_id} have the same scores, and nobody said yes"
+            )
         self.say(f"upload {job_id}: {' '.join(f'{i}@{s}' for i, s, _ in rows)}")
+
+    def note_refused(self) -> None:
+        """Count that the org has refused what was signed in with."""
+        self.refused[self.conditions.secret] += 1
+
+    def let_call_take_long(self) -> None:
+        """Let the time pass that a run's call takes, and see that the run still has its object (D3)."""
+        process = self.scheduler.current
+        if process is None or not self.conditions.call_seconds or "run" not in process.facts:
+            return
+
+        self.advance(timedelta(seconds=self.conditions.call_seconds))
+        for clients in process.facts["resource"].opened:
+            for name in clients.leases:
+                if clients.ledger.leases.holder(name, clients.now()) != clients.run_id:
+                    self.problems.append(
+                        f"lease_ran_out: {clients.run_id} is at work, and has not had {name} since its last call"
+                    )
+
+    def note_half_copied(self, rows: int) -> None:
+        """Take it for wrong that files score which a deploy has half copied (R17)."""
+        self.problems.append(f"half_copied: {rows} records were scored by half the new files")
+
+    def hide(self, name: str, field_name: str) -> None:
+        """Hide a field from the user, until all faults stop."""
+        hidden = {"object": name, "field": field_name}
+        self.stage.org.control("POST", "permissions", hidden | {"read": False, "edit": False})
+        self.hidden.append(hidden)
 
     def note_scored(self, table: pa.Table) -> None:
         """Remember when the process began that scored these rows: later it must have left gone ones alone."""
@@ -277,8 +353,8 @@ class Schedule:
         self.serial += 1
         return Process(name, body, self.serial, {"limit": self.limit})
 
-    def _resource(self) -> SimResource:
-        return SimResource(self)
+    def _resource(self, folder: str = HERE) -> SimResource:
+        return SimResource(self, folder)
 
     def start_run(self, run: Run) -> Process:
         """Launch a run: a process of its own."""
@@ -300,7 +376,7 @@ class Schedule:
 
     def _work(self, process: Process, run: Run) -> None:
         """Do a run's assets one after another, as Dagster's executor does in its process."""
-        resource = self._resource()
+        resource = process.facts["resource"] = self._resource()
         context = Context(run, run.keys, Log(self.say), run.created_at)
         try:
             for asset in JOBS[run.job][0]:
@@ -381,11 +457,17 @@ class Schedule:
         alive = [p.facts["run"] for p in self.scheduler.alive if "run" in p.facts]
         return {run.object for run in (*alive, *self.dead) if run.by_daemon}
 
-    def command(self, name: str, step: Callable[[Clients], Any]) -> Process:
-        """Let a person give a command in a process of its own."""
+    def command(
+        self, name: str, step: Callable[[Clients], Any], elsewhere: str | None = None
+    ) -> Process:
+        """Let a person give a command in a process of its own.
+
+        With `elsewhere` it is given in another checkout, whose markets have that version.
+        """
+        folder = f"{ELSEWHERE}/{elsewhere}" if elsewhere else HERE
 
         def body(process: Process) -> None:
-            resource = self._resource()
+            resource = self._resource(folder)
             try:
                 step(resource.get(f"c{process.serial}"))
                 process.facts["went_well"] = True
@@ -480,6 +562,7 @@ class Schedule:
         self.scheduler.deadly = set(self.deadly)
         for event in self.script.events if self.script else self._drawn():
             self.chance.seed(event.seed)
+            self.given = event.given
             self._happen(event)
 
     def _drawn(self) -> Iterator[Event]:
@@ -529,6 +612,8 @@ class Schedule:
         self.let_jobs_run()
         for name in self.paused():
             self.finish(self.command(f"resume {name}", partial(resume, name=name)))
+        if self.settings.brake_psi:
+            self.finish(self.command("release", partial(release, discard=True)))
         self.finish(self.command("check", check_and_roll_out))
         if self.chance.random() < 0.7:
             self.say(self.world.mend())
@@ -599,6 +684,9 @@ class Schedule:
         self.stage.org.control("GET", "jobs/idle?timeout_seconds=10")
         self.jobs_stuck = self.disk_full = self.ledger_full = False
         self.markets_down.clear()
+        self.conditions = Conditions()
+        while self.hidden:
+            self.stage.org.control("POST", "permissions", self.hidden.pop() | {"clear": True})
         self.collect_results()
 
     def paused(self) -> list[str]:

@@ -7,8 +7,8 @@ generator learns a new kind: a stored script (`scripts/`) goes on finding what i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -33,7 +33,10 @@ PLACES: Final = (
 
 @dataclass(frozen=True)
 class Start:
-    """How a schedule starts; `switching` and `killing` are the chances of either at each effect."""
+    """How a schedule starts; `switching` and `killing` are the chances of either at each effect.
+
+    `settings` are those that differ from the stage's.
+    """
 
     zone: str
     begins: str
@@ -44,6 +47,7 @@ class Start:
     rows_per_page: int
     switching: float
     killing: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def drawn(cls, chance: Random, *, hunting: bool) -> Start:
@@ -64,11 +68,20 @@ class Start:
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happens; `said` is what it did when it was recorded, for people."""
+    """One thing that happens; `said` is what it did when it was recorded, for people.
+
+    `given` is what an act of `scripted` has to know: it draws nothing.
+    """
 
     what: str
     seed: int
     said: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """Return it as a line of a script."""
+        written = {name: value for name, value in asdict(self).items() if value != {}}
+        return json.dumps(written, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Script:
 
     def write(self, path: Path) -> None:
         """Write it, an event a line."""
-        events = [json.dumps(asdict(event), ensure_ascii=False) for event in self.events]
+        events = [event.as_json() for event in self.events]
         about: dict[str, Any] = asdict(self)
         del about["events"]
         head = json.dumps(about, ensure_ascii=False, indent=1)[:-2]

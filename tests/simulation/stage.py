@@ -61,7 +61,7 @@ class Stage:
     url: str
     org: RunningOrg
     schedules: int = 0
-    _known: dict[tuple[str, str, bool], Configuration] = field(default_factory=dict)
+    _known: dict[tuple[str, str, bool, str], Configuration] = field(default_factory=dict)
     letters: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,9 +86,14 @@ class Stage:
     def _database(self) -> Path:
         return Path(self.url.removeprefix("sqlite:///"))
 
-    def configuration(self, shape: str, version: str, narrow: bool) -> Configuration:
-        """Return a configuration; `narrow` leaves an insight out of the mappings."""
-        key = (shape, version, narrow)
+    def configuration(
+        self, shape: str, version: str, narrow: bool, half_saved: str = ""
+    ) -> Configuration:
+        """Return a configuration; `narrow` leaves an insight out of the mappings.
+
+        Of the file `half_saved` only the first half is there.
+        """
+        key = (shape, version, narrow, half_saved)
         if key not in self._known:
             folder = self.folder / "-".join(map(str, key))
             entries = _integrations(shape)
@@ -103,6 +108,9 @@ class Stage:
                     entry["outputs"].pop("good")
                 path = folder / "integrations" / f"{entry['object']}.{entry['market']}.yaml"
                 path.write_text(yaml.safe_dump(entry))
+            if half_saved:
+                path = folder / "integrations" / half_saved
+                path.write_text(path.read_text()[: path.stat().st_size // 2])
             settings = {"environment": "local", "time_zone": "UTC", "daily_pull_time": "02:00"}
             (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
             self._known[key] = read_configuration(folder)

@@ -14,11 +14,6 @@ from tests.simulation.script import read_script
 SCRIPTS: Final = Path(__file__).parent / "scripts"
 """Schedules stored as data, each as short as it can be: each fails without the safeguard that it is named after."""
 
-STORED: Final = sorted(path.stem for path in SCRIPTS.glob("*.json"))
-SEARCHED: Final = sorted(set(MUTANTS) - set(STORED))
-"""Safeguards without a stored script: seeds are tried until one fails."""
-
-SEEDS_SEARCHED: Final = 120
 
 PARTS: Final = 25
 SCHEDULES: Final = 4
@@ -68,11 +63,18 @@ def test_somebody_was_killed_at_every_effect_and_every_fault_fired(shown: Report
     assert shown.unknown == []
 
 
+@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+def test_what_a_mutant_takes_out_is_still_there(mutant: str) -> None:
+    """What it replaces is named in text, which a rename does not reach."""
+    with MUTANTS[mutant]():
+        pass
+
+
 @pytest.mark.parametrize(
     "mutant",
     [
         pytest.param(name, marks=[] if name in SAFEGUARDS_AT_EVERY_COMMIT else [pytest.mark.slow])
-        for name in STORED
+        for name in sorted(MUTANTS)
     ],
 )
 def test_without_a_safeguard_its_script_fails_and_with_it_does_not(mutant: str) -> None:
@@ -84,15 +86,6 @@ def test_without_a_safeguard_its_script_fails_and_with_it_does_not(mutant: str) 
     assert with_it.problems == [], "\n".join(with_it.log)
     assert without.problems, "\n".join(without.log)
     assert all("the simulation itself" not in problem for problem in without.problems)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("mutant", SEARCHED)
-def test_without_a_safeguard_some_schedule_fails(mutant: str) -> None:
-    report = play_all(range(1, 1 + SEEDS_SEARCHED), mutant=mutant, first=True)
-
-    assert report.problems, f"none of {SEEDS_SEARCHED} schedules misses the {mutant}"
 
 
 @pytest.mark.slow

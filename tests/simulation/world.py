@@ -78,9 +78,20 @@ class World:
         name, ids = self._some(1)
         return (name, ids[0]) if ids else None
 
-    def retitle(self, name: str, record_id: str) -> str:
-        """Give one record a title that it never had."""
-        return self._update(name, [{"Id": record_id, TITLE_OF[name]: f"Title {self._count()}"}])
+    def add(self, name: str, count: int) -> str:
+        """Create so many candidates, none of which fails."""
+        rows = [self._new(name) | {TITLE_OF[name]: f"Title {self._count()}"} for _ in range(count)]
+        rows = [row | {"Fit_Candidate__c": True, "Other_Candidate__c": False} for row in rows]
+        made = self._save("insert", name, rows)
+        for row, record_id in zip(rows, made, strict=True):
+            self._know(name, record_id, row)
+        return f"{count} {name}: {' '.join(made[:4])}"
+
+    def retitle(self, name: str, *ids: str) -> str:
+        """Give each of these records a title that it never had."""
+        return self._update(
+            name, [{"Id": i, TITLE_OF[name]: f"Title {self._count()}"} for i in ids]
+        )
 
     def edit_late(self) -> str:
         """Change important fields in a transaction that commits late."""
@@ -101,6 +112,10 @@ class World:
         return (
             f"touch {name} {self._update(name, [{'Id': i, 'Phone': self._count()} for i in ids])}"
         )
+
+    def touch_all(self, name: str) -> str:
+        """Change a field that no market looks at, of every record."""
+        return self._update(name, [{"Id": i, "Phone": self._count()} for i in self.ids[name]])
 
     def check_candidates(self) -> str:
         """Check or uncheck candidate fields; moving a record between markets is both at once."""

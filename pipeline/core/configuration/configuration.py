@@ -164,7 +164,7 @@ def check_configuration(
     if parsed_settings is None or any(one.document is settings for one in found):
         raise ConfigurationError(problems)
 
-    broken = _broken(markets, integrations, found)
+    broken = _broken_integrations(markets, integrations, found)
     keys, bad_markets = {b.key for b in broken}, _names_with_mistakes(markets, found)
     return Configuration(
         parsed_settings,
@@ -175,7 +175,7 @@ def check_configuration(
     )
 
 
-def _broken(
+def _broken_integrations(
     markets: Sequence[Document], integrations: Sequence[Document], found: Sequence[_Found]
 ) -> tuple[BrokenIntegration, ...]:
     """Return the integrations that mistakes in their own files or in their markets' stop.

@@ -148,7 +148,7 @@ def _sentence(model: type[BaseModel], key: KeyPath, item: Any, hidden: Sequence[
     if kind == "missing":
         return "this key is missing; it must be given."
     if kind == "value_error":
-        return _ended(item["msg"].removeprefix("Value error, "))
+        return _with_full_stop(item["msg"].removeprefix("Value error, "))
     if kind == "extra_forbidden":
         known = [name for name in _keys_at(model, key[:-1]) if name not in hidden]
         return f"unknown key; {list_choices(str(key[-1]), known, lead='allowed here are')}"
@@ -161,7 +161,7 @@ def _sentence(model: type[BaseModel], key: KeyPath, item: Any, hidden: Sequence[
 
     expected = _EXPECTED.get(kind)
     if expected is None:
-        return _ended(f"found {display(value)}; {item['msg']}")
+        return _with_full_stop(f"found {display(value)}; {item['msg']}")
     return f"found {display(value)}; {expected.format(**context)}{_hint(kind, value)}."
 
 
@@ -177,7 +177,7 @@ def _hint(kind: str, value: Any) -> str:
     return ""
 
 
-def _ended(text: str) -> str:
+def _with_full_stop(text: str) -> str:
     return text if text.endswith((".", "?", ")")) else f"{text}."
 
 

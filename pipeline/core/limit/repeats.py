@@ -63,7 +63,7 @@ def streak_with(last: Scoring | None, changed_at: datetime | None) -> int:
     `changed_at` is the change's SystemModstamp. It is None where no change did: the scores were
     old, or were asked for.
     """
-    if last is None or not _is_close(last, changed_at):
+    if last is None or not comes_of_our_write(last, changed_at):
         return 1
     return last.streak + 1
 
@@ -77,14 +77,14 @@ def slowed_until(scorings: Sequence[Scoring], changed_at: datetime | None) -> da
         return None
 
     last = scorings[-1]
-    wait = wait_after(last.streak) if _is_close(last, changed_at) else timedelta(0)
+    wait = wait_after(last.streak) if comes_of_our_write(last, changed_at) else timedelta(0)
     return max(
         filter(None, (last.at + wait if wait else None, _full_until(scorings))), default=None
     )
 
 
-def _is_close(last: Scoring, changed_at: datetime | None) -> bool:
-    """Say whether the change came with our write or soon after it."""
+def comes_of_our_write(last: Scoring, changed_at: datetime | None) -> bool:
+    """Say whether the change came with our write or soon after it, whoever saved it."""
     if last.written_at is None or changed_at is None:
         return False
     return changed_at <= last.written_at + CLOSE_TO_WRITE

@@ -27,6 +27,9 @@ ROW_TOO_LARGE: Final = "ROW_TOO_LARGE"
 SEGMENT_GAVE_UP: Final = "SEGMENT_GAVE_UP"
 """Scoring the row's segment ended abnormally too often; it is not known which row was to blame."""
 
+NOT_VISIBLE: Final = "NOT_VISIBLE"
+"""The org shows the record neither among its records nor among the deleted ones."""
+
 MARKET_FAILED: Final = "MARKET_FAILED"
 MARKET_RESTS: Final = "MARKET_RESTS"
 """The row waits for a market that is held, or for an integration that is paused or not ready."""
@@ -75,12 +78,13 @@ PASSING: Final = TRIED_AGAIN_AT_ONCE | {
     RESULTS_UNREADABLE,
     FIELD_NOT_WRITABLE,
     SEGMENT_GAVE_UP,
+    NOT_VISIBLE,
     MARKET_FAILED,
     MARKET_RESTS,
 }
 """Codes that do not blame the row.
 
-The last six would fail again at once: they wait for a later run, or for a person.
+The last seven would fail again at once: they wait for a later run, or for a person.
 """
 
 GONE: Final = frozenset({"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD"})

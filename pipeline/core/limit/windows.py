@@ -17,6 +17,13 @@ LAG: Final = timedelta(seconds=2)
 """The newest seconds wait for the next pull: more rows of the same second may follow."""
 
 
+CLOCKS_APART_MAX: Final = timedelta(minutes=5)
+"""So far the org's clock and this machine's may differ before one of them is taken for wrong.
+
+It is half the overlap: what a window passes over that ends so far ahead, the next one reads.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """The stretch of SystemModstamp that one pull reads: from `start` on, before `end`."""
@@ -25,14 +32,42 @@ class Window:
     end: datetime
 
 
-def pull_window(*, watermark: datetime, turned_on_at: datetime, org_now: datetime) -> Window:
-    """Return what to read next, from an overlap behind the watermark on.
+def trusted_org_now(org_now: datetime, now: datetime) -> datetime:
+    """Return the org's time, or no more than is believed of it by this machine's clock.
 
-    Nothing older than the turning on is read (R16).
+    One answer with a wrong time must not move a watermark past changes that nobody has read.
     """
-    start = max(watermark - OVERLAP, turned_on_at)
-    end = max(org_now - LAG, start)
-    return Window(start, end)
+    return min(org_now, now + CLOCKS_APART_MAX)
+
+
+def read_from(
+    watermark: datetime, pulled_at: datetime | None, turned_on_at: datetime, now: datetime
+) -> datetime:
+    """Return where the next pull begins: an overlap behind the watermark.
+
+    Nothing older than the turning on is read (R16). A watermark ahead of this machine's clock
+    `now` came of a wrong clock: what changed since the pull that set it, at `pulled_at`, is read.
+    """
+    if watermark > now + CLOCKS_APART_MAX:
+        watermark = min(pulled_at or turned_on_at, now)
+    return max(watermark - OVERLAP, turned_on_at)
+
+
+def pull_window(
+    *,
+    watermark: datetime,
+    pulled_at: datetime | None = None,
+    turned_on_at: datetime,
+    org_now: datetime,
+    now: datetime,
+) -> Window:
+    """Return what to read next: up to `org_now`, as far as `now` lets that be believed (D6, D23).
+
+    It never ends behind the watermark, save where that is wrong itself (`read_from`).
+    """
+    start = read_from(watermark, pulled_at, turned_on_at, now)
+    end = max(trusted_org_now(org_now, now) - LAG, start)
+    return Window(start, end if watermark > now + CLOCKS_APART_MAX else max(end, watermark))
 
 
 def day_of(now: datetime, zone: ZoneInfo) -> date:

@@ -164,7 +164,7 @@ def wanted_fields(
     for integration in integrations:
         for wanted in _fields_of(integration, markets[integration.market]):
             key = (wanted.object, wanted.name.lower())
-            found[key] = _merged(found[key], wanted) if key in found else wanted
+            found[key] = _merge(found[key], wanted) if key in found else wanted
     return list(found.values())
 
 
@@ -202,7 +202,7 @@ def _fields_of(integration: Integration, market: Market) -> list[WantedField]:
     return wanted
 
 
-def _merged(first: WantedField, second: WantedField) -> WantedField:
+def _merge(first: WantedField, second: WantedField) -> WantedField:
     """Return one field for both; of two texts the longer."""
     if not second.outputs:
         return first

@@ -25,7 +25,7 @@ OUTDATED: Final = "0" * 2 * DIGEST_BYTES
 """A digest that no inputs have. The market scored the record once, and has to score it again."""
 
 
-def normalised(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def normalise(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return `column` as text in which equal values are equal; null becomes "".
 
     Text is trimmed as Salesforce trims it at save. CRLF and CR become LF, and NUL is dropped (API
@@ -59,7 +59,7 @@ def digests(table: pa.Table, fields: Sequence[str]) -> pa.Array:
     """
     parts: list[pa.ChunkedArray] = []
     for field in fields:
-        text = normalised(table.column(field))
+        text = normalise(table.column(field))
         parts += [pc.cast(pc.binary_length(text), pa.string()), text]
 
     if not parts or table.num_rows == 0:

@@ -146,8 +146,8 @@ def validate_outputs(
     """
     columns: dict[str, pa.ChunkedArray] = {}
     for name in fields:
-        chunks = [_typed(part, name, market.outputs[name]) for part in parts.values()]
-        columns[name] = _placed(parts, chunks, market.outputs[name].arrow_type, rows)
+        chunks = [_cast_output(part, name, market.outputs[name]) for part in parts.values()]
+        columns[name] = _place_parts(parts, chunks, market.outputs[name].arrow_type, rows)
 
     outputs = pa.table(columns)
     broken = [*_not_finite(outputs), *broken_outputs(output_schema(market, fields), outputs)]
@@ -162,7 +162,7 @@ def validate_outputs(
     return Validated(outputs, valid, tuple(broken))
 
 
-def _placed(
+def _place_parts(
     parts: Mapping[int, pa.Table],
     columns: Sequence[pa.ChunkedArray],
     kind: pa.DataType,
@@ -178,7 +178,7 @@ def _placed(
     return pa.chunked_array([*chunks, pa.nulls(rows - done, kind)], kind)
 
 
-def _typed(scored: pa.Table, name: str, output: MarketOutput) -> pa.ChunkedArray:
+def _cast_output(scored: pa.Table, name: str, output: MarketOutput) -> pa.ChunkedArray:
     """Return the column in its type; raise OutputsUnusable where that cannot be done.
 
     Only lossless casts are made, and text is never taken for yes or no.

@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.core.errors import BudgetExhausted
 from pipeline.core.limit.pace import last_day
-from pipeline.steps.brake import held, in_words
+from pipeline.steps.brake import held_segments, in_words
 from pipeline.steps.clients import Clients
 from pipeline.steps.watch import daily_pull_missed
 
@@ -52,7 +52,7 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
     of each of the last days, by ISO date. No API call.
     """
     return [
-        *_stopped(clients),
+        *_stop_alerts(clients),
         *_held_segments(clients),
         *_limit(clients),
         *_budget(clients),
@@ -60,7 +60,7 @@ def situations(clients: Clients, backlog: Mapping[str, int]) -> list[Alert]:
         *_late_daily_pulls(clients),
         *_held_markets(clients),
         *_failing(clients),
-        *_unpushed(clients),
+        *_unpushed_alerts(clients),
         *_growing(clients, backlog),
     ]
 
@@ -70,7 +70,7 @@ def waiting_total(clients: Clients) -> int:
     return sum(row.records for row in clients.ledger.waiting.summary(clients.now()))
 
 
-def _stopped(clients: Clients) -> Iterator[Alert]:
+def _stop_alerts(clients: Clients) -> Iterator[Alert]:
     stopped = clients.ledger.stops.current()
     if stopped is not None:
         yield Alert(
@@ -81,7 +81,7 @@ def _stopped(clients: Clients) -> Iterator[Alert]:
 
 
 def _held_segments(clients: Clients) -> Iterator[Alert]:
-    for segment in held(clients):
+    for segment in held_segments(clients):
         words = in_words(segment)
         yield Alert(f"held {segment.segment_id}", f"{words[0].upper()}{words[1:]}.")
 
@@ -187,7 +187,7 @@ def _failing(clients: Clients) -> Iterator[Alert]:
         )
 
 
-def _unpushed(clients: Clients) -> Iterator[Alert]:
+def _unpushed_alerts(clients: Clients) -> Iterator[Alert]:
     """Yield the segments that several runs could not push."""
     for segment in clients.ledger.segments.unfinished():
         if segment.push_tries >= UNPUSHED_RUNS:

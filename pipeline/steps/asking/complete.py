@@ -83,7 +83,7 @@ def changed_since_reported(
     clients: Clients, object_name: str, states: dict[date, DayState]
 ) -> list[DayState]:
     """Return the days that were last reported with another count, complete ones included."""
-    reported = clients.ledger.completeness.reported(object_name)
+    reported = clients.ledger.completeness.waiting_by_day(object_name)
 
     return [
         states.get(day, DayState(day, object_name))

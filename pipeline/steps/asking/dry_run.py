@@ -82,8 +82,10 @@ def _read_due(clients: Clients, scope: ScoringScope, kind: Kind) -> tuple[int, d
     state = clients.ledger.objects.all().get(scope.object)
     window = pull_window(
         watermark=state.watermark if state else scope.turned_on_at,
+        pulled_at=state.pulled_at if state else None,
         turned_on_at=scope.turned_on_at,
         org_now=clients.org.org_now(),
+        now=clients.now(),
     )
 
     read = 0

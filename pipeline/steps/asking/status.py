@@ -23,7 +23,7 @@ from pipeline.core.errors import InsightsError
 from pipeline.core.limit.pace import in_flight_of, last_day
 from pipeline.core.limit.repeats import SCORINGS_KEPT_FOR
 from pipeline.steps.asking.failures import record_link
-from pipeline.steps.brake import held, in_words
+from pipeline.steps.brake import held_segments, in_words
 from pipeline.steps.clients import Clients
 from pipeline.steps.stop import why_no_push
 from resources.ledger.ledger import Ledger
@@ -92,8 +92,8 @@ def status(
     waiting = ledger.waiting.summary(clients.now())
     total = sum(row.records for row in waiting)
 
-    exhausted = clients.budget.exhausted()
-    slowed = ledger.waiting.slowed_down(clients.now())
+    exhausted = clients.budget.why_exhausted()
+    slowed = ledger.waiting.slowed_rows(clients.now())
     stopped = ledger.stops.current()
 
     return Status(
@@ -104,7 +104,7 @@ def status(
         waiting=[asdict(count) for count in waiting],
         waiting_total=total,
         failing=_failing(ledger),
-        unpushed=unpushed(clients),
+        unpushed=unpushed_segments(clients),
         last_done_on=last_day(clients.today, total, use.remaining, limit, in_flight_of(waiting)),
         api_calls=ledger.calls.by_kind(clients.today),
         api_calls_limit=configuration.settings.daily_api_calls_limit,
@@ -113,11 +113,11 @@ def status(
         objects=_objects(ledger),
         integrations=_integrations(clients),
         slowed_down_total=len(slowed),
-        slowed_down=slowed_down(clients, slowed[:SLOWED_SHOWN]),
+        slowed_down=slowed_records(clients, slowed[:SLOWED_SHOWN]),
         markets_held=markets_held(clients),
         stopped=asdict(stopped) if stopped else None,
         no_push=why_no_push(clients),
-        held=[in_words(segment) for segment in held(clients)],
+        held=[in_words(segment) for segment in held_segments(clients)],
         sign_in_refused=str(sign_in_refused) if sign_in_refused else None,
         alerts_not_sent=alerts_not_sent,
     )
@@ -142,7 +142,7 @@ def markets_held(clients: Clients) -> list[dict[str, Any]]:
     ]
 
 
-def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
+def slowed_records(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, Any]]:
     """Return how often each of these records was scored lately and until when it waits (R15).
 
     No API call.
@@ -171,7 +171,7 @@ def slowed_down(clients: Clients, rows: Sequence[SlowedRow]) -> list[dict[str, A
     return described
 
 
-def unpushed(clients: Clients) -> list[dict[str, Any]]:
+def unpushed_segments(clients: Clients) -> list[dict[str, Any]]:
     """Return the segments that could not be pushed whole, with why and when they are tried next."""
     return [
         {

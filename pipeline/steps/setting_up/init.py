@@ -98,7 +98,7 @@ def _read_market(path: Path) -> Market:
         raise ConfigurationError([f"{path}: this is not a market: {first}."]) from error
 
 
-def checked(answers: Answers, known: Mapping[str, MarketSource]) -> Answers:
+def check_answers(answers: Answers, known: Mapping[str, MarketSource]) -> Answers:
     """Return the answers if all of them are valid.
 
     Raises ConfigurationError with each bad one and what is allowed in its place.

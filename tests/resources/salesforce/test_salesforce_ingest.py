@@ -155,7 +155,7 @@ def test_locked_rows_are_told_from_lasting_failures(
     _, results = push(client, scores(ids))
 
     assert results.failed["error_code"].to_pylist() == ["UNABLE_TO_LOCK_ROW"]
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_an_unknown_column_fails_the_whole_job_with_the_orgs_message(
@@ -204,7 +204,7 @@ def test_a_fault_before_any_step_is_done_loses_nothing(
     org.arm(kind, method=method, path=path)
     job, results = push(client, rows)
 
-    assert org.fired() == 1
+    assert org.fault_count() == 1
     assert job.state == "JobComplete"
     assert set(results.succeeded_ids.to_pylist()) == set(ids[1:])
     assert results.failed["id"].to_pylist() == ids[:1]
@@ -220,7 +220,7 @@ def test_an_answer_lost_after_a_step_is_done_loses_nothing(
     org.arm(kind, method=method, path=path)
     job, results = push(client, rows)
 
-    assert org.fired() == 1
+    assert org.fault_count() == 1
     assert job.state == "JobComplete"
     assert set(results.succeeded_ids.to_pylist()) == set(ids[1:])
 
@@ -235,7 +235,7 @@ def test_an_upload_whose_answer_is_lost_may_spoil_the_job_and_says_so(
     with pytest.raises(JobSpoiled, match="Abort this job") as caught:
         client.close_job(job_id)
 
-    assert org.fired() == 1
+    assert org.fault_count() == 1
     assert caught.value.code == "INVALIDJOB"
     assert client.abort_job(job_id).state == "Aborted"
     assert push(client, scores(ids))[0].state == "JobComplete"

@@ -187,7 +187,7 @@ def test_too_many_concurrent_requests_are_waited_out(org: RunningOrg, client: Sa
     org.arm("http_403_limit", limit="concurrent", path="/describe", count=3)
 
     assert client.describe("Lead").name == "Lead"
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 @pytest.mark.parametrize("kind", ["http_503", "http_500", "drop_before", "drop_after", "truncate"])
@@ -195,7 +195,7 @@ def test_a_passing_fault_is_tried_again(org: RunningOrg, client: Salesforce, kin
     org.arm(kind, path="/describe", count=2)
 
     assert client.describe("Lead").name == "Lead"
-    assert org.fired() == 2
+    assert org.fault_count() == 2
 
 
 def test_a_fault_that_does_not_pass_is_given_up_after_six_tries(
@@ -206,7 +206,7 @@ def test_a_fault_that_does_not_pass_is_given_up_after_six_tries(
     with pytest.raises(OrgUnavailable, match="describe Lead: HTTP 503"):
         client.describe("Lead")
 
-    assert org.fired() == 6
+    assert org.fault_count() == 6
 
 
 def test_an_answer_that_takes_too_long_is_asked_for_again(
@@ -216,7 +216,7 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(
     client = client_for(timeouts=Timeouts(read_seconds=0.3))
 
     assert client.describe("Lead").name == "Lead"
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_neither_log_nor_error_shows_a_token_or_a_secret(
@@ -319,7 +319,7 @@ def test_a_fault_between_two_pages_loses_and_repeats_nothing(
     org.arm(kind, path=r"/query/01g", skip=1)
 
     assert names(client.query(soql(company), LEADS)) == expected_names(700)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_no_rows_are_no_batches(client: Salesforce, company: str) -> None:
@@ -391,7 +391,7 @@ def test_questions_are_asked_again_after_a_fault(
     org.arm(kind, method="POST", path="/composite")
 
     assert len(client.ask({"all": soql(company)})["all"]) == 3
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_records_are_read_by_id_2500_to_a_call_and_missing_ones_left_out(
@@ -470,7 +470,7 @@ def test_a_fault_at_any_step_of_a_bulk_query_loses_nothing(
     assert names(client.bulk_query(soql(company), LEADS, deadline_seconds=30)) == expected_names(
         500
     )
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 @pytest.mark.parametrize("cut", [0, 20, 1_500])
@@ -484,7 +484,7 @@ def test_a_page_of_results_that_breaks_off_is_read_again(
     assert names(client.bulk_query(soql(company), LEADS, deadline_seconds=30)) == expected_names(
         500
     )
-    assert org.fired() == 2
+    assert org.fault_count() == 2
 
 
 def test_a_bulk_query_is_refused_in_salesforces_words(client: Salesforce) -> None:

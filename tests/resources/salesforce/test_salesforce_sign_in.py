@@ -206,7 +206,7 @@ def test_a_passing_fault_at_sign_in_is_tried_again(
     org.arm(kind, path="/oauth2/token", count=2)
 
     check_signed_in(client, org)
-    assert org.fired() == 2
+    assert org.fault_count() == 2
 
 
 def test_soap_login_is_tried_again_when_the_org_is_down(
@@ -217,7 +217,7 @@ def test_soap_login_is_tried_again_when_the_org_is_down(
     check_signed_in(
         client_for(UsernamePassword(org.base_url, USERNAME, PASSWORD, SECURITY_TOKEN)), org
     )
-    assert org.fired() == 2
+    assert org.fault_count() == 2
 
 
 def test_an_org_that_stays_away_is_given_up_with_its_reason(client_for: MakeClient) -> None:

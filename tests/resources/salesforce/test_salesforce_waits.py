@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from resources.salesforce.calls import ApiCall, RetryPolicy, Timeouts
 from resources.salesforce.client import Salesforce
 from resources.salesforce.connection import ClientCredentials
 from resources.salesforce.errors import (
+    AnswerShort,
     ConnectionBroken,
     DailyRequestLimit,
     JobRefused,
@@ -67,7 +69,7 @@ def test_query_whose_cursor_expires_is_begun_again_and_gives_each_record_once(
     org.arm("expire_locator", path="/query/01g", skip=skip)
 
     assert ids_of(client.query(of(company), LEADS)) == sorted(ids)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_query_whose_cursor_expires_every_time_is_refused_in_salesforces_words(
@@ -81,7 +83,7 @@ def test_query_whose_cursor_expires_every_time_is_refused_in_salesforces_words(
         list(client.query(of(company), LEADS))
 
     assert caught.value.code == "INVALID_QUERY_LOCATOR"
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 def test_records_read_by_id_are_asked_for_again_when_a_cursor_expires(
@@ -92,7 +94,7 @@ def test_records_read_by_id_are_asked_for_again_when_a_cursor_expires(
     org.arm("expire_locator", path="/query/01g", skip=1)
 
     assert ids_of(client.read_by_ids(by_ids, ids, LEADS)) == sorted(ids)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 @pytest.mark.parametrize("skip", [0, 1])
@@ -104,7 +106,7 @@ def test_results_of_a_bulk_query_are_read_from_the_start_when_a_locator_expires(
     org.arm("expire_locator", path="/results", skip=skip)
 
     assert ids_of(client.bulk_query(of(company), LEADS, deadline_seconds=30)) == sorted(ids)
-    assert org.fired() == 1
+    assert org.fault_count() == 1
 
 
 def test_results_whose_locators_expire_every_time_are_refused(
@@ -117,6 +119,76 @@ def test_results_whose_locators_expire_every_time_are_refused(
         list(client_for(rows_per_page=200).bulk_query(of(company), LEADS, deadline_seconds=30))
 
     assert caught.value.code == "INVALID_QUERY_LOCATOR"
+
+
+# --- answers that are shorter than promised
+
+
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_query_that_gives_fewer_rows_than_promised_is_read_again(
+    org: RunningOrg, client: Salesforce, company: str, skip: int
+) -> None:
+    """The first page, one between, and the last one: each record comes once."""
+    ids = load_leads(org, company, 700)
+    org.set_options(query_page_rows=200)
+    org.arm("short_result", path="/query", skip=skip)
+
+    assert ids_of(client.query(of(company), LEADS)) == sorted(ids)
+    assert org.fault_count() == 1
+
+
+def test_query_that_stays_short_says_so_after_the_rows_that_it_gave(
+    org: RunningOrg, client: Salesforce, company: str
+) -> None:
+    load_leads(org, company, 300)
+    org.arm("short_result", path="/query", count=None)
+
+    given = []
+    with pytest.raises(AnswerShort, match="promised 300 rows of a query and gave 299"):
+        given.extend(client.query(of(company), LEADS))
+
+    assert len(ids_of(given)) == 299
+    assert org.fault_count() == 3
+
+
+def test_records_read_by_id_are_asked_for_again_when_some_are_missing(
+    org: RunningOrg, client: Salesforce, company: str
+) -> None:
+    """A record that an answer left out is not taken for a deleted one."""
+    ids = load_leads(org, company, 30)
+    org.arm("short_result", path="/query")
+
+    assert ids_of(client.read_by_ids(by_ids, ids, LEADS)) == sorted(ids)
+    assert org.fault_count() == 1
+
+
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_results_of_a_bulk_query_are_read_again_where_the_job_processed_more(
+    org: RunningOrg, client_for: MakeClient, company: str, skip: int
+) -> None:
+    ids = load_leads(org, company, 700)
+    org.arm("short_result", path="/results", skip=skip)
+
+    batches = client_for(rows_per_page=200).bulk_query(of(company), LEADS, deadline_seconds=30)
+
+    assert ids_of(batches) == sorted(ids)
+    assert org.fault_count() == 1
+
+
+@pytest.mark.parametrize("count", [3, None])
+def test_results_that_stay_short_are_those_of_a_second_job(
+    org: RunningOrg, client_for: MakeClient, company: str, count: int | None
+) -> None:
+    ids = load_leads(org, company, 300)
+    org.arm("short_result", path="/results", count=count)
+    given = []
+    stays_short: Any = pytest.raises(AnswerShort) if count is None else nullcontext()
+
+    with stays_short:
+        given.extend(client_for().bulk_query(of(company), LEADS, deadline_seconds=30))
+
+    assert len(ids_of(given)) == len(ids) - (count is None)
+    assert org.fault_count() == (6 if count is None else 3)
 
 
 # --- waiting
@@ -180,7 +252,7 @@ def test_slow_answers_of_reading_calls_are_asked_for_again(
     assert len(client.ask({"all": of(company)})["all"]) == 300
     assert ids_of(client.query(of(company), LEADS)) == sorted(ids)
     assert ids_of(client.bulk_query(of(company), LEADS, deadline_seconds=30)) == sorted(ids)
-    assert org.fired() == 6
+    assert org.fault_count() == 6
 
 
 def test_slow_answers_of_a_push_lose_nothing(
@@ -200,7 +272,7 @@ def test_slow_answers_of_a_push_lose_nothing(
     results = client.results(client.wait_for_job(job_id, 30), sent=3)
 
     assert sorted(results.succeeded_ids.to_pylist()) == sorted(ids)
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 def test_waits_between_tries_grow_and_have_jitter(org: RunningOrg, client_for: MakeClient) -> None:
@@ -238,7 +310,7 @@ def test_daily_limit_says_when_the_org_is_asked_again(
         with pytest.raises(DailyRequestLimit, match="TotalRequests Limit exceeded") as caught:
             doing()
         assert "asked again at 2026-03-10 13:30 UTC" in str(caught.value)
-    assert org.fired() == 3
+    assert org.fault_count() == 3
 
 
 def test_too_many_requests_at_once_are_waited_out_at_every_step_of_a_push(
@@ -261,5 +333,5 @@ def test_too_many_requests_at_once_are_waited_out_at_every_step_of_a_push(
     results = client.results(client.wait_for_job(job_id, 30), sent=2)
 
     assert sorted(results.succeeded_ids.to_pylist()) == sorted(ids)
-    assert org.fired() == 10
+    assert org.fault_count() == 10
     assert len(calls) == len(org.calls()["log"])
