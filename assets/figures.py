@@ -20,7 +20,7 @@ from pipeline.steps.clients import PUSHED as PUSHED_ASSET
 from pipeline.steps.clients import SCORED as SCORED_ASSET
 from pipeline.steps.clients import Clients
 from pipeline.steps.pull import PullSummary, counts
-from pipeline.steps.push import PushSummary
+from pipeline.steps.push_summary import PushSummary
 from pipeline.steps.score_summary import ScoreSummary
 from resources.ledger.counts import (
     CLAIMED,

@@ -15,7 +15,8 @@ from assets.step_runs import Done, run_step
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.steps.asking.complete import DayState
 from pipeline.steps.clients import PUSHED, SCORED
-from pipeline.steps.push import PushSummary, push
+from pipeline.steps.push import push
+from pipeline.steps.push_summary import PushSummary
 
 
 def pushed_results(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD
+from pipeline.core.org_fit.fields import DATETIME
 from pipeline.core.scoring.scope import ScoringScope
 from pipeline.core.soql import AllOf, In, select
 from pipeline.steps.clients import Clients
+
+TRACKED: Final = pa.schema(
+    [("Id", pa.string()), (DATETIME_FIELD, DATETIME), (HASH_FIELD, pa.string())]
+)
 
 
 def pulled_working_file(clients: Clients, object_name: str) -> str:
@@ -54,6 +62,18 @@ def hidden_ids(clients: Clients, scope: ScoringScope, ids: Sequence[str]) -> lis
     """
     known = clients.org.known_ids(scope.object, ids) if ids else set()
     return [record_id for record_id in ids if record_id not in known]
+
+
+def tracked(
+    clients: Clients, object_name: str, ids: Sequence[str]
+) -> Iterator[tuple[str, datetime | None, str | None]]:
+    """Yield id, update datetime and hash of the records `ids`, as they stand in the org (D3)."""
+
+    def query(some: Sequence[str]) -> str:
+        return select(TRACKED.names, object_name, In("Id", list(some)))
+
+    for batch in clients.org.read_by_ids(query, list(ids), TRACKED):
+        yield from zip(*(batch.column(name).to_pylist() for name in TRACKED.names), strict=True)
 
 
 def _last_of_each(table: pa.Table) -> pa.Table:

@@ -38,7 +38,7 @@ from resources.salesforce.hosts import is_plain_http
 from resources.salesforce.ids import id18
 from resources.salesforce.ingest import IngestJobs
 from resources.salesforce.ingest_results import IngestResults
-from resources.salesforce.jobs import JobCalls, JobInfo
+from resources.salesforce.jobs import ABORTED, JobCalls, JobInfo
 from resources.salesforce.kept_sign_ins import SignIns
 from resources.salesforce.queries import Queries
 from resources.salesforce.records import Records, SaveResult
@@ -336,8 +336,12 @@ class Salesforce:
         return self._ingest_jobs.results(job, sent=sent)
 
     def abort_job(self, job_id: str) -> JobInfo:
-        """Stop a job unless it has ended already. Rows already saved stay saved."""
-        return self._job_calls.abort("ingest", job_id)
+        """Stop a job unless it has ended already, and return how it stands when it stands still.
+
+        Rows already saved stay saved. Three API calls or more.
+        """
+        job = self._job_calls.abort("ingest", job_id)
+        return self._job_calls.until_still(job) if job.state == ABORTED else job
 
     # --- single records, for setting up an org
 

@@ -35,6 +35,9 @@ TERMINAL_STATES: Final = frozenset({COMPLETE, "Failed", ABORTED})
 PAGE_READS_MAX: Final = 3
 """How often a page of results is read that comes incomplete."""
 
+LOOKS_AFTER_ABORT_MAX: Final = 10
+"""How often an aborted job is looked at until its figures stand still."""
+
 INVALID_STATE: Final = frozenset({"INVALIDJOBSTATE", "INVALIDJOB"})
 """Codes of a job that is not in the state which a step needs."""
 
@@ -121,6 +124,19 @@ class JobCalls:
             if not job.has_ended:
                 raise
             return job
+
+    def until_still(self, job: JobInfo) -> JobInfo:
+        """Return an aborted job once two looks agree on how many rows it has worked off.
+
+        The chunk that was being saved when the job was stopped ends all the same.
+        """
+        for _ in range(LOOKS_AFTER_ABORT_MAX):
+            self._sleep(self._poll.first_seconds)
+            again = self.job(job.kind, job.id)
+            if again.processed == job.processed:
+                return again
+            job = again
+        return job
 
     def wait(
         self,

@@ -130,7 +130,7 @@ def test_push_that_has_begun_finishes_beyond_the_limit(
     """R21: three jobs, since a row stays locked; the limit passes in the middle of them, and they finish."""
     for place in ("budget", "score"):
         monkeypatch.setattr(f"pipeline.steps.{place}.PULL_RESERVE_CALLS", 3)
-    monkeypatch.setattr("pipeline.steps.push.PUSH_CALLS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.PUSH_CALLS", 1)
     (lead,) = create(leads, 1)
     leads.org.arm("lock_rows", ids=[lead], count=2)
     stands = total(leads) + 4 + 6
@@ -147,7 +147,7 @@ def test_begun_push_of_a_run_that_died_is_finished_though_nothing_is_left(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R21: its job is in the org already, so its results are read."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
     (lead,) = create(leads, 1)
     leads.org.arm("job_stuck")
     assert leads.pull("Lead")["in_flight"] == 1

@@ -535,7 +535,7 @@ def test_stuck_job_stays_in_flight_and_is_settled_by_a_later_run_without_a_secon
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D3: the run goes on without it; while it is at work nobody pushes its rows again."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
     (lead,) = leads.create("Lead", ACME)
     leads.org.arm("job_stuck", object="Lead", operation="update")
     before = _jobs(leads)

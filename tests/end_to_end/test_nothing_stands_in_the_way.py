@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline.steps import push
+from pipeline.steps import push_segment
 from pipeline.steps.asking.status import status
 from pipeline.steps.pause import pause, resume
 from resources.salesforce.calls import RetryPolicy
@@ -37,7 +37,7 @@ def test_job_that_an_admin_deleted_does_not_block_what_comes_after(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D3: its outcome cannot be known any more; pushing its rows again does no harm."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
     (lead,) = leads.create("Lead", ACME)
     fault = leads.org.arm("job_stuck")
     leads.pull("Lead")
@@ -93,14 +93,14 @@ def test_error_that_nobody_foresaw_is_one_segments_alone(
     leads.turn_on()
     leads.refresh("Lead")
     ids = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
-    cut, calls = push.cut, []
+    cut, calls = push_segment.cut, []
 
     def cut_with_a_mistake(*given: Any, **more: Any) -> Any:
         calls.append(given)
         return 1 // 0 if len(calls) == 1 else cut(*given, **more)
 
     with monkeypatch.context() as mistaken:
-        mistaken.setattr(push, "cut", cut_with_a_mistake)
+        mistaken.setattr(push_segment, "cut", cut_with_a_mistake)
         assert not leads.pull("Lead")["success"]
     assert sorted(leads.scored_at("Lead", i) is not None for i in ids) == [False, True]
     assert "unforeseen ZeroDivisionError" in str(leads.with_clients(status).unpushed)
@@ -151,7 +151,7 @@ def test_segment_too_large_for_one_upload_is_cut_into_several_jobs(
     (size,) = [len(data) for data in sent]
     row = len(sent.pop().splitlines()[1])
     limit = size + row * 5 // 2
-    monkeypatch.setattr("pipeline.steps.push.UPLOAD_BYTES_MAX", limit)
+    monkeypatch.setattr("pipeline.steps.push_segment.UPLOAD_BYTES_MAX", limit)
     ids = leads.create("Lead", *(ACME | {"LastName": f"L{n}"} for n in range(7)))
 
     figures = leads.pull("Lead")
@@ -171,7 +171,7 @@ def test_row_that_alone_is_too_large_fails_and_the_others_are_pushed(
     sent = _uploads(monkeypatch)
     leads.create("Lead", ACME)
     leads.pull("Lead")
-    monkeypatch.setattr("pipeline.steps.push.UPLOAD_BYTES_MAX", len(sent[0]) + 15)
+    monkeypatch.setattr("pipeline.steps.push_segment.UPLOAD_BYTES_MAX", len(sent[0]) + 15)
     (large,) = leads.create("Lead", ACME | {"Company": "A" * 34})
     (other,) = leads.create("Lead", ACME)
 

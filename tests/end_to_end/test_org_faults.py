@@ -270,8 +270,8 @@ def test_job_that_never_ends_holds_up_no_other_rows_and_is_aborted_after_a_day(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D3: while it is at work its rows stay claimed; what waits is scored at the next tick all the same."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
-    monkeypatch.setattr("pipeline.steps.push.EARLIER_JOB_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.EARLIER_JOB_SECONDS", 1)
     leads.configure(integration("Lead"), daily_record_limit=2)
     (stuck,) = create(leads, 1)
     leads.org.arm("job_stuck", object="Lead", operation="update")
@@ -301,8 +301,8 @@ def test_what_an_aborted_job_wrote_is_told_by_its_results_where_the_record_tells
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D3: somebody cleared the stamp meanwhile; the row is not pushed once more for one scoring."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
-    monkeypatch.setattr("pipeline.steps.push.EARLIER_JOB_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.EARLIER_JOB_SECONDS", 1)
     (lead,) = create(leads, 1)
     leads.org.arm("job_stuck", object="Lead", operation="update", after_rows=1)
     assert leads.pull("Lead")["in_flight"] == 1

@@ -16,9 +16,10 @@ from assets.partitions import partition_key
 from assets.step_runs import WORK_TAG
 from pipeline.core.configuration.integration import OBJECTS
 from pipeline.jobs import OBJECT_TAG
-from pipeline.steps.push import RESULT_TRIES_MAX
+from pipeline.steps.push_segment import RESULT_TRIES_MAX
 from resources.lake import Lake
 from resources.salesforce.calls import RetryPolicy
+from tests.crash.trial import FLOW
 from tests.plant import Plant, integration
 
 Build = Callable[..., Plant]
@@ -157,6 +158,35 @@ def test_job_that_was_left_open_is_aborted_and_its_rows_pushed_by_another(
     assert leads.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.slow
+def test_job_that_begins_while_it_is_aborted_writes_nothing_twice(
+    leads: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R20: what closed it was on its way; the chunk that is being saved then is asked for."""
+    from resources.salesforce.client import Salesforce
+
+    leads.org.control("POST", "flows", FLOW)
+    ids = leads.create("Lead", *(ACME | {"LastName": f"Ito {n}"} for n in range(500)))
+    with monkeypatch.context() as dying:
+        dying.setattr(Salesforce, "close_job", _die)
+        assert not leads.pull("Lead")["success"]
+
+    abort_job = Salesforce.abort_job
+
+    def close_and_abort(self: Salesforce, job_id: str) -> Any:
+        self.close_job(job_id)
+        return abort_job(self, job_id)
+
+    monkeypatch.setattr(Salesforce, "abort_job", close_and_abort)
+    leads.org.set_options(job_chunk_seconds=0.2)
+    figures = leads.run("score_and_push", "Lead", resumed=500)
+
+    assert figures["pushed"] == 500
+    rows = leads.org.query("SELECT Id, NumberOfEmployees FROM Lead WHERE IsDeleted = false")
+    saves = {row["Id"]: row["NumberOfEmployees"] for row in rows}
+    assert {saves[i] for i in ids} == {2}
+
+
 def test_job_deleted_in_setup_before_it_was_read_is_decided_by_the_records(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,7 +319,7 @@ def test_midnight_between_claim_and_push_counts_on_the_claims_day(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R20, D5: a job of yesterday's is settled under yesterday, and said so on yesterday's partition."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
     leads.set_clock(datetime(2026, 3, 10, 22, 58, tzinfo=UTC))
     (lead,) = leads.create("Lead", ACME)
     leads.org.arm("job_stuck", object="Lead", operation="update")

@@ -72,7 +72,7 @@ def test_a_job_that_holds_data_is_settled_while_stopped(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has begun finishes, and nothing is claimed beside it."""
-    monkeypatch.setattr("pipeline.steps.push.JOB_DEADLINE_SECONDS", 1)
+    monkeypatch.setattr("pipeline.steps.push_segment.JOB_DEADLINE_SECONDS", 1)
     (lead,) = leads.create("Lead", ACME)
     stuck = leads.org.arm("job_stuck", object="Lead", operation="update")
     assert leads.pull("Lead")["in_flight"] == 1

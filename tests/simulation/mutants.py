@@ -18,6 +18,8 @@ import pipeline.core.limit.windows
 import pipeline.steps.changed_files
 import pipeline.steps.pull
 import pipeline.steps.push
+import pipeline.steps.push_segment
+import pipeline.steps.row_results
 import pipeline.steps.score
 import pipeline.steps.score_market
 import pipeline.steps.score_segment
@@ -110,7 +112,7 @@ def without_stop() -> AbstractContextManager[None]:
     def nothing(*_: Any) -> None:
         return
 
-    modules = (pipeline.steps.score, pipeline.steps.push, pipeline.steps.watch)
+    modules = (pipeline.steps.score, pipeline.steps.push_segment, pipeline.steps.watch)
     return _with(
         (resources.ledger.segments, "current_stop", nothing),
         (Stops, "current", nothing),
@@ -150,7 +152,7 @@ def without_cut() -> AbstractContextManager[None]:
         yield 0, cells.num_rows
 
     return _with(
-        (pipeline.steps.push, "cut", whole),
+        (pipeline.steps.push_segment, "cut", whole),
         (resources.salesforce.ingest, "UPLOAD_BYTES_MAX", SMALL_UPLOAD_BYTES),
     )
 
@@ -159,7 +161,7 @@ def without_job_faults() -> AbstractContextManager[None]:
     """Take what a job failed with for its rows' own failure."""
     nothing = frozenset[str]()
     return _with(
-        (pipeline.steps.push, "JOB_FAULTS", nothing),
+        (pipeline.steps.row_results, "JOB_FAULTS", nothing),
         (resources.ledger.settling, "NOBODYS", nothing),
     )
 
@@ -211,12 +213,14 @@ def without_looks() -> AbstractContextManager[None]:
 
 def without_turns() -> AbstractContextManager[None]:
     """Push no segment after one that cannot be pushed."""
-    return _with((pipeline.steps.push, "OF_NO_SEGMENT", (Exception,)))
+    modules = (pipeline.steps.push, pipeline.steps.push_segment)
+    return _with(*((module, "OF_NO_SEGMENT", (Exception,)) for module in modules))
 
 
 def without_last_try() -> AbstractContextManager[None]:
     """Ask for the results of a job for ever."""
-    return _with((pipeline.steps.push, "RESULT_TRIES_MAX", math.inf))
+    modules = (pipeline.steps.push, pipeline.steps.push_segment)
+    return _with(*((module, "RESULT_TRIES_MAX", math.inf) for module in modules))
 
 
 def without_half() -> AbstractContextManager[None]:

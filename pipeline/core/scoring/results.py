@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.configuration.integration import DATETIME_FIELD, HASH_FIELD, Integration
 from pipeline.core.limit.row_faults import INVALID_OUTPUT, MARKET_FAILED, MARKET_RESTS, MODEL_FAILED
-from pipeline.core.org_fit.fields import DATETIME
+from pipeline.core.org_fit.fields import DATETIME, ObjectDescribe
 from pipeline.core.scoring.digest import VERSION as EMPTY_HASH
 from pipeline.core.scoring.due import RowStatus, new_hashes
 from pipeline.core.scoring.outputs import (
@@ -361,3 +361,20 @@ def rows_to_send(update: pa.Table) -> tuple[pa.Table, dict[str, pa.ChunkedArray]
     sent = {n.removeprefix(UPDATE): update.column(n) for n in names if n.startswith(UPDATE)}
     is_set = {n.removeprefix(IS_SET): update.column(n) for n in names if n.startswith(IS_SET)}
     return pa.table({"Id": update.column("Id"), **sent}), is_set
+
+
+def not_writable(update: pa.Table, describe: ObjectDescribe) -> str:
+    """Return which columns the user can no longer write, with advice; "" where there are none.
+
+    One of them fails the whole job.
+    """
+    names = [n.removeprefix(UPDATE) for n in update.column_names if n.startswith(UPDATE)]
+    fields = describe.fields
+    hidden = [n for n in names if n not in fields or not fields[n].updateable]
+    if not hidden:
+        return ""
+
+    return (
+        f"{describe.name}: {', '.join(hidden)} cannot be written any more. Grant the integration user Edit on it, "
+        "or take it out of the mapping; the records are tried again by themselves."
+    )
