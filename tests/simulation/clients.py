@@ -363,7 +363,7 @@ class SimResource:
     def __init__(self, schedule: Schedule, folder: str) -> None:
         """Open clients for one process of `schedule`, by the configuration in `folder`."""
         self.config_folder = folder
-        self.home = str(schedule.stage.folder)
+        self.home = schedule.stage.folder
         self.clock = schedule
         self.salesforce = SimSalesforce(schedule)
         self.ledger = _Opens(lambda: Ledger(schedule.stage.url))
