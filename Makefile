@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Python keeps what it has compiled: every process of the tests would compile the project anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo ui test test-all browser simulate fuzz bench check lint types imports lock clean
 
 setup: $(STAMP)  ## Make the virtual environment and install the locked dependencies.

@@ -214,6 +214,7 @@ def test_account_with_two_boxes_checked_is_reported_and_left_alone(example: Exam
     assert _routed(built, twofold) == (100, "A", "Mid-Market")
 
 
+@pytest.mark.slow
 def test_formula_fields_show_the_right_one_of_three_scores(example: Example) -> None:
     """R6, use-case 2B: each account is scored by all markets in one row, and counted once."""
     built = example("scored-by-all-markets", "Account")

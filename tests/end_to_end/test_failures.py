@@ -594,6 +594,7 @@ def test_column_hidden_between_pull_and_push_is_named_and_the_rows_wait(
 # -- records that keep becoming due ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_record_that_a_person_edits_all_day_is_scored_at_once_each_time(leads: Plant) -> None:
     """R15: twelve edits within nine hours, half an hour or an hour apart."""
     (lead,) = leads.create("Lead", ACME)

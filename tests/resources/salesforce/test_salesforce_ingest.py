@@ -285,6 +285,7 @@ def test_a_wait_ends_at_its_deadline_with_the_job_as_it_stands(
     assert client.wait_for_job(job_id, 30).state == "JobComplete"
 
 
+@pytest.mark.slow
 def test_a_wait_with_a_clock_that_stands_still_ends_all_the_same(
     org: RunningOrg, client_for: MakeClient
 ) -> None:
