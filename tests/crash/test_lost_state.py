@@ -58,6 +58,7 @@ def test_ledger_of_six_hours_ago_makes_nothing_be_scored_again_and_forgets_no_re
     )  # two scored before the backup, five after it, one after it was put back
 
 
+@pytest.mark.slow
 def test_ledger_put_back_lets_no_day_have_more_than_its_limit(leads: Plant, tmp_path: Path) -> None:
     """R20: what was scored since the backup is learned from the lake's files of the day, before anything is claimed."""
     _create(leads, "A", "B")

@@ -143,6 +143,7 @@ def test_push_that_has_begun_finishes_beyond_the_limit(
     assert leads.scored_at("Lead", lead) is not None
 
 
+@pytest.mark.slow
 def test_begun_push_of_a_run_that_died_is_finished_though_nothing_is_left(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,9 +253,10 @@ def test_bad_value_sets_its_row_aside_and_the_others_are_pushed(leads: Plant) ->
             "the model ended its process by signal SIGSEGV, at model.py:15",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "time.sleep(600)",
             "the model gave no answer within 3 seconds (market_timeout_seconds), at model.py:15",
+            marks=pytest.mark.slow,
         ),
         ("return None", "the model gave a NoneType, not a pyarrow table"),
         (

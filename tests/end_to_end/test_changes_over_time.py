@@ -60,6 +60,7 @@ def test_insight_removed_leaves_or_clears_its_values(
     assert record["Fit_Score__c"] is not None
 
 
+@pytest.mark.slow
 def test_cleared_field_that_people_fill_again_is_not_emptied_twice(shared_plant: Build) -> None:
     """R19: the field is no longer ours; only what was scored before the change is cleared."""
     built = shared_plant(integration("Lead", old_values="clear"))

@@ -108,6 +108,7 @@ def test_example_lists_every_field_that_it_writes_or_chooses_by(name: str) -> No
     assert needed <= listed
 
 
+@pytest.mark.slow
 def test_one_candidate_field_scores_the_checked_leads_and_no_others(example: Example) -> None:
     """R7, use-case 1: checked, unchecked, checked later, unchecked later, and checked again."""
     built = example("one-candidate-field", "Lead", "Contact")

@@ -100,6 +100,7 @@ def test_later_edit_of_a_refused_record_tries_it_anew_at_once(leads: Plant) -> N
     assert (leads.waiting("Lead"), leads.failures()) == (0, [])
 
 
+@pytest.mark.slow
 def test_edit_that_mends_a_record_is_at_once_however_often_it_was_refused(leads: Plant) -> None:
     """R15, R23: tries of its own accord do not count as a record that keeps becoming due."""
     (bad,) = leads.create("Lead", ACME | {"LastName": "Okafor"})
@@ -256,6 +257,7 @@ def test_text_that_does_not_fit_its_field_is_set_aside(leads: Plant) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_market_that_raises_stops_that_market_alone(two_markets: Plant) -> None:
     """R23: the other market's outputs are pushed; the failed one keeps its old outputs and digest."""
@@ -348,6 +350,7 @@ def test_records_that_wait_for_a_held_market_use_nothing_of_the_day(shared_plant
     assert plant.waiting("Lead") == 14
 
 
+@pytest.mark.slow
 def test_edit_while_a_market_is_held_reaches_that_market_afterwards(two_markets: Plant) -> None:
     """R14, R23: a change made while one market rests is scored by it when it works again."""
     (lead,) = two_markets.create("Lead", ACME)
@@ -459,6 +462,7 @@ def test_rows_that_a_failed_job_left_are_pushed_by_a_second_job(leads: Plant, ki
     assert all(leads.scored_at("Lead", i) for i in ids)
 
 
+@pytest.mark.slow
 def test_jobs_that_fail_every_time_blame_no_row_and_the_same_scores_are_pushed_later(
     leads: Plant,
 ) -> None:
@@ -531,6 +535,7 @@ def _situations(clients: Any) -> Any:
     return situations(clients, {})
 
 
+@pytest.mark.slow
 def test_stuck_job_stays_in_flight_and_is_settled_by_a_later_run_without_a_second_push(
     leads: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def write_version(built: Plant, version: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_market_that_is_still_being_copied_is_rolled_out_once_when_it_stands(
     leads: Plant,
 ) -> None:

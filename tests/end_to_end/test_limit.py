@@ -17,7 +17,7 @@ HOURS_UTC = ((1, 15), (1, 20), (9, 0), (21, 5), (21, 10))
 """02:15 in Berlin, when the daily pulls are in, to 22:10, when any lane may take what is left."""
 
 
-@pytest.mark.parametrize("limit", [40, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit", [20, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_records_due_for_two_and_a_half_days_take_three_and_new_leads_do_not_wait(
     plant: Callable[..., Plant], limit: int
 ) -> None:

@@ -317,6 +317,7 @@ def test_change_during_a_short_pause_is_found_by_the_next_tick(shared_plant: Bui
     assert built.record("Lead", lead)["Other_Note__c"] == "Umbrella|CEO"
 
 
+@pytest.mark.slow
 def test_late_commit_that_changes_neither_count_nor_newest_stamp_is_found(leads: Plant) -> None:
     """D6: by a last look when the overlap is over."""
     first, second = leads.create("Lead", ACME, ACME | {"LastName": "Okafor"})
@@ -334,6 +335,7 @@ def test_late_commit_that_changes_neither_count_nor_newest_stamp_is_found(leads:
     assert leads.record("Lead", first)["Fit_Note__c"] == "Umbrella|CEO"
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_daily_pull_missed_over_midnight_is_made_up(shared_plant: Build) -> None:
     """R17: the system was down at 22:00; it is made up in the morning, and today's own comes at 22:00."""

@@ -52,6 +52,7 @@ def test_what_other_markets_scored_in_the_pause_is_scored_after_it(
     assert leads.refresh("Lead")["claimed"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.dagster_runs
 def test_run_that_began_in_the_pause_scores_nothing_more_after_it(
     leads: Plant, monkeypatch: pytest.MonkeyPatch

@@ -329,6 +329,7 @@ def test_converted_lead_is_never_read(leads: Plant) -> None:
     assert leads.refresh("Lead")["read"] == 0
 
 
+@pytest.mark.slow
 def test_contact_half_of_a_person_account_is_left_alone(plant: Build) -> None:
     """R25: the account half is scored, the contact half is not."""
     built = plant(integration("Account"), integration("Contact"))

@@ -448,6 +448,7 @@ def test_backfill_launched_from_a_jobs_page_is_a_redo_too(leads: Plant) -> None:
     assert leads.waiting("Lead") == 1
 
 
+@pytest.mark.slow
 def test_backfill_of_several_days_and_objects_asks_for_each_record_once(
     shared_plant: Build,
 ) -> None:

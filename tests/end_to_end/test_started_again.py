@@ -57,6 +57,7 @@ def test_run_started_again_scores_no_rows_that_its_dead_process_had_pulled(
     again.close()
 
 
+@pytest.mark.slow
 def test_edit_is_scored_where_the_restored_ledger_holds_the_claim_of_before_it(
     shared_plant: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -390,6 +390,7 @@ def test_bulk_in_low_level_steps(org: launch.RunningOrg, sf: Any) -> None:
     assert aborted["state"] == "Aborted"
 
 
+@pytest.mark.slow
 def test_a_503_in_a_poll_makes_the_library_abort_its_job(org: launch.RunningOrg, sf: Any) -> None:
     lead = org.load("Lead", [{"LastName": "Abort", "Company": "X"}])[0]
     org.set_options(job_queue_seconds=5)

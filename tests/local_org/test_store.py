@@ -610,6 +610,7 @@ def test_an_option_says_what_it_takes(tmp_path: Path) -> None:
     assert all(entry["explanation"] for entry in Options.describe())
 
 
+@pytest.mark.slow
 def test_a_load_gives_consecutive_ids(tmp_path: Path) -> None:
     store = Store(tmp_path / "org.sqlite3", Clock(), Options())
     report = store.load("Lead", ["LastName", "Company"], ([f"P{n}", "F"] for n in range(100_000)))

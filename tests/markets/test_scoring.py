@@ -84,6 +84,7 @@ def check_value(output: dict[str, Any], kind: str, value: Any) -> None:
         assert -100 <= value <= 100
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_input_makes_an_output_of_the_wrong_type_or_out_of_range(

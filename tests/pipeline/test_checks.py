@@ -72,6 +72,7 @@ def test_a_day_is_complete_only_when_the_last_record_asked_for_on_it_is_pushed(
     assert complete(leads) == {monday: (True, 0, None), key_of(leads): (True, 0, None)}
 
 
+@pytest.mark.slow
 @pytest.mark.both_ledgers
 def test_a_day_that_is_redone_is_open_at_once_until_its_last_record_is_scored_again(
     leads: Plant,

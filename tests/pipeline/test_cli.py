@@ -465,6 +465,7 @@ def test_site_where_nothing_ran_says_that_nothing_waits_or_fails(site: Site) -> 
     assert "Nothing waits." in text
 
 
+@pytest.mark.slow
 def test_installed_command_says_its_version_and_helps() -> None:
     """The entry point of the package, as installed."""
     insights = shutil.which("insights", path=str(Path(sys.executable).parent))

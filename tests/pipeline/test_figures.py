@@ -149,6 +149,7 @@ def test_scores_are_not_shown_where_persist_is_off(shared_plant: Callable[..., P
     assert row == {"id": lead, "reason": "new", "result": "pushed"}
 
 
+@pytest.mark.slow
 def test_a_model_version_is_told_once_when_it_first_scores(leads: Plant) -> None:
     """R29: the lineage shows since when which version is in use."""
     key = dg.AssetKey(["market", "fit"])

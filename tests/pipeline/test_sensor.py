@@ -171,6 +171,7 @@ def test_a_lease_in_other_hands_holds_the_next_run_back(leads: Plant) -> None:
     assert len(leads.ask()[0]) == 1
 
 
+@pytest.mark.slow
 def test_a_missed_daily_pull_is_made_up_after_the_grace(shared_plant: Build) -> None:
     """R17: the schedule has ten minutes to itself; then the sensor asks, once a day and object."""
     built = shared_plant(integration("Lead"), integration("Account"))
@@ -412,6 +413,7 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (6, 0.0, 0.0, 0.0))
 
 
+@pytest.mark.slow
 def test_a_quiet_org_is_reported_now_and_then_so_that_the_asset_stays_fresh(leads: Plant) -> None:
     """Nothing new for hours is no reason to turn red; a tick that asks says so every quarter of an hour."""
     key = dg.AssetKey("salesforce_changed_records")

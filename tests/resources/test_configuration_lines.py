@@ -470,6 +470,7 @@ _CONTENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from([name for name in FILES if name.endswith(".yaml")]),
     content=_CONTENTS,

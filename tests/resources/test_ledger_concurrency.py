@@ -65,6 +65,7 @@ def empty_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> I
         yield url
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_on_an_empty_database_make_its_tables_once(
     crowd: Crowd, ledger_kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -163,6 +163,7 @@ def test_model_that_hangs_or_ends_while_it_loads_is_a_problem_of_the_configurati
     assert neighbour_scores(models)
 
 
+@pytest.mark.slow
 def test_call_of_a_search_has_its_share_of_the_time_and_loading_is_no_part_of_it(
     write: Write,
 ) -> None:
@@ -344,6 +345,7 @@ def _is_gone(pid: int, seconds: float = 5) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_process_ends_at_once_with_the_command_that_started_it(
     write: Write, tmp_path: Path
 ) -> None:

@@ -261,6 +261,7 @@ def test_passing_failure_that_stays_is_shown_as_lasting(failed: Failed) -> None:
     assert (row["code"], row["tries"], row["kind"]) == ("UNABLE_TO_LOCK_ROW", 3, "lasting")
 
 
+@pytest.mark.slow
 def test_retry_lets_the_next_run_try_them(failed: Failed) -> None:
     """R23, R29: at once, and only those that were asked for."""
     built, ids = failed

@@ -142,6 +142,7 @@ def test_another_org_than_the_one_remembered_stops_init(
         assert "insights org switch" in said.text
 
 
+@pytest.mark.slow
 def test_at_a_terminal_a_person_is_asked(plain_desk: Desk) -> None:
     """Environment, time zone, objects and markets; the defaults are taken with Return."""
     keys = b"local\nEurope/Berlin\nLead\nenterprise_fit\n"

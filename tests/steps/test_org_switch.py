@@ -142,6 +142,7 @@ def test_after_a_switch_an_integration_is_off_until_it_has_passed_preflight(
         assert clients.ledger.objects.all()["Lead"].turned_on_at
 
 
+@pytest.mark.slow
 def test_the_old_org_s_history_is_set_aside_and_its_working_files_are_deleted(
     working_desk: Desk, other_org: RunningOrg
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_switch_to_the_same_org_does_nothing(working_desk: Desk) -> None:
     assert rows(working_desk, t.waiting) == 2
 
 
+@pytest.mark.slow
 def test_while_a_run_works_nothing_is_switched(working_desk: Desk, other_org: RunningOrg) -> None:
     with opened_clients() as clients:
         clients.ledger.leases.acquire("Lead", "a-running-run", now=clients.now(), lasts=LASTS)
@@ -186,6 +188,7 @@ def test_while_a_run_works_nothing_is_switched(working_desk: Desk, other_org: Ru
     assert rows(working_desk, t.waiting) == 2
 
 
+@pytest.mark.slow
 def test_a_run_of_before_cannot_write_after_a_switch(
     working_desk: Desk, other_org: RunningOrg
 ) -> None:
