@@ -74,7 +74,8 @@ class Site:
         """Make what stands in the two databases older, as if the machine had been off for so long."""
         with closing(sqlite3.connect(self.folder / "home" / "ledger.db")) as ledger, ledger:
             ledger.execute(
-                "UPDATE leases SET expires_at = datetime(expires_at, ?)", (f"-{minutes} minutes",)
+                "UPDATE object_leases SET expires_at = datetime(expires_at, ?)",
+                (f"-{minutes} minutes",),
             )
         runs = self.dagster_home / "history" / "runs.db"
         with closing(sqlite3.connect(runs)) as dagster, dagster:
