@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.core.errors import (
     InsightsError,
+    WorkingFileMissing,
 )
 from pipeline.steps.clients import Clients
 from pipeline.steps.push_segment import OF_NO_SEGMENT, RESULT_TRIES_MAX, SegmentPush
@@ -46,7 +47,8 @@ def push(clients: Clients, lease: Lease) -> PushSummary:
         except Exception as error:  # noqa: BLE001  raised below
             # What one segment meets must not hold up those behind it.
             why = str(error) if isinstance(error, InsightsError) else _unforeseen(error)
-            clients.ledger.segments.note_unpushed(lease, segment, why)
+            is_lost = isinstance(error, WorkingFileMissing)
+            clients.ledger.segments.note_unpushed(lease, segment, why, is_lost=is_lost)
             clients.renew(lease)
             first_error = first_error or error
 

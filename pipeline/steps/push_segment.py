@@ -186,14 +186,9 @@ class SegmentPush:
             self._settle()
 
     def _require_working_file(self) -> None:
-        """Give the segment back to scoring where what was scored is not on this machine.
-
-        Its rows keep their claim, so that no day is charged again (R20).
-        Raises: WorkingFileMissing.
-        """
-        ledger, segment = self.clients.ledger, self.segment
-        if self.update is None and ledger.waiting.count_of_segment(segment.segment_id):
-            ledger.segments.reopen(self.lease, segment)
+        """Raise WorkingFileMissing where what was scored is not on this machine."""
+        waiting, segment = self.clients.ledger.waiting, self.segment
+        if self.update is None and waiting.count_of_segment(segment.segment_id):
             raise WorkingFileMissing(
                 f"What was scored of {segment.object} (segment {segment.segment_id}, run {segment.run_id}) is not in "
                 f"{self.clients.lake.root}. Nothing is lost: the next run scores it again. If several machines work "

@@ -256,15 +256,21 @@ class Segments:
             if marked.rowcount and counts and not segment.push_tries:
                 self._counts.add(connection, segment.day, segment.object, counts)
 
-    def reopen(self, lease: Lease, segment: Segment) -> None:
-        """Let the segment be scored again, with the rows and the charge that it has (R20)."""
-        with self._db.begin(lease) as connection:
-            _update(connection, segment, state=SegmentState.CLAIMED)
-
     def note_unpushed(
-        self, lease: Lease, segment: Segment, why: str, next_push_at: datetime | None = None
+        self,
+        lease: Lease,
+        segment: Segment,
+        why: str,
+        next_push_at: datetime | None = None,
+        *,
+        is_lost: bool = False,
     ) -> None:
-        """Note that a run could not push all of the segment, and when the next one may try."""
+        """Note that a run could not push all of the segment, and when the next one may try.
+
+        Where what was scored `is_lost`, the segment is scored again, with the rows and the charge
+        that it has (R20).
+        """
+        values: dict[str, Any] = {"state": SegmentState.CLAIMED} if is_lost else {}
         with self._db.begin(lease) as connection:
             _update(
                 connection,
@@ -272,6 +278,7 @@ class Segments:
                 push_tries=t.segments.c.push_tries + 1,
                 push_error=why[:PUSH_ERROR_LENGTH_MAX].replace("\0", "\ufffd"),
                 next_push_at=next_push_at,
+                **values,
             )
 
     def withdraw(self, lease: Lease, segment: Segment, ids: Collection[str]) -> None:
