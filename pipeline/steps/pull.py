@@ -125,7 +125,6 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
 
     # The window is fixed before anything is read: what changes meanwhile is the next pull's.
     tables, seen_now = read_changed(clients, scope, window)
-    failing = clients.ledger.waiting.failing_reasons(lease.object)
     with (
         clients.lake.parts(CHANGED_RECORDS, clients.today, lease.object, clients.run_id) as listed,
         clients.lake.working_file_parts(pulled_working_file(clients, lease.object)) as kept,
@@ -134,8 +133,7 @@ def _pull(clients: Clients, lease: Lease) -> PullSummary:
             # More than a day's limit cannot be scored by this run: those are read again by id.
             is_kept = summary.due_total < clients.configuration.settings.daily_record_limit
             due, decided = _decide(clients, lease, scope, table, summary)
-            if failing:
-                _retry_edited(clients, lease, table, due, failing, summary)
+            _retry_edited(clients, lease, table, due, summary)
             if due.num_rows:
                 listed.add(decided)
                 if is_kept:
@@ -287,7 +285,6 @@ def _retry_edited(
     lease: Lease,
     table: pa.Table,
     due: pa.Table,
-    failing: Mapping[str, str],
     summary: PullSummary,
 ) -> None:
     """Let failing records be tried at once that somebody has edited, in whatever field (R23).
@@ -295,11 +292,13 @@ def _retry_edited(
     What Salesforce refused may be corrected in a field that no model reads. Our own write of a
     record that still fails at one of its markets is no such edit.
     """
-    of_failing = pc.is_in(table.column("Id"), pa.array(failing, pa.string()))
-    others = pc.invert(pc.is_in(table.column("Id"), value_set=due.column("Id")))
-    edited = table.filter(pc.and_(of_failing, others))
-    if not edited.num_rows:
+    others = table.filter(pc.invert(pc.is_in(table.column("Id"), value_set=due.column("Id"))))
+    ids = others.column("Id")
+    failing = clients.ledger.waiting.failing_reasons(lease.object, ids.to_pylist())
+    if not failing:
         return
+
+    edited = others.filter(pc.is_in(ids, value_set=pa.array(failing, pa.string())))
 
     changed_at = dict(
         zip(edited.column("Id").to_pylist(), _values(_changed_at(edited)), strict=True)

@@ -217,11 +217,12 @@ class Waiting:
         with self._db.read() as connection:
             return set(connection.scalars(query))
 
-    def failing_reasons(self, object_name: str) -> dict[str, str]:
-        """Return why each record waits that failed and is not being tried now (R23)."""
+    def failing_reasons(self, object_name: str, ids: Sequence[str]) -> dict[str, str]:
+        """Return of `ids` why each waits that failed and is not being tried now (R23)."""
         row = t.waiting.c
         query = sa.select(row.record_id, row.reason).where(
             row.object == object_name,
+            self._db.one_of(row.record_id, ids),
             row.segment_id.is_(None),
             row.error_code.is_not(None),
             row.held_for.is_(None),
